@@ -1,0 +1,87 @@
+"""Settings of the processes: read and checked once, from the environment (``SEKIMORI_*``).
+
+What operators tune (thresholds, windows, actions, allowlists) is not here but in the rules file, see
+``pipeline.rules.config``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or impossible. The message names the variable and says what to do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are. One environment variable each: ``SEKIMORI_`` and the field's name in capitals.
+
+    * ``brokers``: Kafka bootstrap servers, ``host:port[,host:port]``.
+    * ``partitions``: of ``maillog``, ``authlog`` and ``tallies``; fixed once the topics exist (1 to 512).
+    * ``zone``: IANA zone of log lines that carry none. ``home``: ISO 3166 code of the provider's country.
+    * ``geoip``: a MaxMind DB file with countries. ``rules``: a rules file; the shipped one if not given.
+    * ``state_dir``: where the enforcement agent and the shipper keep their state.
+    * ``metrics_port``: Prometheus metrics and health, 0 = none. ``log_json``: structured logs as JSON lines.
+    * ``checkpoint_seconds``: how often streaming jobs save their state (0.2 to 600 s).
+    * ``session_timeout``: seconds until the broker takes the partitions of a dead worker away.
+    """
+
+    brokers: str = "127.0.0.1:9092"
+    partitions: int = 4
+    zone: str = "UTC"
+    home: str = "JP"
+    geoip: Path | None = None
+    rules: Path | None = None
+    state_dir: Path = Path("/var/lib/sekimori")
+    metrics_port: int = 0
+    log_json: bool = False
+    checkpoint_seconds: float = 10.0
+    session_timeout: float = 10.0
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "Settings":
+        """Reads ``SEKIMORI_*``. Raises SettingsError for an unknown name or an impossible value."""
+        known = {f"SEKIMORI_{f.name.upper()}": f for f in fields(cls)}
+        given: dict[str, object] = {}
+        for name, value in env.items():
+            if not name.startswith("SEKIMORI_"):
+                continue
+            if name not in known:
+                raise SettingsError(f"{name}: no such setting; there are {', '.join(sorted(known))}")
+            field = known[name]
+            if value != "":
+                given[field.name] = _convert(name, value, str(field.type))
+        settings = cls(**given)  # type: ignore[arg-type]  # converted by the field's type just above
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raises SettingsError for an impossible value."""
+        if not 1 <= self.partitions <= 512:
+            raise SettingsError(f"SEKIMORI_PARTITIONS: {self.partitions} is outside 1 to 512")
+        if not 0.2 <= self.checkpoint_seconds <= 600:
+            raise SettingsError(f"SEKIMORI_CHECKPOINT_SECONDS: {self.checkpoint_seconds} is outside 0.2 to 600")
+        if not (len(self.home) == 2 and self.home.isascii() and self.home.isupper()):
+            raise SettingsError(f"SEKIMORI_HOME: {self.home!r} is no ISO 3166 code such as JP")
+        try:
+            ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise SettingsError(f"SEKIMORI_ZONE: {self.zone!r} is no IANA zone such as Asia/Tokyo") from None
+        for name, path in (("GEOIP", self.geoip), ("RULES", self.rules)):
+            if path is not None and not path.is_file():
+                raise SettingsError(f"SEKIMORI_{name}: there is no file {path}")
+
+
+def _convert(name: str, value: str, kind: str) -> object:
+    try:
+        if kind == "bool":
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[value.lower()]
+        if kind == "int":
+            return int(value)
+        if kind == "float":
+            return float(value)
+    except (KeyError, ValueError):
+        raise SettingsError(f"{name}: {value!r} is no {kind}") from None
+    return Path(value) if kind.startswith("Path") else value

@@ -1,0 +1,35 @@
+"""Every topic: what it holds, its key, and how the broker must keep it."""
+
+from dataclasses import dataclass
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A Kafka topic. ``retention_ms`` is ignored where ``compacted``; ``max_bytes`` bounds one message."""
+
+    name: str
+    key: str
+    holds: str
+    compacted: bool = False
+    retention_ms: int = 7 * DAY_MS
+    max_bytes: int = 1_048_576
+
+    def config(self) -> dict[str, str]:
+        """The broker's topic configuration."""
+        common = {"max.message.bytes": str(self.max_bytes)}
+        if self.compacted:
+            return common | {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "3600000"}
+        return common | {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+
+
+MAILLOG = Topic("maillog", "host", "raw lines of MTAs and webmail, one or many per message, separated by LF")
+AUTHLOG = Topic("authlog", "host", "raw lines of IMAP, POP3 and SASL servers, one or many per message")
+EVENTS = Topic("events", "host", "normalised events, JSON lines")
+DEAD_LETTERS = Topic("dead-letters", "host", "what could not be read, with the reason", retention_ms=30 * DAY_MS)
+TALLIES = Topic("tallies", "none; the partition is given by the subject", "counts per subject, JSON lines")
+ENFORCEMENT = Topic("enforcement", "kind:rule:subject", "block decisions; a tombstone lifts one", compacted=True)
+SETTINGS = Topic("settings", "allow:kind:subject", "allowlist; a tombstone removes an entry", compacted=True)
+
+TOPICS: tuple[Topic, ...] = (MAILLOG, AUTHLOG, EVENTS, DEAD_LETTERS, TALLIES, ENFORCEMENT, SETTINGS)
