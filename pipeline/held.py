@@ -1,0 +1,98 @@
+"""Decisions as the agent keeps them: what it must know to answer, and no more."""
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from pipeline.networks import parse_network
+from schemas.enforcement import Decision
+from schemas.kinds import Action, Mode, Scope, SubjectKind
+
+_POOL: Final = re.compile(r"[a-z0-9_-]{1,64}")
+_MAX_REASON: Final = 200
+_MAX_ID: Final = 8
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What many decisions have in common; equal ones are shared. ``seconds``, ``pool`` ... are the parameters."""
+
+    kind: SubjectKind
+    rule: str
+    action: Action
+    scope: Scope
+    mode: Mode
+    protocols: tuple[str, ...] = ()
+    seconds: int = 0
+    pool: str = ""
+    messages: int | None = None
+    recipients: int | None = None
+    window: int = 0
+    except_sources: tuple[str, ...] = ()
+
+
+class Held(msgspec.Struct, gc=False, eq=False):
+    """One decision as the table keeps it; seconds since 1970 UTC. ``live`` ends when it is lifted or replaced."""
+
+    terms: Terms
+    subject: str
+    id: str
+    reason: str
+    issued_at: float
+    expires_at: float
+    live: bool = True
+
+    def __lt__(self, other: "Held") -> bool:
+        return self.expires_at < other.expires_at
+
+
+def held_of(decision: Decision) -> Held:
+    """The slim record of a decision. Raises ValueError if it cannot be obeyed."""
+    return Held(
+        terms=terms_of(decision),
+        subject=decision.subject,
+        id=decision.id[:_MAX_ID],
+        reason=decision.reason[:_MAX_REASON],
+        issued_at=decision.issued_at.timestamp(),
+        expires_at=decision.expires_at.timestamp(),
+    )
+
+
+def terms_of(decision: Decision) -> Terms:
+    """Checks the parameters of the action. Raises ValueError."""
+    given = decision.parameters
+    sources = given.get("except_sources", ())
+    if not isinstance(sources, list | tuple) or not all(isinstance(s, str) for s in sources):
+        raise ValueError("except_sources: a list of networks is wanted")
+    for source in sources:
+        parse_network(source)
+    terms = Terms(
+        kind=decision.subject_kind,
+        rule=decision.rule,
+        action=decision.action,
+        scope=decision.scope,
+        mode=decision.mode,
+        protocols=tuple(decision.protocols),
+        seconds=_number(given, "seconds", 1, 60) or 0,
+        pool=str(given.get("pool", "")),
+        messages=_number(given, "messages", 0, 1_000_000),
+        recipients=_number(given, "recipients", 0, 1_000_000),
+        window=_number(given, "window", 1, 86_400) or 0,
+        except_sources=tuple(sources),
+    )
+    if terms.action == "route" and not _POOL.fullmatch(terms.pool):
+        raise ValueError("route: the parameter pool is wanted, lower-case letters, digits, - and _")
+    if terms.action == "delay_login" and not terms.seconds:
+        raise ValueError("delay_login: the parameter seconds is wanted, 1 to 60")
+    if terms.action == "limit" and not (terms.window and (terms.messages is not None or terms.recipients is not None)):
+        raise ValueError("limit: the parameters window (seconds) and messages or recipients are wanted")
+    return terms
+
+
+def _number(given: dict[str, Any], name: str, least: int, most: int) -> int | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{name}: {value!r} is no whole number from {least} to {most}")
+    return value

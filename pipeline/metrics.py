@@ -1,0 +1,56 @@
+"""Every metric, once: name, kind, labels, meaning. Jobs record by name; a name that is not listed is an error.
+
+Names follow Prometheus: base units (seconds, bytes), counters end in ``_total``.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric. ``buckets`` are the upper bounds of a histogram, in the metric's unit."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+class Recorder(Protocol):
+    """Where measurements go. Labels are given by position, in the order of the metric's declaration."""
+
+    def add(self, name: str, value: float = 1, *labels: str) -> None:
+        """Counter: adds ``value`` >= 0. Raises KeyError for a name that is not in METRICS."""
+
+    def set(self, name: str, value: float, *labels: str) -> None:
+        """Gauge: now has this value. Raises KeyError for a name that is not in METRICS."""
+
+    def observe(self, name: str, value: float, *labels: str) -> None:
+        """Histogram: one more observation. Raises KeyError for a name that is not in METRICS."""
+
+
+_AGE = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60, 600, 3600)
+
+ENFORCE: tuple[Metric, ...] = (
+    Metric("sekimori_enforce_requests_total", "counter", "Requests by hook and answer", ("hook", "answer")),
+    Metric("sekimori_enforce_refused_requests_total", "counter", "Requests closed without an answer", ("hook", "why")),
+    Metric("sekimori_enforce_connections", "gauge", "Open connections of the policy server"),
+    Metric("sekimori_enforce_reports_total", "counter", "Logins that Dovecot reported", ("success", "policy_reject")),
+    Metric("sekimori_enforce_decisions", "gauge", "Decisions in the table", ("mode",)),
+    Metric("sekimori_enforce_allow_entries", "gauge", "Allowlist entries in the table"),
+    Metric("sekimori_enforce_expired_total", "counter", "Decisions dropped because their time was over"),
+    Metric("sekimori_enforce_messages_total", "counter", "Messages read from Kafka", ("topic", "outcome")),
+    Metric("sekimori_enforce_decision_age_seconds", "histogram", "Event time to table, live decisions", (), _AGE),
+    Metric("sekimori_enforce_table_age_seconds", "gauge", "Seconds since Kafka was last heard; NaN: never"),
+    Metric("sekimori_enforce_ready", "gauge", "1 once the topics were read to their end"),
+    Metric("sekimori_enforce_lag_messages", "gauge", "Messages in Kafka that the table does not show yet"),
+    Metric("sekimori_enforce_reads_total", "counter", "Full readings of the topics", ("outcome",)),
+    Metric("sekimori_enforce_snapshot_age_seconds", "gauge", "Seconds since the last snapshot; NaN: none"),
+    Metric("sekimori_enforce_snapshots_total", "counter", "Snapshots by what became of them", ("outcome",)),
+)
+
+METRICS: tuple[Metric, ...] = (*ENFORCE,)

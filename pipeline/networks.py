@@ -1,0 +1,112 @@
+"""Addresses and prefixes as integers: fast to look up, and every spelling of one address is the same number."""
+
+import ipaddress
+import socket
+from functools import lru_cache
+from typing import NamedTuple
+
+from schemas.kinds import SubjectKind
+
+_V4_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
+
+
+class Address(NamedTuple):
+    """``bits`` is 32 or 128. An IPv4-mapped IPv6 address is the IPv4 address."""
+
+    bits: int
+    value: int
+
+
+class Network(NamedTuple):
+    """The leading ``length`` bits of an address of ``bits`` bits, right-aligned in ``value``."""
+
+    bits: int
+    length: int
+    value: int
+
+    def holds(self, address: Address) -> bool:
+        """Whether the address is in this network."""
+        return address.bits == self.bits and address.value >> (self.bits - self.length) == self.value
+
+    def covers(self, other: "Network") -> bool:
+        """Whether every address of ``other`` is in this network."""
+        return (
+            self.bits == other.bits
+            and self.length <= other.length
+            and other.value >> (other.length - self.length) == self.value
+        )
+
+    def __str__(self) -> str:
+        """An address where all bits are given, else CIDR."""
+        number = self.value << (self.bits - self.length)
+        text = str(ipaddress.IPv4Address(number) if self.bits == 32 else ipaddress.IPv6Address(number))
+        return text if self.length == self.bits else f"{text}/{self.length}"
+
+
+def parse_address(text: str) -> Address:
+    """IPv4 or IPv6 address, any valid spelling. Raises ValueError."""
+    try:
+        if ":" not in text:
+            return Address(32, int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big"))
+        packed = socket.inet_pton(socket.AF_INET6, text)
+    except OSError:
+        raise ValueError(f"{text[:64]!r} is no IP address") from None
+    if packed.startswith(_V4_MAPPED):
+        return Address(32, int.from_bytes(packed[12:], "big"))
+    return Address(128, int.from_bytes(packed, "big"))
+
+
+@lru_cache(maxsize=1 << 14)
+def parse_network(text: str) -> Network:
+    """Address or CIDR; host bits are cut off. Raises ValueError."""
+    base, slash, length_text = text.partition("/")
+    bits, value = parse_address(base)
+    if not slash:
+        return Network(bits, bits, value)
+    if not (length_text.isascii() and length_text.isdigit() and int(length_text) <= bits):
+        raise ValueError(f"{text[:64]!r} is no prefix: the length must be 0 to {bits}")
+    length = int(length_text)
+    return Network(bits, length, value >> (bits - length))
+
+
+def parse_subject(text: str, kind: SubjectKind | None = None) -> tuple[SubjectKind, str]:
+    """What people type -> (kind, the one way to write it). Without ``kind`` the form decides.
+
+    ``user@domain`` is an account, ``198.51.100.7`` an ip, ``2001:db8::/48`` a prefix, ``RU`` a country (two capital
+    letters), ``user@domain|198.51.100.7`` an account_ip. Raises ValueError for anything else.
+    """
+    text = text.strip()
+    if not text or not text.isprintable():
+        raise ValueError("the subject is empty or holds characters that cannot be printed")
+    kind = kind or _kind_of(text)
+    if kind == "account":
+        return kind, text.lower()
+    if kind in {"ip", "prefix"}:
+        return kind, str(parse_network(text))
+    if kind == "country":
+        if not (len(text) == 2 and text.isascii() and text.isalpha()):
+            raise ValueError(f"{text!r} is no ISO 3166 code such as JP")
+        return kind, text.upper()
+    if kind == "account_ip":
+        account, bar, source = text.rpartition("|")
+        if not (bar and account):
+            raise ValueError(f"{text!r} is not of the form account|address")
+        return kind, f"{account.lower()}|{parse_network(source)}"
+    raise ValueError(f"{kind} cannot be restricted or allowed")
+
+
+def _kind_of(text: str) -> SubjectKind:
+    if "|" in text:
+        return "account_ip"
+    if "@" in text:
+        return "account"
+    if len(text) == 2 and text.isascii() and text.isalpha() and text.isupper():
+        return "country"
+    try:
+        parse_network(text)
+    except ValueError:
+        raise ValueError(
+            f"{text[:64]!r} is no account (user@domain), address, prefix, country (two capitals) or account|address;"
+            " for an account without a domain say so with --kind account"
+        ) from None
+    return "prefix" if "/" in text else "ip"
