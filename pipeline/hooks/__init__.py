@@ -1,0 +1,1 @@
+"""What a mail server asks and is told: text in, text out."""
