@@ -1,0 +1,128 @@
+"""Stage 1: a log line -> an event. One small file for each family of programs, examples beside it.
+
+A line that no format claims is ignored; one that a format claims and cannot read is ``Unreadable``. Whatever a
+client can write is hostile: fields are found from the end that the server wrote, and where a line can be read in
+two ways it gives no account and no address rather than a wrong one.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, tzinfo
+from typing import NamedTuple
+
+from pipeline.formats import (
+    dovecot,
+    dovecot_auth,
+    dovecot_login,
+    postfix,
+    postfix_delivery,
+    postfix_queue,
+    postfix_smtpd,
+)
+from pipeline.formats.fields import Format, Outcome, Reader, Unreadable
+from pipeline.formats.headers import read_header
+from pipeline.formats.stamps import Stamps
+from schemas.event import Event
+
+__all__ = ["FORMATS", "LineReader", "Unreadable", "split_frame"]
+
+FORMATS: tuple[Format, ...] = (
+    postfix_smtpd.FORMAT,
+    postfix_queue.FORMAT,
+    postfix_delivery.FORMAT,
+    postfix.FORMAT,
+    dovecot_login.FORMAT,
+    dovecot_auth.FORMAT,
+    dovecot.FORMAT,
+)
+_ROUTES = 4096  # tags are written by whoever writes to syslog: the cache is bounded
+_LONGEST_KEY = 200
+
+
+class _Route(NamedTuple):
+    reader: Reader
+    host: str
+    program: str
+    service: str | None
+
+
+class LineReader:
+    """Reads the lines of one source. Holds caches only: a line's outcome depends on the line and the reference.
+
+    ``zone``: of time stamps that carry none. ``reference``: seconds since 1970 at which the line was received (Kafka
+    message time, file modification); it gives RFC 3164 stamps their year.
+    """
+
+    def __init__(self, zone: tzinfo = UTC) -> None:
+        self._stamps = Stamps(zone)
+        self._routes: dict[str, _Route] = {}
+
+    def read(self, line: str, reference: float) -> Event | Unreadable | None:
+        """The event of one line; ``None`` if no format claims it."""
+        return self.read_lines([line], reference)[0]
+
+    def read_lines(self, lines: Iterable[str], reference: float) -> list[Event | Unreadable | None]:
+        """The outcome of each line, in order; the same as ``read`` one by one, and faster."""
+        times, routes = self._stamps.known(reference), self._routes
+        outcomes: list[Outcome] = []
+        append = outcomes.append
+        for line in lines:
+            time = times.get(line[:16])
+            if time is not None:
+                head, _, text = line.partition(": ")
+                cut = head.find("[", 16)
+                route = routes.get(head[16:] if cut < 0 else head[16:cut])
+                if route is not None:
+                    reader, host, program, service = route
+                    append(reader(time, host, program, service, text))
+                    continue
+            append(self._read_any(line, reference))
+            times = self._stamps.known(reference)
+        return outcomes
+
+    def _read_any(self, line: str, reference: float) -> Outcome:
+        header = read_header(line, self._stamps, reference)
+        if header is None:
+            return None
+        route = _route(header.host, header.tag)
+        if route is None:
+            return None
+        if header.time is None:
+            return Unreadable("syslog", "there is no such date or time")
+        key = f"{header.host} {header.tag}" if header.host else header.tag
+        if len(key) <= _LONGEST_KEY and "(" not in key and "<" not in key:
+            if len(self._routes) >= _ROUTES:
+                self._routes.clear()
+            self._routes[key] = route
+        return route.reader(header.time, route.host, route.program, route.service, header.text)
+
+
+def _route(host: str, tag: str) -> _Route | None:
+    first, *middle = tag.split("/")
+    program = middle[-1] if middle else first
+    if middle and (first.startswith("postfix") or program in postfix.READERS) and " " not in tag:
+        reader = postfix.READERS.get(program, postfix.read_other)
+        service = None
+        if program == "smtpd":
+            service = middle[-2] if len(middle) > 1 else "smtp"
+        return _Route(reader, host, program, service)
+    if not host:
+        return _Route(dovecot.read_process, host, tag, None)
+    if tag == "postfix":
+        return _Route(postfix.read_unnamed, host, tag, None)
+    if tag == "dovecot":
+        return _Route(dovecot.read, host, tag, None)
+    if " " in tag or "/" in tag:
+        return None
+    return _Route(dovecot.read_renamed, host, tag, None)
+
+
+def split_frame(frame: bytes) -> list[str]:
+    r"""The lines of a frame: bytes that are not UTF-8 as ``\xNN``, split on LF only, without empty lines.
+
+    A carriage return before the LF, a byte order mark at the start and NUL bytes at the ends of lines are dropped.
+    """
+    text = frame.decode("utf-8", "backslashreplace").removeprefix("\ufeff")
+    lines = text.split("\n")
+    if "\r" in text or "\0" in text:
+        lines = [line.removesuffix("\r").strip("\0") for line in lines]
+    return [line for line in lines if line]
