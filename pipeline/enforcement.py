@@ -102,6 +102,7 @@ class DecisionTable:
     def __init__(self) -> None:
         self.count: dict[Mode, int] = {"enforce": 0, "shadow": 0}
         self.allow_entries = 0
+        self.changes = 0
         self._decisions: _BySubject[tuple[Held, ...]] = _BySubject()
         self._allowed: _BySubject[Setting] = _BySubject()
         self._due: list[Held] = []
@@ -135,6 +136,7 @@ class DecisionTable:
                 self._end(known)
         values[place] = (*others, held)
         self.count[held.terms.mode] += 1
+        self.changes += 1
         heappush(self._due, held)
         return True
 
@@ -150,6 +152,7 @@ class DecisionTable:
         elif known is None or known.issued_at <= setting.issued_at:
             values[place] = setting
         self.allow_entries += (place in values) - (known is not None)
+        self.changes += values.get(place) != known
         return values.get(place) != known
 
     def lookup(
@@ -209,6 +212,7 @@ class DecisionTable:
 
     def take(self, other: "DecisionTable", *, decisions: bool, allowlist: bool) -> None:
         """Replaces the decisions, the allowlist or both by those of ``other``, which is of no further use."""
+        self.changes += 1
         if decisions:
             self._decisions, self._due, self.count = other._decisions, other._due, other.count
             self._shared = other._shared
@@ -232,6 +236,7 @@ class DecisionTable:
 
     def _end(self, held: Held) -> None:
         held.live = False
+        self.changes += 1
         self.count[held.terms.mode] -= 1
 
     def _is_allowed(self, account: str, client: Address | None, text: str, now: float, country_of: CountryOf) -> bool:

@@ -21,7 +21,7 @@ class Tally(msgspec.Struct, gc=False, array_like=True):
       AUTH, as the MTA and as the SASL server logged them: the same errors seen twice, so readers take the larger.
     * ``successes``: logins and authenticated messages. ``accused``: 1 if a rule found the peer attacking from here.
     * ``webmail``: of ``messages``, those by webmail.
-    * ``senders``: envelope senders that are not the account's own. ``samples``: up to 3 log lines.
+    * ``senders``: envelope senders that are not the account's own. ``samples``, ``queue_ids``: up to 3 log lines and queue ids.
     """
 
     kind: CountedKind
@@ -40,6 +40,7 @@ class Tally(msgspec.Struct, gc=False, array_like=True):
     accused: int = 0
     senders: list[str] = []
     samples: list[str] = []
+    queue_ids: list[str] = []
 
 
 EXAMPLES: tuple[Tally, ...] = (

@@ -1,0 +1,249 @@
+"""Tallies -> decisions: windows, rules and decide for the subjects of one partition.
+
+Subjects are grouped in shards. A shard is saved as one compact value together with the position up to which it has
+counted; positions at or below are skipped when they come again, so that nothing is counted twice, whenever a job was
+killed. Two kinds of repetition are told apart: the same message read again (``position``), and a message written again
+by a normaliser that had been killed (``source`` and ``offset`` of the raw frame that it was made from).
+"""
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import get_args
+from zlib import compress, crc32, decompress
+
+import msgspec
+
+from pipeline.decide import Allowlist, Episode, Verdict, decide, is_running, open_episode
+from pipeline.peers import NOBODY, digest, pack_network, unpack_network
+from pipeline.rules import Active, RuleSet
+from pipeline.rules.view import METRICS, View
+from pipeline.windows import GRACE, LATENESS, NEVER, SEEN, SEND, SLOT, add, entries, judged, latest, new_state
+from schemas.enforcement import Decision
+from schemas.tally import CountedKind, Tally
+
+SHARDS = 32
+EVICT_SHARE = 20  # one in so many subjects of a full shard goes at once
+ALLOWED_QUIET = 600  # seconds until an allowlisted subject is judged again
+MAX_ACCUSED = 512  # networks that one episode accuses
+
+KINDS: tuple[CountedKind, ...] = get_args(CountedKind)
+MAX_ORIGINS = 1 << 18  # peers whose packed form is remembered
+
+
+@dataclass
+class Findings:
+    """What came of a batch: decisions, accusations (tallies for the accused networks), and what was let pass."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    accusations: list[Tally] = field(default_factory=list)
+    allowed: int = 0
+    repeated: int = 0
+
+
+class _Saved(msgspec.Struct, array_like=True):
+    position: int
+    states: dict[CountedKind, dict[str, bytes]]
+    episodes: list[tuple[str, CountedKind, str, Episode]]
+
+
+@dataclass
+class _Shard:
+    position: int = -1
+    dirty: bool = False
+    states: dict[CountedKind, dict[str, bytearray]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    episodes: dict[tuple[str, CountedKind, str], Episode] = field(default_factory=dict)
+
+
+class Detector:
+    """Counts and judges one partition of ``tallies``. ``limit``: subjects remembered."""
+
+    def __init__(self, rules: RuleSet, allowlist: Allowlist, limit: int = 4_000_000) -> None:
+        self.rules = rules
+        self.allowlist = allowlist
+        self._home = ("", rules.home)
+        self._limit = max(1, limit // SHARDS)
+        self._shards = [_Shard() for _ in range(SHARDS)]
+        self._sources: dict[str, int] = {}
+        self._origins: dict[CountedKind, dict[tuple[str, str], bytes]] = {kind: {} for kind in KINDS}
+        self.evicted = 0
+        self.position = -1
+
+    def count(self, tallies: Iterable[Tally], position: int, source: str = "", offset: int = 0) -> Findings:
+        """Counts a batch. ``position``: of the message in this partition; ``source``, ``offset``: of the raw frame
+        that it was made from ("" for none). Pure but for the state that it keeps."""
+        findings = Findings()
+        if source:
+            if offset <= self._sources.get(source, -1):
+                findings.repeated += 1
+                return findings
+            self._sources[source] = offset
+        for tally in tallies:
+            shard = self._shards[crc32(tally.subject.encode()) >> 8 & SHARDS - 1]
+            if position > shard.position:
+                self._tally(shard, tally, findings)
+        self.position = position
+        return findings
+
+    def _tally(self, shard: _Shard, tally: Tally, findings: Findings) -> None:
+        kind = tally.kind
+        states = shard.states[kind]
+        state = states.get(tally.subject)
+        if state is None:
+            if len(states) >= self._limit:
+                self._evict(shard, kind)
+            state = states[tally.subject] = new_state()
+        shard.dirty = True
+        origin = self._origins[kind].get((tally.country, tally.peer)) or self._remember_origin(tally)
+        at_home, abroad = self.rules.weights[kind]
+        if add(state, tally, origin, at_home if tally.country in self._home else abroad):
+            self._judge(shard, tally, state, origin[2:], findings)
+
+    def _remember_origin(self, tally: Tally) -> bytes:
+        """Country and peer as ten bytes. They are cached, since the same peers come again and again."""
+        origins = self._origins[tally.kind]
+        if len(origins) >= MAX_ORIGINS:
+            origins.clear()
+        peer = NOBODY
+        if tally.peer:
+            peer = pack_network(tally.peer) if tally.kind == "account" else digest(tally.peer)
+        country = tally.country.encode() if len(tally.country) == 2 else b"\0\0"
+        origin = origins[tally.country, tally.peer] = country + peer
+        return origin
+
+    def _judge(self, shard: _Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:
+        """Asks every rule that has no restriction running, and notes how much may be counted before the next time."""
+        now, slot = latest(state), int(tally.at) // SLOT
+        found = entries(state)
+        home = self.rules.home.encode()
+        ends = [now]
+        if slot < now - GRACE:
+            first = max(slot, now - LATENESS // SLOT)
+            ends = sorted({e[0] for e in found if first <= e[0] <= now} | {now})
+        views = [View(found, end, peer, home) for end in ends]
+        margin, until, since = 1.0, 0, NEVER
+        for active in self.rules.by_kind[tally.kind]:
+            key = (active.rule.id, tally.kind, tally.subject)
+            episode = shard.episodes.get(key)
+            if not is_running(episode, tally.at):
+                verdict, share = self._ask(active, views)
+                if verdict is None:
+                    margin = min(margin, 1.0 - share)
+                    continue
+                episode = shard.episodes[key] = self._open(verdict, tally, episode, findings)
+            assert episode is not None
+            since = min(since, int(episode.until) // SLOT + 1)
+            if active.config.accuse and active.rule.sources is not None:
+                until = max(until, int(episode.until) // SLOT)
+                self._accuse(active, episode, views[-1], tally, findings)
+        judged(state, margin, until, since)
+
+    def _ask(self, active: Active, views: list[View]) -> tuple[Verdict | None, float]:
+        """The rule's verdict at the earliest end of a window where it fires, or the largest share of a limit used."""
+        largest = 0.0
+        for view in views:
+            for group, limit in active.limits:
+                choose = self._chooser(active, group)
+                observed = METRICS[limit.metric][0](view, limit.window, choose)
+                if observed >= limit.count:
+                    condition = active.rule.condition
+                    if condition is None or condition(view, limit.window, active.config):
+                        known = view.known_sources() if active.rule.spares_known else ()
+                        return Verdict(active, limit, observed, group, known), 1.0
+                largest = max(largest, observed / limit.count)
+        return None, largest
+
+    def _chooser(self, active: Active, group: str) -> "_Chooser":
+        return _Chooser(group, self.rules.home.encode(), active.special)
+
+    def _open(self, verdict: Verdict, tally: Tally, before: Episode | None, findings: Findings) -> Episode:
+        if self.allowlist.covers(tally):
+            findings.allowed += 1
+            strikes = before.strikes if before is not None else 0
+            return Episode(tally.at, tally.at + ALLOWED_QUIET, strikes)
+        episode = open_episode(verdict.active, before, tally.at)
+        findings.decisions.append(decide(verdict, tally, episode, self.rules.home))
+        return episode
+
+    def _accuse(self, active: Active, episode: Episode, view: View, tally: Tally, findings: Findings) -> None:
+        """Reports networks that misuse or attack the account, each once in an episode."""
+        assert active.rule.sources is not None
+        if self.allowlist.covers(tally) or len(episode.accused) >= MAX_ACCUSED:
+            return
+        where = view.country_of
+        for peer in sorted(active.rule.sources(view) - {NOBODY}):
+            network = unpack_network(peer)
+            if network not in episode.accused:
+                episode.accused.append(network)
+                country = where.get(peer, b"").rstrip(b"\0").decode()
+                findings.accusations.append(
+                    Tally("ip", network, tally.subject, country, tally.at, accused=1, samples=tally.samples)
+                )
+
+    def _evict(self, shard: _Shard, kind: CountedKind) -> None:
+        """Makes room: first subjects that never succeeded in anything, the longest quiet of them; then any."""
+        states = shard.states[kind]
+        restricted = {subject for _, k, subject in shard.episodes if k == kind}
+
+        def worth(subject: str) -> tuple[bool, bool, int]:
+            state = states[subject]
+            return subject in restricted, SEEN in state or SEND in state, latest(state)
+
+        for subject in heapq.nsmallest(len(states) // EVICT_SHARE + 1, states, key=worth):
+            del states[subject]
+            self.evicted += 1
+
+    def subjects(self) -> int:
+        """How many are remembered."""
+        return sum(len(states) for shard in self._shards for states in shard.states.values())
+
+    def sources(self) -> bytes:
+        """Up to where the raw frames of each source are counted. Saved after the shards of a round, as it was before
+        them; see ``load_sources``."""
+        return msgspec.msgpack.encode(self._sources)
+
+    def load_sources(self, saved: bytes) -> None:
+        """Inverse of ``sources``. Raises msgspec.DecodeError."""
+        self._sources = msgspec.msgpack.decode(saved, type=dict[str, int])
+
+    def dump(self, number: int) -> bytes | None:
+        """One shard (0 to ``SHARDS`` - 1), compressed, with the position it has counted to; None if unchanged."""
+        shard = self._shards[number]
+        if not shard.dirty:
+            return None
+        shard.dirty, shard.position = False, self.position
+        longest = max((a.decay for rules in self.rules.by_kind.values() for a in rules), default=0)
+        horizon = max((e.until for e in shard.episodes.values()), default=0.0) - longest
+        shard.episodes = {key: episode for key, episode in shard.episodes.items() if episode.until > horizon}
+        episodes = [(*key, episode) for key, episode in shard.episodes.items()]
+        states = {kind: {name: bytes(state) for name, state in of.items()} for kind, of in shard.states.items()}
+        return compress(msgspec.msgpack.encode(_Saved(shard.position, states, episodes)), 1)
+
+    def load(self, number: int, dumped: bytes) -> None:
+        """Inverse of ``dump``. Raises msgspec.DecodeError or zlib.error."""
+        saved = msgspec.msgpack.decode(decompress(dumped), type=_Saved)
+        states = {kind: {name: bytearray(state) for name, state in of.items()} for kind, of in saved.states.items()}
+        episodes = {(rule, kind, subject): episode for rule, kind, subject, episode in saved.episodes}
+        self._shards[number] = _Shard(saved.position, False, states, episodes)
+
+    def use(self, rules: RuleSet, allowlist: Allowlist) -> None:
+        """New rules or a new allowlist: every subject is judged at its next tally."""
+        self.rules, self.allowlist = rules, allowlist
+        for shard in self._shards:
+            for states in shard.states.values():
+                for state in states.values():
+                    judged(state, 0.0, 0, NEVER)
+
+
+@dataclass(frozen=True)
+class _Chooser:
+    group: str
+    home: bytes
+    special: frozenset[bytes]
+
+    def __call__(self, country: bytes) -> bool:
+        if self.group == "all":
+            return True
+        if country in self.special:
+            return country.decode() == self.group
+        return (self.group == "home") == (country in (self.home, b"\0\0"))

@@ -1,0 +1,171 @@
+"""Joins lines that speak of the same message or session, host by host.
+
+* smtpd's ``client=…, sasl_username=`` names account and address, qmgr's ``from=… nrcpt=`` says that the message was
+  accepted, delivery lines tell the outcome: joined by host and queue id. Only qmgr's line makes a ``submission``:
+  the client line is also there for messages refused at DATA. A message without authentication (inbound mail, a
+  forwarding, a list, a content filter's re-injection) is charged to nobody.
+* An access server logs each failure (auth line) and then all of a session once more (login line, ``N attempts``):
+  joined by session id, so that the login line counts only what was not seen.
+
+Memory is bounded by two generations: when the young one holds half the allowance it becomes the old one, and the
+old one is forgotten.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from schemas.event import Event
+
+V = TypeVar("V")
+Key = tuple[str, str]
+
+
+class Message(msgspec.Struct, gc=False, array_like=True):
+    """What is known of a queue id. ``submitted`` once qmgr accepted it."""
+
+    account: str | None
+    client_ip: str | None
+    service: str | None
+    method: str | None
+    sender: str | None = None
+    submitted: bool = False
+
+
+class Generations(Generic[V]):
+    """A dict of at most ``limit`` entries that forgets the longest untouched half at a time."""
+
+    def __init__(self, limit: int) -> None:
+        self._half = max(1, limit // 2)
+        self.young: dict[Key, V] = {}
+        self.old: dict[Key, V] = {}
+        self.forgotten = 0
+
+    def get(self, key: Key) -> V | None:
+        """The value; touching it makes it young again."""
+        value = self.young.get(key)
+        if value is None and self.old:
+            value = self.old.pop(key, None)
+            if value is not None:
+                self.put(key, value)
+        return value
+
+    def put(self, key: Key, value: V) -> None:
+        """Sets a value, forgetting old ones if need be."""
+        self.young[key] = value
+        if len(self.young) > self._half:
+            self.forgotten += len(self.old)
+            self.old, self.young = self.young, {}
+
+    def pop(self, key: Key) -> V | None:
+        """Removes and returns a value."""
+        value = self.young.pop(key, None)
+        if self.old:
+            older = self.old.pop(key, None)
+            return older if value is None else value
+        return value
+
+    def dump(self) -> list[list[tuple[Key, V]]]:
+        """Both generations, old first."""
+        return [list(self.old.items()), list(self.young.items())]
+
+    def load(self, dumped: Iterable[Iterable[tuple[Key, V]]]) -> None:
+        """Inverse of ``dump``."""
+        self.old, self.young = (dict(part) for part in dumped)
+
+
+class _Dump(msgspec.Struct, array_like=True):
+    messages: list[list[tuple[Key, Message]]]
+    sessions: list[list[tuple[Key, int]]]
+
+
+class Joiner:
+    """The join state of one source (a partition of raw lines, or a file).
+
+    ``webmail_hosts``: addresses whose unauthenticated mail is webmail; its envelope sender is the account. The same
+    holds for a smtpd whose service name is ``webmail``. ``limit``: queue ids remembered, about 300 bytes each.
+    """
+
+    def __init__(self, webmail_hosts: frozenset[str] = frozenset(), limit: int = 200_000) -> None:
+        self._webmail_hosts = webmail_hosts
+        self._messages: Generations[Message] = Generations(limit)
+        self._sessions: Generations[int] = Generations(max(2, limit // 4))
+
+    @property
+    def forgotten(self) -> int:
+        """Queue ids and sessions that had to be forgotten to stay in bounds."""
+        return self._messages.forgotten + self._sessions.forgotten
+
+    def join(self, events: Iterable[Event]) -> None:
+        """Completes events in place, in the order of their lines."""
+        for event in events:
+            if event.queue_id is not None:
+                self._message(event, event.queue_id)
+            elif event.session is not None and event.kind == "auth_failure":
+                self._session(event, event.session)
+
+    def _message(self, event: Event, queue_id: str) -> None:
+        key = (event.host, queue_id)
+        kind = event.kind
+        if kind == "connect":
+            self._open(key, event)
+        elif kind in {"delivery", "reject"}:
+            message = self._messages.get(key)
+            if message is not None:
+                event.account = event.account or message.account
+                event.client_ip = event.client_ip or message.client_ip
+                event.service = event.service or message.service
+                event.sender = event.sender or message.sender
+        elif kind == "submission":
+            self._messages.put(
+                key, Message(event.account, event.client_ip, event.service, event.method, event.sender, True)
+            )
+        elif event.status == "queued":
+            self._queued(key, event)
+        elif event.status == "removed":
+            self._messages.pop(key)
+
+    def _open(self, key: Key, event: Event) -> None:
+        if event.account:
+            self._messages.put(key, Message(event.account, event.client_ip, event.service, event.method))
+        elif event.service == "webmail" or event.client_ip in self._webmail_hosts:
+            self._messages.put(key, Message(None, event.client_ip, "webmail", None))
+        else:
+            self._messages.pop(key)  # the queue id is used again, by mail that belongs to nobody
+
+    def _queued(self, key: Key, event: Event) -> None:
+        message = self._messages.get(key)
+        if message is None:
+            return
+        if message.account is None:
+            message.account = event.sender.lower() if event.sender else None
+        message.sender = event.sender
+        event.account = message.account
+        event.client_ip = message.client_ip
+        event.service = message.service
+        event.method = message.method
+        if not message.submitted and message.account:
+            event.kind = "submission"
+            message.submitted = True
+
+    def _session(self, event: Event, session: str) -> None:
+        key = (event.host, session)
+        if event.program.endswith("-login"):
+            event.count = max(0, event.count - (self._sessions.pop(key) or 0))
+        else:
+            self._sessions.put(key, (self._sessions.get(key) or 0) + event.count)
+
+    def dump(self) -> bytes:
+        """The state, to be kept with the offset up to which lines were joined."""
+        return _PACK.encode(_Dump(self._messages.dump(), self._sessions.dump()))
+
+    def load(self, dumped: bytes) -> None:
+        """Inverse of ``dump``. Raises msgspec.DecodeError."""
+        dump = _UNPACK.decode(dumped)
+        self._messages.load(dump.messages)
+        self._sessions.load(dump.sessions)
+
+
+_PACK: Any = msgspec.msgpack.Encoder()
+_UNPACK = msgspec.msgpack.Decoder(_Dump)

@@ -1,0 +1,43 @@
+"""How subjects and peers are written: in text for people, in eight bytes inside the windows.
+
+IPv4 addresses count alone, IPv6 addresses by their /64, since a customer has a whole /64 at his will.
+"""
+
+import hashlib
+import ipaddress
+import socket
+from functools import lru_cache
+from typing import Final
+
+NOBODY: Final = bytes(8)
+_V4: Final = b"\0\0\xff\xff"  # no routable IPv6 /64 begins so
+
+
+@lru_cache(maxsize=1 << 16)
+def network(address: str) -> str:
+    """Canonical address -> what counts as one source: the IPv4 address, or the IPv6 /64 as CIDR. ValueError if none."""
+    if ":" not in address:
+        return address
+    packed = socket.inet_pton(socket.AF_INET6, address)
+    return f"{ipaddress.IPv6Address(packed[:8] + NOBODY)}/64"
+
+
+@lru_cache(maxsize=1 << 16)
+def pack_network(text: str) -> bytes:
+    """``198.51.100.7`` or ``2001:db8::/64`` -> 8 bytes."""
+    if ":" in text:
+        return socket.inet_pton(socket.AF_INET6, text.removesuffix("/64"))[:8]
+    return _V4 + socket.inet_aton(text)
+
+
+def unpack_network(peer: bytes) -> str:
+    """Inverse of ``pack_network``."""
+    if peer.startswith(_V4):
+        return socket.inet_ntoa(peer[4:])
+    return f"{ipaddress.IPv6Address(peer + NOBODY)}/64"
+
+
+@lru_cache(maxsize=1 << 18)
+def digest(text: str) -> bytes:
+    """8 bytes that stand for an account or a sender. Collisions (1 in 2^64) may hide one distinct peer."""
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()

@@ -1,0 +1,112 @@
+"""Rules: what is wrong with a subject's counts. One small file each, timed examples beside it.
+
+To add one: a file with ``RULE``, its ``.txt`` with examples that fire and that just miss, an entry in ``RULES``, a
+table in ``default.toml``.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pipeline.rules import (
+    account_many_guessers,
+    account_many_origins,
+    account_password_errors,
+    account_send_rate,
+    account_send_surge,
+    country_send_rate,
+    failed_recipients,
+    foreign_senders,
+    ip_accused,
+    ip_many_accounts,
+    ip_password_errors,
+    ip_send_rate,
+    password_error_spike,
+    success_after_failures,
+)
+from pipeline.rules.config import Limit, RuleConfig, RulesError, RulesFile, parse_limit, seconds
+from pipeline.rules.rule import Rule
+from pipeline.rules.view import METRICS
+from pipeline.windows import SLOT, Weights
+from schemas.tally import CountedKind
+
+RULES: tuple[Rule, ...] = (
+    success_after_failures.RULE,
+    account_many_origins.RULE,
+    account_send_rate.RULE,
+    account_send_surge.RULE,
+    foreign_senders.RULE,
+    failed_recipients.RULE,
+    account_many_guessers.RULE,
+    account_password_errors.RULE,
+    ip_many_accounts.RULE,
+    ip_password_errors.RULE,
+    ip_send_rate.RULE,
+    ip_accused.RULE,
+    country_send_rate.RULE,
+    password_error_spike.RULE,
+)
+
+
+@dataclass(frozen=True)
+class Active:
+    """A rule with its configuration. ``limits``: by class of country. Durations in seconds."""
+
+    rule: Rule
+    config: RuleConfig
+    limits: tuple[tuple[str, Limit], ...]
+    duration: int
+    cap: int
+    decay: int
+    special: frozenset[bytes]
+    """Countries with limits of their own."""
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """The rules in force, by the kind of subject that they judge, and what a unit takes of the margin there."""
+
+    file: RulesFile
+    home: str
+    by_kind: dict[CountedKind, tuple[Active, ...]]
+    weights: dict[CountedKind, tuple[Weights, Weights]]
+    """For what comes from at home (or nobody knows where from), and from abroad."""
+
+
+def build(file: RulesFile, home: str, name: str = "rules") -> RuleSet:
+    """Checks limits against what each rule can count. Raises RulesError."""
+    active = [_activate(rule, file.rules[rule.id], name) for rule in RULES if file.rules[rule.id].mode != "off"]
+    kinds: tuple[CountedKind, ...] = ("account", "ip", "country", "system")
+    by_kind = {kind: tuple(a for a in active if kind in a.rule.kinds) for kind in kinds}
+    return RuleSet(file, home, by_kind, {kind: _weights(by_kind[kind], home) for kind in kinds})
+
+
+def _activate(rule: Rule, config: RuleConfig, name: str) -> Active:
+    limits = []
+    for group, texts in config.limits.items():
+        for text in texts:
+            limit = parse_limit(text)
+            if limit.metric not in rule.metrics:
+                can = ", ".join(rule.metrics)
+                raise RulesError(f"{name}: rules.{rule.id}.limits.{group}: {text!r}: the rule counts {can}")
+            limits.append((group, limit))
+    special = frozenset(group.encode() for group in config.limits if len(group) == 2)
+    durations = (seconds(config.for_), seconds(config.cap), seconds(config.decay))
+    return Active(rule, config, tuple(limits), *durations, special)
+
+
+def _weights(rules: tuple[Active, ...], home: str) -> tuple[Weights, Weights]:
+    at_home = (limit for a in rules for group, limit in a.limits if group in ("all", "home", home))
+    abroad = (limit for a in rules for group, limit in a.limits if group not in ("home", home))
+    return _strictest(at_home), _strictest(abroad)
+
+
+def _strictest(limits: Iterable[Limit]) -> Weights:
+    most: dict[str, float] = {}
+    recent = 3600
+    for limit in limits:
+        unit = METRICS[limit.metric][1]
+        if unit:
+            most[unit] = max(most.get(unit, 0.0), 1.0 / limit.count)
+        if unit == "source":
+            recent = min(recent, limit.window)
+    return Weights(**most, recent=max(1, recent // SLOT - 240))

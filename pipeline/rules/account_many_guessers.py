@@ -1,0 +1,15 @@
+"""One account tried from many networks."""
+
+from pipeline.rules.rule import Rule
+from pipeline.rules.shared import guessing
+
+RULE = Rule(
+    id="account_many_guessers",
+    version=1,
+    kinds=("account",),
+    metrics=("failing_sources",),
+    catches="Distributed guessing: many networks, a few tries each, one account.",
+    hurts="The owner at a new place while the attack goes on; known networks are spared.",
+    sources=guessing,
+    spares_known=True,
+)

@@ -1,0 +1,13 @@
+"""Guessing at one account."""
+
+from pipeline.rules.rule import Rule
+
+RULE = Rule(
+    id="account_password_errors",
+    version=1,
+    kinds=("account",),
+    metrics=("guesses",),
+    catches="Dictionary and brute force attacks on one account, from networks that it was never used from.",
+    hurts="The owner at a new place, after many typing errors; known networks are spared.",
+    spares_known=True,
+)

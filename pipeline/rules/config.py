@@ -1,0 +1,194 @@
+"""The rules file: what operators tune. TOML, laid over the shipped ``default.toml``; anything unknown is refused.
+
+A limit reads ``"20 messages / 10m"``: twenty are too many within ten minutes. Limits are grouped by class of the
+connecting country: ``all``, ``home`` (also: unknown), ``abroad``, or a country's ISO 3166 code, which then replaces
+``home`` or ``abroad`` for that country.
+"""
+
+import ipaddress
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from schemas.kinds import Action, Scope
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"([0-9]{1,6})([smhd])")
+_LIMIT = re.compile(r"([0-9]{1,9}) ([a-z_]+) / ([0-9]{1,6}[smhd])")
+_CLASS = re.compile(r"all|home|abroad|[A-Z]{2}")
+DAY = 86400
+
+
+class RulesError(ValueError):
+    """The rules file is wrong. The message names file, key and why."""
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """``count`` of ``metric`` within ``window`` seconds are too many."""
+
+    count: int
+    metric: str
+    window: int
+
+
+class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is done instead when the subject is at home."""
+
+    action: Action | None = None
+    scope: Scope | None = None
+    for_: Annotated[str | None, Meta(description="duration")] = msgspec.field(default=None, name="for")
+
+
+class RuleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One rule's table.
+
+    ``for_`` is the first restriction's duration, doubled at each repetition up to ``cap``, and starts anew after
+    ``decay`` without one. ``times``: how many times the usual level; ``share``: part of all (0 to 1), where a rule
+    has such a condition.
+    """
+
+    action: Action
+    limits: dict[str, list[str]]
+    mode: Literal["enforce", "shadow", "off"] = "enforce"
+    scope: Scope = "send"
+    for_: str = msgspec.field(default="6h", name="for")
+    cap: str = "7d"
+    decay: str = "7d"
+    accuse: bool = False
+    times: Annotated[float, Meta(gt=0)] = 1.0
+    share: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    parameters: dict[str, str | int | float] = {}
+    home: Override | None = None
+
+
+class Allow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is never restricted."""
+
+    accounts: list[str] = []
+    addresses: list[str] = []
+    countries: list[str] = []
+
+
+class Trusted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Our own hosts: nobody's origin. ``webmail``: their unauthenticated mail belongs to the envelope sender."""
+
+    hosts: list[str] = []
+    webmail: list[str] = []
+
+
+class RulesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file. ``subjects``: how many are remembered by one detector."""
+
+    rules: dict[str, RuleConfig]
+    allow: Allow = Allow()
+    trusted: Trusted = Trusted()
+    subjects: Annotated[int, Meta(ge=1000, le=100_000_000)] = 4_000_000
+
+
+def seconds(text: str) -> int:
+    """``30m`` -> 1800. Raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        raise ValueError(f"{text!r} is no duration such as 90s, 30m, 6h or 7d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def parse_limit(text: str) -> Limit:
+    """``20 messages / 10m``. Raises ValueError. Windows reach from 1 minute to 24 hours in whole steps."""
+    match = _LIMIT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no limit such as '20 messages / 10m'")
+    count, metric, window = int(match[1]), match[2], seconds(match[3])
+    if count < 1:
+        raise ValueError(f"{text!r}: the count must be at least 1")
+    if not 60 <= window <= DAY:
+        raise ValueError(f"{text!r}: a window is between 1m and 24h")
+    step = 5 if window <= 600 else 60 if window <= 3600 else 600
+    if window % step:
+        raise ValueError(f"{text!r}: a window of that length goes in steps of {step} s")
+    return Limit(count, metric, window)
+
+
+def default_text() -> str:
+    """The shipped rules file."""
+    return (resources.files("pipeline.rules") / "default.toml").read_text(encoding="utf-8")
+
+
+def load(path: Path | None) -> RulesFile:
+    """The shipped rules with the file laid over them. Raises RulesError (also when the file cannot be read)."""
+    base = _parse(default_text(), "default.toml")
+    if path is None:
+        return _convert(base, "default.toml")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RulesError(f"{path}: cannot be read: {error}") from None
+    return _convert(_overlay(base, _parse(text, str(path)), str(path)), str(path))
+
+
+def _parse(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RulesError(f"{name}: no valid TOML: {error}") from None
+
+
+def _overlay(base: dict[str, Any], over: dict[str, Any], name: str) -> dict[str, Any]:
+    """Keys given replace the shipped ones; rules key by key, limits class by class."""
+    rules = dict(base["rules"])
+    given = over.get("rules", {})
+    if not isinstance(given, dict):
+        raise RulesError(f"{name}: rules: must be a table")
+    for rule, table in given.items():
+        if rule not in rules:
+            raise RulesError(f"{name}: rules.{rule}: there is no such rule; there are {', '.join(sorted(rules))}")
+        if not isinstance(table, dict):
+            raise RulesError(f"{name}: rules.{rule}: must be a table")
+        limits = table.get("limits", {})
+        merged = {**rules[rule]["limits"], **limits} if isinstance(limits, dict) else limits
+        rules[rule] = {**rules[rule], **table, "limits": merged}
+    return {**base, **over, "rules": rules}
+
+
+def _convert(data: dict[str, Any], name: str) -> RulesFile:
+    try:
+        file = msgspec.convert(data, RulesFile)
+    except msgspec.ValidationError as error:
+        raise RulesError(f"{name}: {_key(str(error))}") from None
+    for rule, config in file.rules.items():
+        _check(rule, config, name)
+    for key, addresses in (("allow.addresses", file.allow.addresses), ("trusted.hosts", file.trusted.hosts)):
+        for address in addresses:
+            try:
+                ipaddress.ip_network(address)
+            except ValueError as error:
+                raise RulesError(f"{name}: {key}: {error}") from None
+    return file
+
+
+def _key(message: str) -> str:
+    """msgspec's "why - at `$.a[...].b`" with the key in front."""
+    why, _, where = message.partition(" - at `$.")
+    return f"{where.rstrip('`')}: {why}" if where else why
+
+
+def _check(rule: str, config: RuleConfig, name: str) -> None:
+    at = f"{name}: rules.{rule}"
+    for key, text in (("for", config.for_), ("cap", config.cap), ("decay", config.decay)):
+        try:
+            seconds(text)
+        except ValueError as error:
+            raise RulesError(f"{at}.{key}: {error}") from None
+    for group, limits in config.limits.items():
+        if not _CLASS.fullmatch(group):
+            raise RulesError(f"{at}.limits.{group}: is none of all, home, abroad or a country code such as CN")
+        for text in limits:
+            try:
+                parse_limit(text)
+            except ValueError as error:
+                raise RulesError(f"{at}.limits.{group}: {error}") from None

@@ -1,0 +1,22 @@
+"""Mail to many recipients that do not exist."""
+
+from pipeline.rules.config import RuleConfig
+from pipeline.rules.rule import Rule
+from pipeline.rules.view import View, failed, recipients
+
+
+def large_share(view: View, window: int, config: RuleConfig) -> bool:
+    """Do at least ``config.share`` of the recipients not exist?"""
+    everyone = recipients(view, window, lambda country: True)
+    return failed(view, window, lambda country: True) >= config.share * everyone
+
+
+RULE = Rule(
+    id="failed_recipients",
+    version=1,
+    kinds=("account",),
+    metrics=("failed",),
+    catches="Bought or made-up address lists.",
+    hurts="A customer with a very old address list.",
+    condition=large_share,
+)

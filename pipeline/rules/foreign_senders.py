@@ -1,0 +1,14 @@
+"""Many envelope senders that are not the account's own."""
+
+from pipeline.rules.rule import Rule
+from pipeline.rules.shared import misusing
+
+RULE = Rule(
+    id="foreign_senders",
+    version=1,
+    kinds=("account",),
+    metrics=("senders",),
+    catches="Forged senders, accepted or refused.",
+    hurts="A customer who sends for many addresses of his own: give the account to the allowlist.",
+    sources=misusing,
+)

@@ -1,0 +1,24 @@
+"""A network from where accounts were misused or attacked."""
+
+from pipeline.peers import NOBODY
+from pipeline.rules.config import RuleConfig
+from pipeline.rules.rule import Rule
+from pipeline.rules.view import View
+from pipeline.windows import ACCUSED
+
+
+def only_accusers(view: View, window: int, config: RuleConfig) -> bool:
+    """Is nobody else using the network well? Then an office or a NAT is not locked for one bad account."""
+    accusers = {e[3] for e in view.window(ACCUSED, window)}
+    return not (view.seen.keys() - accusers - {NOBODY})
+
+
+RULE = Rule(
+    id="ip_accused",
+    version=1,
+    kinds=("ip",),
+    metrics=("accusers",),
+    catches="Spam bots and guessers, found by what they did to accounts that had to be restricted.",
+    hurts="A customer whose own machine sent the spam: at home only sending is stopped.",
+    condition=only_accusers,
+)

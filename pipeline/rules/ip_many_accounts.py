@@ -1,0 +1,21 @@
+"""One network that tries many accounts."""
+
+from pipeline.rules.config import RuleConfig
+from pipeline.rules.rule import Rule
+from pipeline.rules.view import View, failing
+
+
+def mostly_fails(view: View, window: int, config: RuleConfig) -> bool:
+    """Are the failing accounts more than ``config.times`` those that succeed from here?"""
+    return failing(view, window, lambda country: True) > config.times * len(view.seen)
+
+
+RULE = Rule(
+    id="ip_many_accounts",
+    version=1,
+    kinds=("ip",),
+    metrics=("failing_accounts",),
+    catches="Reverse brute force and spraying: one network, many accounts, few tries at each.",
+    hurts="A NAT with many customers of whom many forgot their passwords at once, as after a migration.",
+    condition=mostly_fails,
+)

@@ -1,0 +1,12 @@
+"""Guessing by one network."""
+
+from pipeline.rules.rule import Rule
+
+RULE = Rule(
+    id="ip_password_errors",
+    version=1,
+    kinds=("ip",),
+    metrics=("errors",),
+    catches="One network that guesses passwords.",
+    hurts="An office where many devices hold old passwords: give its address to the allowlist.",
+)

@@ -1,0 +1,217 @@
+"""Sliding windows of one subject: a sparse, packed ring of buckets.
+
+A subject's state is one ``bytearray``: a header of 18 bytes and entries of 24. An entry counts what one peer did in
+one slot (5 s of event time). Entries grow coarser with age (5 s, then 1 min, then 10 min) and are dropped after a day;
+only ``SEEN`` entries, one for each peer that ever succeeded, live for 30 days: they are the sources that a subject is
+known by.
+
+A window of length W that ends at slot e covers (e - W, e], in steps of ``resolution(W)``: 5 s for windows up to
+10 min, 1 min up to 1 h, 10 min up to 24 h. So a window sees at most one step more than its length, never less.
+
+**Margin.** Judging all rules on every tally would be slow, and is not needed: the header keeps the share of the
+strictest limit that may still be used up before any rule could fire. Each tally takes its share (``Weights``), and only
+a margin below zero calls the rules, which set it anew. This is exact: sums and distinct counts grow at most by what is
+added, and windows that move on only lose.
+"""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.peers import NOBODY, digest
+from schemas.tally import Tally
+
+SLOT: Final = 5  # seconds
+LATENESS: Final = 600  # seconds: windows that ended up to this long ago are still judged
+GRACE: Final = 3  # slots: a tally this much behind the subject's latest one counts as in order
+FINE: Final = (600 + LATENESS) // SLOT  # slots; older entries are kept by the minute
+COARSE: Final = (3600 + LATENESS) // SLOT  # older ones by ten minutes
+RETENTION: Final = (86400 + LATENESS) // SLOT
+KNOWN: Final = 30 * 86400 // SLOT
+MAX_ENTRIES: Final = 4096  # of one subject: 98 kB; beyond, old entries forget who the peer was
+
+SEND, ERROR, SEEN, SENDER, ACCUSED = b"S\0", b"E\0", b"K\0", b"F\0", b"A\0"
+
+HEADER: Final = struct.Struct("<fIIIH")  # margin, latest slot, ask until slot, ask from slot, compact at (entries)
+ENTRY: Final = struct.Struct("<I2s2s8sHHHH")  # slot, kind, country, peer, four counters
+_TAIL: Final = struct.Struct("<HHHH")
+_SLOT: Final = struct.Struct("<I")
+_unpack_header = HEADER.unpack_from
+_pack_header = HEADER.pack_into
+_pack_entry = struct.Struct("<I12sHHHH").pack
+HEAD: Final = HEADER.size
+SIZE: Final = ENTRY.size
+_NEAR: Final = 8 * SIZE
+_FULL: Final = 65535
+NEVER: Final = 0xFFFFFFFF
+_FIRST_COMPACTION: Final = 24
+
+Entry = tuple[int, bytes, bytes, bytes, int, int, int, int]
+"""(slot, kind, country, peer, counters). SEND: messages, recipients, failed, webmail. ERROR: errors, errors_mta,
+errors_sasl, 0. SEEN: slot is the latest success, the first two counters together the slot of the first one."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much of the margin one unit takes: 1 / the strictest limit of any rule; 0 where no rule looks.
+
+    ``recent``: slots; a peer seen again within the shortest window for distinct peers takes nothing.
+    """
+
+    message: float = 0.0
+    webmail: float = 0.0
+    recipient: float = 0.0
+    failed: float = 0.0
+    error: float = 0.0
+    source: float = 0.0
+    sender: float = 0.0
+    failing_source: float = 0.0
+    recent: int = 12
+
+
+def resolution(window: int) -> int:
+    """Step of a window of that many seconds, in slots."""
+    return 1 if window <= 600 else 12 if window <= 3600 else 120
+
+
+def new_state() -> bytearray:
+    """A subject of which nothing is known: margin 1."""
+    return bytearray(HEADER.pack(1.0, 0, 0, NEVER, _FIRST_COMPACTION))
+
+
+def add(state: bytearray, tally: Tally, origin: bytes, weights: Weights) -> bool:
+    """Counts a tally in place. True if the rules must be asked: the margin is used up, the tally is late, or it is of
+    a kind that always asks (an accusation; a success from where errors came).
+
+    ``origin``: 2 bytes of country and 8 bytes that stand for the peer; zeros for none.
+    """
+    margin, latest, until, since, compact_at = _unpack_header(state)
+    slot = int(tally.at) // SLOT
+    ask = slot < latest - GRACE or slot < until or slot >= since
+    messages, recipients, failed = tally.messages, tally.recipients, tally.failed
+    if messages or failed:
+        margin -= messages * weights.message + recipients * weights.recipient + failed * weights.failed
+        if tally.webmail:
+            margin -= tally.webmail * weights.webmail
+        _count(state, slot, SEND + origin, messages, recipients, failed, tally.webmail)
+    if tally.successes and not origin.endswith(NOBODY):
+        margin -= _see(state, slot, SEEN + origin, weights)
+        ask = ask or state.find(ERROR + origin, HEAD) > 0
+    if tally.errors or tally.errors_mta or tally.errors_sasl:
+        errors = tally.errors + max(tally.errors_mta, tally.errors_sasl)
+        margin -= errors * weights.error + weights.failing_source
+        _count(state, slot, ERROR + origin, tally.errors, tally.errors_mta, tally.errors_sasl, 0)
+    if tally.accused:
+        _count(state, slot, ACCUSED + origin, 1, 0, 0, 0)
+        ask = True
+    for sender in tally.senders:
+        margin -= weights.sender
+        _count(state, slot, SENDER + origin[:2] + digest(sender), 1, 0, 0, 0)
+    latest = max(latest, slot)
+    if len(state) >= HEAD + compact_at * SIZE:
+        compact(state, latest)
+        compact_at = min(max(_FIRST_COMPACTION, 2 * (len(state) - HEAD) // SIZE), MAX_ENTRIES * 2)
+    _pack_header(state, 0, margin, latest, until, since, compact_at)
+    return ask or margin <= 0.0
+
+
+def _count(state: bytearray, slot: int, tag: bytes, a: int, b: int, c: int, d: int) -> None:
+    """Adds to the entry of (slot, tag) if it is one of the latest, else appends one."""
+    at = state.rfind(tag, -_NEAR)
+    if at > 0 and (at - HEAD) % SIZE == 4 and _SLOT.unpack_from(state, at - 4)[0] == slot:
+        a0, b0, c0, d0 = _TAIL.unpack_from(state, at + 12)
+        if a + a0 <= _FULL and b + b0 <= _FULL and c + c0 <= _FULL and d + d0 <= _FULL:
+            _TAIL.pack_into(state, at + 12, a + a0, b + b0, c + c0, d + d0)
+            return
+    try:
+        state += _pack_entry(slot, tag, a, b, c, d)
+    except struct.error:  # one second's count of one subject does not fit: it is above any limit anyway
+        state += _pack_entry(slot, tag, min(a, _FULL), min(b, _FULL), min(c, _FULL), min(d, _FULL))
+
+
+def _see(state: bytearray, slot: int, tag: bytes, weights: Weights) -> float:
+    """Notes a success of a peer; returns what it takes of the margin."""
+    at = state.find(tag, HEAD)
+    while at > 0 and (at - HEAD) % SIZE != 4:
+        at = state.find(tag, at + 1)
+    if at < 0:
+        state += _pack_entry(slot, tag, slot & 0xFFFF, slot >> 16, 0, 0)
+        return weights.source
+    last = _SLOT.unpack_from(state, at - 4)[0]
+    if slot > last:
+        _SLOT.pack_into(state, at - 4, slot)
+    elif slot < _SLOT.unpack_from(state, at + 12)[0]:
+        _SLOT.pack_into(state, at + 12, slot)
+    return 0.0 if last > slot - weights.recent else weights.source
+
+
+def compact(state: bytearray, now: int) -> None:
+    """Drops what is too old, makes old entries coarser and merges those that are then alike. In place.
+
+    Sums and distinct counts of every window that may still be asked for stay what they were.
+    """
+    merged: dict[tuple[int, bytes], list[int]] = {}
+    seen: list[tuple[int, bytes, int]] = []
+    for slot, kind, country, peer, *counters in entries(state):
+        age = now - slot
+        tag = kind + country + peer
+        if kind == SEEN:
+            if age <= KNOWN:
+                seen.append((slot, tag, counters[0] | counters[1] << 16))
+            continue
+        if age > RETENTION:
+            continue
+        step = 1 if age <= FINE else 12 if age <= COARSE else 120
+        _merge(merged, (slot - slot % step, tag), counters)
+    if len(merged) > MAX_ENTRIES:
+        merged = _forget_peers(merged)
+    seen.sort(reverse=True)
+    packed = bytearray(state[:HEAD])
+    for slot, tag, first in reversed(seen[:MAX_ENTRIES]):
+        packed += _pack_entry(slot, tag, first & 0xFFFF, first >> 16, 0, 0)
+    for (slot, tag), counters in sorted(merged.items()):
+        while max(counters) > _FULL:
+            part = [min(n, _FULL) for n in counters]
+            packed += _pack_entry(slot, tag, *part)
+            counters[:] = [n - p for n, p in zip(counters, part, strict=True)]
+        packed += _pack_entry(slot, tag, *counters)
+    state[:] = packed
+
+
+def _merge(into: dict[tuple[int, bytes], list[int]], key: tuple[int, bytes], counters: Iterable[int]) -> None:
+    have = into.get(key)
+    if have is None:
+        into[key] = list(counters)
+    elif key[1][:2] not in (SENDER, ACCUSED):
+        for i, n in enumerate(counters):
+            have[i] += n
+
+
+def _forget_peers(merged: dict[tuple[int, bytes], list[int]]) -> dict[tuple[int, bytes], list[int]]:
+    """The older half keeps its sums, but not who the peers were."""
+    keys = sorted(merged)
+    kept: dict[tuple[int, bytes], list[int]] = {}
+    for slot, tag in keys[: -MAX_ENTRIES // 2]:
+        if tag[:2] in (SEND, ERROR):
+            _merge(kept, (slot - slot % 120, tag[:4] + NOBODY), merged[slot, tag])
+    kept.update((key, merged[key]) for key in keys[-MAX_ENTRIES // 2 :])
+    return kept
+
+
+def entries(state: bytes | bytearray) -> list[Entry]:
+    """The entries of a state, in no particular order."""
+    return list(ENTRY.iter_unpack(memoryview(state)[HEAD:]))
+
+
+def latest(state: bytes | bytearray) -> int:
+    """The latest slot counted."""
+    slot: int = HEADER.unpack_from(state)[1]
+    return slot
+
+
+def judged(state: bytearray, margin: float, until: int, since: int) -> None:
+    """Notes what the rules found: the margin that is left, until which slot every tally is to be judged, and from
+    which slot on (``NEVER`` if none) the next one is."""
+    _, now, _, _, compact_at = HEADER.unpack_from(state)
+    HEADER.pack_into(state, 0, margin, now, until, since, compact_at)
