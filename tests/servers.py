@@ -1,0 +1,126 @@
+"""Real brokers for the tests, started on free ports of the loopback interface and ended with the test process."""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from pipeline.adapters.broker import Child, EmbeddedBroker, free_port
+from pipeline.adapters.topics import create_topics
+
+ROOT = Path(__file__).parent.parent
+POM = Path(__file__).parent / "kafka" / "pom.xml"
+CACHE = Path(os.environ.get("SEKIMORI_TEST_CACHE") or ROOT / "var" / "tests")
+
+
+class ApacheKafka(EmbeddedBroker):
+    """Apache Kafka itself: one KRaft node, small heap, data in ``folder``; what is written survives a restart."""
+
+    kind = "apache"
+    start_seconds = 60.0
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        super().__init__(folder, port)
+        self.jars = kafka_jars()
+        self.properties = folder / "server.properties"
+        self.properties.write_text(self._properties())
+        self._java("kafka.tools.StorageTool", "format", "--standalone", "-t", "c2VraW1vcmktdGVzdHM", "-c")
+
+    def command(self) -> list[str]:
+        return [*self._jvm(), "kafka.Kafka", str(self.properties)]
+
+    def _jvm(self) -> list[str]:
+        options = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
+        quiet = f"-Dlog4j2.configurationFile={POM.parent / 'log4j2.yaml'}"
+        return [java(), *options, quiet, f"-Dkafka.logs.dir={self.folder}", "-cp", f"{self.jars}/*"]
+
+    def _java(self, main: str, *arguments: str) -> None:
+        command = [*self._jvm(), main, *arguments, str(self.properties)]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+    def _properties(self) -> str:
+        controller = free_port()
+        return f"""
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+listeners=PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://{self.bootstrap}
+controller.listener.names=CONTROLLER
+log.dirs={self.folder}/data
+num.partitions=1
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+log.segment.bytes=16777216
+log.index.size.max.bytes=1048576
+auto.create.topics.enable=false
+num.network.threads=2
+num.io.threads=2
+background.threads=2
+log.cleaner.dedupe.buffer.size=4194304
+log.cleaner.backoff.ms=200
+log.cleaner.threads=1
+"""
+
+
+BROKERS: dict[str, type[EmbeddedBroker]] = {b.kind: b for b in (EmbeddedBroker, ApacheKafka)}
+
+
+def start_broker(kind: str, folder: Path, partitions: int = 4) -> EmbeddedBroker:
+    """A running broker of this kind with every topic of ours prepared. The caller stops it."""
+    broker = BROKERS[kind](folder).start()
+    try:
+        create_topics(broker.bootstrap, partitions=partitions)
+    except BaseException:
+        broker.stop()
+        raise
+    return broker
+
+
+def java() -> str:
+    """A Java of version 17 or later."""
+    home = os.environ.get("JAVA_HOME")
+    found = shutil.which("java", path=f"{home}/bin" if home else None) or shutil.which("java")
+    if found:
+        text = subprocess.run([found, "-version"], capture_output=True, text=True, check=True).stderr
+        version = re.search(r'version "(\d+)', text)
+        if version and int(version[1]) >= 17:
+            return found
+    raise RuntimeError("Apache Kafka needs Java 17 or later; run tests/install-servers.sh as root, or install it")
+
+
+def kafka_jars() -> Path:
+    """The folder with Apache Kafka's jars, fetched by Maven once for each version of the pom."""
+    folder = CACHE / f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "kafka.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            _fetch(folder)
+    return folder
+
+
+def _fetch(folder: Path) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise RuntimeError("Apache Kafka comes by Maven; run tests/install-servers.sh as root, or install mvn")
+    half = folder.with_suffix(".part")
+    shutil.rmtree(half, ignore_errors=True)
+    goal = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+    command = [maven, "-q", "-B", "-f", str(POM), goal, f"-DoutputDirectory={half}", "-DincludeScope=runtime"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert run.returncode == 0, f"Maven could not fetch Apache Kafka:\n{run.stdout}{run.stderr}"
+    half.rename(folder)
+
+
+__all__ = ["BROKERS", "ApacheKafka", "Child", "EmbeddedBroker", "free_port", "java", "kafka_jars", "start_broker"]
