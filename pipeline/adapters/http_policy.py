@@ -67,5 +67,17 @@ def auth_policy_app(
     return app
 
 
+async def serve_http(app: web.Application, host: str, port: int) -> web.AppRunner:
+    """Serves ``app`` until ``cleanup`` of what is returned; port 0 takes a free one. Raises OSError."""
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return runner
+
+
 def _word(flag: bool) -> str:
     return "true" if flag else "false"

@@ -10,6 +10,7 @@ import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import structlog
 
@@ -21,6 +22,14 @@ Judge = Callable[[bytes], Answer]
 log = structlog.get_logger()
 
 _BACKLOG = 1024
+
+
+def host_port(text: str) -> tuple[str, int]:
+    """``127.0.0.1:10040`` or ``[::1]:10040``; port 0 is a free one. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65_536):
+        raise ValueError(f"{text!r} is no host:port, such as 127.0.0.1:10040")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 class SocketInUse(OSError):
@@ -81,16 +90,17 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         if len(self._server.connections) >= self._server.max_connections:
             self._refuse("connections", f"{self._server.max_connections} are open already")
             return
         self._server.connections.add(self)
+        self._count()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
         self._transport = None
+        self._count()
 
     def pause_writing(self) -> None:
         if self._transport is not None:  # the client does not read its answers
@@ -126,6 +136,9 @@ class _Connection(asyncio.Protocol):
         """Sends what is to be sent, then closes."""
         if self._transport is not None:
             self._transport.close()
+
+    def _count(self) -> None:
+        self._server.recorder.set("sekimori_enforce_connections", len(self._server.connections))
 
     def _write(self, answers: list[bytes]) -> None:
         if answers and self._transport is not None:
