@@ -10,7 +10,7 @@ from schemas.enforcement import Decision
 from schemas.kinds import Action, Mode, Scope, SubjectKind
 
 _POOL: Final = re.compile(r"[a-z0-9_-]{1,64}")
-_MAX_REASON: Final = 200
+_MAX_REASON: Final = 150
 _MAX_ID: Final = 8
 
 
@@ -32,12 +32,15 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 class Held(msgspec.Struct, gc=False, eq=False):
-    """One decision as the table keeps it; seconds since 1970 UTC. ``live`` ends when it is lifted or replaced."""
+    """One decision as the table keeps it; seconds since 1970 UTC.
+
+    ``text``: the reason, and the begin of the id by which the support desk finds the decision. ``live`` ends when it
+    is lifted or replaced.
+    """
 
     terms: Terms
     subject: str
-    id: str
-    reason: str
+    text: str
     issued_at: float
     expires_at: float
     live: bool = True
@@ -51,8 +54,7 @@ def held_of(decision: Decision) -> Held:
     return Held(
         terms=terms_of(decision),
         subject=decision.subject,
-        id=decision.id[:_MAX_ID],
-        reason=decision.reason[:_MAX_REASON],
+        text=f"{decision.reason[:_MAX_REASON]} [{decision.id[:_MAX_ID]}]",
         issued_at=decision.issued_at.timestamp(),
         expires_at=decision.expires_at.timestamp(),
     )

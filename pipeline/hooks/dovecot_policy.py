@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from pipeline.enforcement import CountryOf, DecisionTable, no_country
-from pipeline.hooks.text import why
+from pipeline.hooks.text import plain
 
 _PROTOCOLS: Final = {"submission": "smtp", "sieve": "managesieve"}  # Dovecot's service names -> ours
 
@@ -85,10 +85,10 @@ def allow(request: AuthRequest, table: DecisionTable, now: float, country_of: Co
         return Reply(0, "", "shadow")
     match held.terms.action:
         case "delay_login":
-            return Reply(held.terms.seconds, why(held), "delay")
+            return Reply(held.terms.seconds, plain(held.text), "delay")
         case "challenge" if protocol == "webmail":
-            return Reply(0, why(held), "challenge", challenge=True)
+            return Reply(0, plain(held.text), "challenge", challenge=True)
         case "challenge":
             return GO_ON
         case _:
-            return Reply(-1, why(held), "deny")
+            return Reply(-1, plain(held.text), "deny")

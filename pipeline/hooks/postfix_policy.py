@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from pipeline.enforcement import CountryOf, DecisionTable, Verdict, no_country
 from pipeline.held import Held
 from pipeline.hooks.limiter import Limiter
-from pipeline.hooks.text import why
+from pipeline.hooks.text import plain
 
 MAX_REQUEST: Final = 65_536
 END: Final = b"\n\n"
@@ -93,7 +93,7 @@ def answer(
         return DUNNO
     if verdict.shadow:
         held = verdict.held[0]
-        return Answer(f"INFO shadow {held.terms.action} {held.terms.rule}: {why(held)}", "shadow")
+        return Answer(f"INFO shadow {held.terms.action} {held.terms.rule}: {plain(held.text)}", "shadow")
     for held in verdict.held:
         told = _told(held, request, limiter, now, disconnect)
         if told is not None:
@@ -121,11 +121,11 @@ def _told(held: Held, request: PolicyRequest, limiter: Limiter, now: float, disc
     """None: this decision lets the request pass, and a weaker one may have something to say."""
     match held.terms.action:
         case "reject" | "deny_login":
-            return _refusal(why(held), "reject", disconnect)
+            return _refusal(plain(held.text), "reject", disconnect)
         case "defer":
-            return Answer(f"DEFER_IF_PERMIT 4.7.1 {why(held)}", "defer")
+            return Answer(f"DEFER_IF_PERMIT 4.7.1 {plain(held.text)}", "defer")
         case "hold":
-            return Answer(f"HOLD {why(held)}", "hold")
+            return Answer(f"HOLD {plain(held.text)}", "hold")
         case "route":
             return Answer(f"FILTER {held.terms.pool}:", "route")
         case "require_from_match":
@@ -135,7 +135,7 @@ def _told(held: Held, request: PolicyRequest, limiter: Limiter, now: float, disc
                 return None
             if limiter.admit(held, request.instance, request.recipient, request.recipients, now):
                 return None
-            return Answer(f"DEFER_IF_PERMIT 4.7.1 {why(held)}", "limit")
+            return Answer(f"DEFER_IF_PERMIT 4.7.1 {plain(held.text)}", "limit")
         case _:
             return None
 
@@ -145,7 +145,7 @@ def _own_sender(held: Held, request: PolicyRequest, disconnect: bool) -> Answer 
     if request.state not in _SENDER_STATES:
         return None
     if not request.sender:  # passes every mismatch check of Postfix
-        return _refusal(f"an empty sender is not allowed: {why(held)}", "mismatch", disconnect)
+        return _refusal(f"an empty sender is not allowed: {plain(held.text)}", "mismatch", disconnect)
     if not request.account or request.account == request.sender:
         return None
     return Answer("reject_authenticated_sender_login_mismatch", "mismatch")
