@@ -35,7 +35,8 @@ FORMATS: tuple[Format, ...] = (
     dovecot.FORMAT,
 )
 _ROUTES = 4096  # tags are written by whoever writes to syslog: the cache is bounded
-_LONGEST_KEY = 200
+_HEADS = 65_536
+_LONGEST_HEAD = 200
 
 
 class _Route(NamedTuple):
@@ -55,6 +56,7 @@ class LineReader:
     def __init__(self, zone: tzinfo = UTC) -> None:
         self._stamps = Stamps(zone)
         self._routes: dict[str, _Route] = {}
+        self._heads: dict[str, tuple[Reader, datetime, str, str, str | None]] = {}
 
     def read(self, line: str, reference: float) -> Event | Unreadable | None:
         """The event of one line; ``None`` if no format claims it."""
@@ -62,38 +64,45 @@ class LineReader:
 
     def read_lines(self, lines: Iterable[str], reference: float) -> list[Event | Unreadable | None]:
         """The outcome of each line, in order; the same as ``read`` one by one, and faster."""
-        times, routes = self._stamps.known(reference), self._routes
+        if self._stamps.refer(reference):
+            self._heads.clear()
+        heads = self._heads
         outcomes: list[Outcome] = []
         append = outcomes.append
         for line in lines:
-            time = times.get(line[:16])
-            if time is not None:
-                head, _, text = line.partition(": ")
-                cut = head.find("[", 16)
-                route = routes.get(head[16:] if cut < 0 else head[16:cut])
-                if route is not None:
-                    reader, host, program, service = route
-                    append(reader(time, host, program, service, text))
-                    continue
-            append(self._read_any(line, reference))
-            times = self._stamps.known(reference)
+            parts = line.split(": ", 2)
+            known = heads.get(parts[0].partition("[")[0])
+            if known is None:
+                append(self._read_new(line, parts, reference))
+                continue
+            reader, time, host, program, service = known
+            if len(parts) == 3:
+                append(reader(time, host, program, service, parts[1], parts[2]))
+            else:
+                append(reader(time, host, program, service, parts[-1], ""))
         return outcomes
 
-    def _read_any(self, line: str, reference: float) -> Outcome:
+    def _read_new(self, line: str, parts: list[str], reference: float) -> Outcome:
+        """A line whose time and tag were not seen together before."""
         header = read_header(line, self._stamps, reference)
         if header is None:
             return None
-        route = _route(header.host, header.tag)
+        key = f"{header.host} {header.tag}"
+        route = self._routes.get(key) or _route(header.host, header.tag)
         if route is None:
             return None
         if header.time is None:
             return Unreadable("syslog", "there is no such date or time")
-        key = f"{header.host} {header.tag}" if header.host else header.tag
-        if len(key) <= _LONGEST_KEY and "(" not in key and "<" not in key:
+        head = parts[0].partition("[")[0]
+        if len(head) <= _LONGEST_HEAD and len(parts) > 1 and "(" not in head and "<" not in head:
             if len(self._routes) >= _ROUTES:
                 self._routes.clear()
             self._routes[key] = route
-        return route.reader(header.time, route.host, route.program, route.service, header.text)
+            if len(self._heads) >= _HEADS:
+                self._heads.clear()
+            self._heads[head] = route.reader, header.time, route.host, route.program, route.service
+        first, _, rest = header.text.partition(": ")
+        return route.reader(header.time, route.host, route.program, route.service, first, rest)
 
 
 def _route(host: str, tag: str) -> _Route | None:

@@ -1,6 +1,5 @@
 """Dovecot's lines by process: ``imap-login: Info: …`` in its own log file, ``dovecot: imap-login: …`` through syslog."""
 
-import re
 from datetime import datetime
 
 from pipeline.formats import dovecot_auth, dovecot_login
@@ -8,41 +7,37 @@ from pipeline.formats.dovecot_login import SERVICES
 from pipeline.formats.fields import Format, Outcome, Reader
 from schemas.event import Event
 
-_READERS: dict[str, Reader] = {**dovecot_login.FORMAT.programs, **dovecot_auth.FORMAT.programs}
-_LEVEL = ("Info: ", "Warning: ", "Error: ", "Debug: ", "Fatal: ", "Panic: ")
-_NAME = re.compile(r"[a-z0-9-]+")
+READERS: dict[str, Reader] = {**dovecot_login.FORMAT.programs, **dovecot_auth.FORMAT.programs}
+_LEVELS = frozenset(("Info", "Warning", "Error", "Debug", "Fatal", "Panic"))
+_PROCESSES = frozenset(
+    ("imap", "pop3", "lmtp", "lda", "managesieve", "submission", "anvil", "config", "dict", "director", "dns-client",
+     "doveadm", "imap-hibernate", "imap-urlauth", "indexer", "indexer-worker", "ipc", "log", "master", "old-stats",
+     "replicator", "ssl-params", "stats", "tcpwrap")
+)  # fmt: skip
 
 
-def read(time: datetime, host: str, program: str, service: str | None, text: str) -> Outcome:
-    """A line of Dovecot whose text begins with the process: ``imap-login: Login: …``."""
-    process, _, message = text.partition(": ")
-    return read_process(time, host, process, service, message)
-
-
-def read_process(time: datetime, host: str, program: str, service: str | None, text: str) -> Outcome:
-    """A line of the Dovecot process ``program``, which may carry a user and a pid: ``imap(user)<pid><session>``."""
-    reader = _READERS.get(program)
+def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
+    """A line of syslog: the text begins with the process, ``imap-login: Login: …``, ``imap(user)<pid><session>: …``."""
+    process = first.partition("(")[0]
+    reader = READERS.get(process)
     if reader is None:
-        name = _NAME.match(program)
-        if name is None:
-            return Event("other", time, host, "dovecot")
-        program = name[0]
-        reader = _READERS.get(program)
-        if reader is None:
-            return Event("other", time, host, program)
-    if text.startswith(_LEVEL):
-        level, _, text = text.partition(": ")
-        if level == "Debug":
-            return Event("other", time, host, program)
-    return reader(time, host, program, SERVICES.get(program), text)
+        return Event("other", time, host, process if process in _PROCESSES else "dovecot")
+    first, _, rest = rest.partition(": ")
+    if first in _LEVELS:
+        first, _, rest = rest.partition(": ")
+    return reader(time, host, process, SERVICES.get(process), first, rest)
 
 
-def read_renamed(time: datetime, host: str, program: str, service: str | None, text: str) -> Outcome:
+def read_process(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
+    """A line of Dovecot's own log file: the tag is the process, the text begins with the level, ``Info: …``."""
+    return read(time, host, "dovecot", None, program, f"{first}: {rest}")
+
+
+def read_renamed(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """A line under another name (``instance_name``): claimed only if it is a login or a refusal of Dovecot."""
-    process, _, message = text.partition(": ")
-    if process.partition("(")[0] not in _READERS or ("(" not in message and "user=<" not in message):
+    if first.partition("(")[0] not in READERS or ("(" not in rest and "user=<" not in rest):
         return None
-    outcome = read_process(time, host, process, service, message)
+    outcome = read(time, host, program, service, first, rest)
     return outcome if isinstance(outcome, Event) and outcome.kind != "other" else None
 
 

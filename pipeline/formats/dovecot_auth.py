@@ -8,7 +8,7 @@ of an MTA; with one, the login process says which protocol it was.
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import Format, Outcome, Unreadable, account_name, canonical_ip
+from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, Unreadable, account_name
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -45,29 +45,24 @@ _REASONS: tuple[tuple[str, AuthReason], ...] = (
 )
 
 
-def read(time: datetime, host: str, program: str, service: str | None, text: str) -> Outcome:
+def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """One line of auth or auth-worker."""
-    if text.startswith("conn unix:"):
+    event = Event("other", time, host, program)
+    text = f"{first}: {rest}"
+    if first.startswith("conn unix:"):
         text = _WORKER.sub("", text, count=1)
     who, found, what = text.partition("): ")
     if not found or "(" not in who:
-        return Event("other", time, host, program)
+        return event
     nobody = _NOBODY.fullmatch(text)
     if nobody is not None:
-        reason = _reason(nobody["what"])
-        if reason is None:
-            return Event("other", time, host, program)
-        ip, session = canonical_ip(nobody["ip"]), nobody["session"]
-        return _failure(time, host, program, None, ip, session, reason)
-    if "): " in what:
-        return _unusual(time, host, program, text)
-    return _refusal(time, host, program, who, what)
+        return _failure(event, None, CANONICAL_IP[nobody["ip"]], nobody["session"], nobody["what"])
+    return _unusual(event, text) if "): " in what else _refusal(event, who, what)
 
 
-def _refusal(time: datetime, host: str, program: str, who: str, what: str) -> Outcome:
-    reason = _reason(what)
-    if reason is None:
-        return Event("other", time, host, program)
+def _refusal(event: Event, who: str, what: str) -> Event | Unreadable:
+    if _reason(what) is None:
+        return event
     base, _, inner = who.partition("(")
     session = None
     if inner.endswith(">"):
@@ -75,34 +70,31 @@ def _refusal(time: datetime, host: str, program: str, who: str, what: str) -> Ou
     user, _, address = inner.rpartition(",")
     while user and (address == "master" or address.startswith("sasl:")):
         user, _, address = user.rpartition(",")
-    client_ip = canonical_ip(address)
+    client_ip = CANONICAL_IP[address]
     if client_ip is None:
         user = inner if "," not in inner else user if not address else ""
         if not user:
             return Unreadable(_NAME, f"{base}(…): no user and address")
-    return _failure(time, host, program, account_name(user), client_ip, session, reason)
+    return _failure(event, account_name(user), client_ip, session, what)
 
 
-def _failure(
-    time: datetime, host: str, program: str, account: str | None, client_ip: str | None, session: str | None,
-    reason: AuthReason,
-) -> Event:  # fmt: skip
-    service = "smtp" if session is None else None
-    return Event(
-        "auth_failure", time, host, program, service, account, client_ip, None,
-        None, None, None, None, None, None, reason, None, session,
-    )  # fmt: skip
+def _failure(event: Event, account: str | None, client_ip: str | None, session: str | None, what: str) -> Event:
+    event.reason = _reason(what)
+    if event.reason is not None:
+        event.kind, event.account, event.client_ip, event.session = "auth_failure", account, client_ip, session
+        event.service = "smtp" if session is None else None
+    return event
 
 
-def _unusual(time: datetime, host: str, program: str, text: str) -> Outcome:
+def _unusual(event: Event, text: str) -> Event | Unreadable:
     """``): `` stands in it more than once: in the user's name, or in text that the server was told to add."""
     who, _, what = text.rpartition("): ")
     first, _, said = text.partition("): ")
     reason = _reason(said)
     if reason == "policy" and said.count(_REFUSED) == 1 and not _looks_like_end(who[len(first) :]):
-        return _refusal(time, host, program, first, said)
+        return _refusal(event, first, said)
     if _reason(what) is None and reason is None:
-        return Event("other", time, host, program)
+        return event
     return Unreadable(_NAME, "a user name that imitates the server's text")
 
 

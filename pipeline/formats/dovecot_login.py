@@ -7,7 +7,7 @@ Address and session follow it, so they are found from the right; only a trusted 
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import Format, Outcome, Unreadable, account_name, canonical_ip, number
+from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, Unreadable, account_name, number
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -22,7 +22,8 @@ _RIP_FIRST = re.compile(
     rf"(?:(?:(?!user=|rip=)[^<>,]+(?:<[^\s<>]*>)?), )*rip=(?P<rip>{_IP})(?P<rest>(?:, .*)?)", re.DOTALL
 )
 _LAST_USER = re.compile(r"(?:, (?!user=)[^<>,]+(?:<[^\s<>]*>)?)*, user=<(?P<user>[^<>]*)>", re.DOTALL)
-_SESSION = re.compile(r", session=<([^\s<>]*)>")
+_SESSION = re.compile(r"(?:, |: )session=<([^\s<>]*)>")
+_FIELDS = re.compile(r": (?=(?:rip|lip|method|session|mpid)=)")
 _ATTEMPTS = re.compile(r"\((?:auth failed|authorization failed), ([0-9]+) attempts?")
 _WHY: tuple[tuple[str, AuthReason], ...] = (
     ("(auth failed", "password"),
@@ -37,78 +38,62 @@ _WHY: tuple[tuple[str, AuthReason], ...] = (
 )
 
 
-def read(time: datetime, host: str, program: str, service: str | None, text: str) -> Outcome:
+def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """One line of a login process: a login, a failure, or a connection that ended without either."""
-    if text.startswith("Login: user=<"):
-        said, fields, kept = "Login", text, 7
-    else:
-        said, found, fields = text.partition(": user=<")
-        kept = 0
-        if found:
-            fields = "user=<" + fields
-        elif text.startswith("proxy("):
-            return Event("other", time, host, program, service)
-        else:
-            return _other_order(time, host, program, service, text)
-    end = fields.rfind(", rip=")
-    user_end = fields.rfind(">, method=", kept + 6, end)
-    if user_end >= 0 and fields.find(", rip=", kept, end) < 0 and fields[-1] == ">":
-        method = fields[user_end + 10 : end]
-        client_ip = canonical_ip(fields[end + 6 : fields.find(",", end + 6)])
-        session = fields.rfind(", session=<", end)
-        if client_ip is not None and session > 0 and "," not in method and "<" not in method and ">" not in method:
-            return _event(
-                time, host, program, service, said, fields[kept + 6 : user_end], client_ip, method,
-                fields[session + 11 : -1],
-            )  # fmt: skip
-    match = _USER_FIRST.fullmatch(fields, kept)
+    said, found, fields = (first, "=", rest[6:]) if rest.startswith("user=<") else rest.partition(": user=<")
+    event = Event("connect", time, host, program, service)
+    if not found:
+        event.kind = "other"
+        return event if first.startswith("proxy(") else _other_order(event, first, rest)
+    if said is not first:
+        said = f"{first}: {said}"
+    left, found, right = fields.rpartition(", rip=")
+    user, login, method = left.rpartition(">, method=")
+    address, _, tail = right.partition(", ")
+    session, closed = tail.rpartition("session=<")[2], fields[-1:] == ">"
+    if found and login and closed and ", rip=" not in left and "<" not in method and ">" not in method:
+        event.client_ip, event.method, event.session = CANONICAL_IP[address], method, session[:-1]
+        if event.client_ip is not None and len(session) < len(tail):
+            return _result(event, said, user)
+    match = _USER_FIRST.fullmatch(f"user=<{fields}")
     if match is None:
         return Unreadable(_NAME, "user=<> is not followed by rip=")
-    client_ip = canonical_ip(match["rip"])
-    if client_ip is None:
+    event.client_ip = CANONICAL_IP[match["rip"]]
+    if event.client_ip is None:
         return Unreadable(_NAME, "rip= is no address")
-    session_match = _SESSION.search(match["rest"])
-    method = match["method"] or match["late"] or None
-    return _event(
-        time, host, program, service, said, match["user"], client_ip, method, session_match and session_match[1]
-    )  # fmt: skip
+    own = _SESSION.search(match["rest"])
+    event.method, event.session = match["method"] or match["late"] or None, own[1] if own else None
+    return _result(event, said, match["user"])
 
 
-def _event(
-    time: datetime, host: str, program: str, service: str | None, said: str,
-    user: str, client_ip: str, method: str | None, session: str | None,
-) -> Event:  # fmt: skip
+def _result(event: Event, said: str, user: str) -> Event:
+    """What the process ``said`` before the fields, as kind, account, reason and count."""
     if said in ("Login", "Logged in"):
-        return Event(
-            "auth_success", time, host, program, service, account_name(user), client_ip, None,
-            None, None, None, None, None, method, None, None, session,
-        )  # fmt: skip
+        event.kind, event.account = "auth_success", account_name(user)
+        return event
     for words, reason in _WHY:
         if words in said:
+            event.kind, event.account, event.reason = "auth_failure", account_name(user), reason
             attempts = _ATTEMPTS.search(said)
-            count = number(attempts[1]) if attempts else None
-            return Event(
-                "auth_failure", time, host, program, service, account_name(user), client_ip,
-                method=method, reason=reason, session=session, count=max(1, count or 1),
-            )  # fmt: skip
-    return Event("connect", time, host, program, service, None, client_ip, method=method, session=session)
+            event.count = max(1, (number(attempts[1]) if attempts else None) or 1)
+            break
+    return event
 
 
-def _other_order(time: datetime, host: str, program: str, service: str | None, text: str) -> Outcome:
+def _other_order(event: Event, first: str, rest: str) -> Event | Unreadable:
     """Fields in an order of the operator's own (``login_log_format_elements``): the address before the user."""
-    start = re.search(r": (?=(?:rip|lip|method|session|mpid)=)", text)
+    text = f"{first}: {rest}"
+    start = _FIELDS.search(text)
     if start is None:
-        return Event("other", time, host, program, service)
+        return event
     match = _RIP_FIRST.fullmatch(text, start.end())
-    client_ip = canonical_ip(match["rip"]) if match else None
-    if match is None or client_ip is None:
+    event.client_ip = CANONICAL_IP[match["rip"]] if match else None
+    if match is None or event.client_ip is None:
         return Unreadable(_NAME, "no rip= before the user")
+    own = _SESSION.search(text[start.start() :].partition("user=<")[0])
+    event.kind, event.session = "connect", own[1] if own else None
     last = _LAST_USER.fullmatch(match["rest"])  # a user that is not last may itself hold what seems to follow it
-    session = _SESSION.search(text[start.start() :].partition("user=<")[0])
-    return _event(
-        time, host, program, service, text[: start.start()], last["user"] if last else "", client_ip, None,
-        session and session[1],
-    )  # fmt: skip
+    return _result(event, text[: start.start()], last["user"] if last else "")
 
 
 SERVICES = {

@@ -12,44 +12,43 @@ READERS: dict[str, Reader] = {
     **postfix_queue.FORMAT.programs,
     **postfix_smtpd.FORMAT.programs,
 }
-_VERDICT = re.compile(
-    r"(?:NOQUEUE|[0-9A-Za-z]{6,20}): (?:milter-)?(?:reject|hold|warn|info|filter|discard|redirect)\w*: "
+_VERDICT = re.compile(r"(?:milter-)?(?:reject|hold|warn|info|filter|discard|redirect)\w*: ")
+_SHAPES = (
+    ("removed", "qmgr"),
+    ("from=<", "qmgr"),
+    ("client=", "smtpd"),
+    ("to=<", "smtp"),
+    ("message-id=", "cleanup"),
+    ("milter-reject: END-OF-MESSAGE ", "cleanup"),
+    ("uid=", "pickup"),
 )
-_SASL = re.compile(r"warning: [^\s\[\]]*\[[^\s\[\]]*\](?::[0-9]+)?: SASL ")
+_SASL = re.compile(r"[^\s\[\]]*\[[^\s\[\]]*\](?::[0-9]+)?: SASL ")
 
 
-def read_other(time: datetime, host: str, program: str, service: str | None, text: str) -> Outcome:
+def read_other(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """postscreen, anvil, scache, master, tlsproxy, postlogd and so on: claimed, with nothing to count."""
     return Event("other", time, host, program)
 
 
-def read_unnamed(time: datetime, host: str, program: str, service: str | None, text: str) -> Outcome:
+def read_unnamed(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """A line tagged ``postfix`` alone (APP-NAME of RFC 5424 cannot hold ``/submission/smtpd``)."""
-    name = _program(text)
+    name = _program(first, rest)
     if name is None:
         return Event("other", time, host, program)
-    return READERS[name](time, host, name, None, text)
+    return READERS[name](time, host, name, None, first, rest)
 
 
-def _program(text: str) -> str | None:
-    if text.startswith(("connect from ", "disconnect from ", "lost connection after ", "timeout after ")):
+def _program(first: str, rest: str) -> str | None:
+    if first.startswith(("connect from ", "disconnect from ", "lost connection after ", "timeout after ")):
         return "smtpd"
-    queue_id, _, rest = text.partition(": ")
-    if queue_id == "warning":
-        return "smtpd" if _SASL.match(text) else None
-    if not queue_id.isalnum():
+    if first == "warning":
+        return "smtpd" if _SASL.match(rest) else None
+    if not first.isalnum():
         return None
-    if rest == "removed" or rest.startswith("from=<"):
-        return "qmgr"
-    if rest.startswith("client="):
-        return "smtpd"
-    if rest.startswith("to=<"):
-        return "smtp"
-    if rest.startswith(("message-id=", "milter-reject: END-OF-MESSAGE ")):
-        return "cleanup"
-    if rest.startswith("uid="):
-        return "pickup"
-    return "smtpd" if _VERDICT.match(text) and not rest.startswith(_CLEANUP) else None
+    for words, program in _SHAPES:
+        if rest.startswith(words):
+            return program
+    return "smtpd" if _VERDICT.match(rest) and not rest.startswith(_CLEANUP) else None
 
 
 _CLEANUP = tuple(f"{verb}: {part} " for verb in ("reject", "hold", "discard", "redirect", "filter", "info", "warn")

@@ -11,7 +11,7 @@ from pipeline.formats.fields import MAX_REASON, Format, Outcome, Unreadable
 from schemas.event import Event
 
 _NAME = "postfix-delivery"
-_SHORT = MAX_REASON + 4  # with " (" and ")"
+_SHORTEST_ID = 6  # 5 digits of microseconds and an inode number
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"@[^>]*(?=>)')
 _PLACE = re.compile(
     r">(?:, orig_to=<[^>]{0,600}>)?, relay=[^ ]*(?:, conn_use=[0-9]+)?, delay=[0-9.]+, delays=[0-9./]+, "
@@ -20,28 +20,25 @@ _PLACE = re.compile(
 )
 
 
-def read(time: datetime, host: str, program: str, service: str | None, text: str) -> Outcome:
+def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """One line of a delivery agent."""
-    queue_id, _, rest = text.partition(": ")
     if not rest.startswith("to=<"):
-        known = queue_id if queue_id.isalnum() and len(queue_id) >= 6 and queue_id != "warning" else None
-        return Event("other", time, host, program, None, None, None, known)
-    end = rest.find(">, ", 4)
-    dsn = rest.find(", dsn=", end)
-    status = rest.find(", status=", dsn)
-    if 0 <= end < dsn < status == rest.rfind(", status=") and rest[4] != '"':
-        reason = rest.find(" (", status)
-        if reason > 0:
-            return Event(
-                "delivery", time, host, program, None, None, None, queue_id,
-                None, rest[4:end], None, None, rest[status + 9 : reason], None,
-                rest[reason + 2 : -1] if len(rest) - reason < _SHORT else rest[reason + 2 : reason + 2 + MAX_REASON],
-                rest[dsn + 6 : status],
-            )  # fmt: skip
-    return _unusual(time, host, program, queue_id, rest)
+        queue_id = first if first.isalnum() and len(first) >= _SHORTEST_ID and first != "warning" else None
+        return Event("other", time, host, program, None, None, None, queue_id)
+    left, _, right = rest.partition(", status=")
+    place, _, dsn = left.rpartition(", dsn=")
+    recipient, _, _ = place.partition(">, ")
+    status, found, reason = right.partition(" (")
+    if not found or not recipient or rest[4] == '"' or ", status=" in reason:
+        return _unusual(Event("delivery", time, host, program, None, None, None, first), rest)
+    reason = reason[:-1] if len(reason) <= MAX_REASON else reason[:MAX_REASON]
+    return Event(
+        "delivery", time, host, program, None, None, None, first,
+        None, recipient[4:], None, None, status, None, reason, dsn,
+    )  # fmt: skip
 
 
-def _unusual(time: datetime, host: str, program: str, queue_id: str, rest: str) -> Outcome:
+def _unusual(event: Event, rest: str) -> Event | Unreadable:
     quoted = _QUOTED.match(rest, 4)
     if quoted is not None:
         place = _PLACE.match(rest, quoted.end())
@@ -54,10 +51,9 @@ def _unusual(time: datetime, host: str, program: str, queue_id: str, rest: str) 
         end = place.start() if place else 0
     if place is None:
         return Unreadable(_NAME, "to=<> is not followed by relay, dsn and status")
-    return Event(
-        "delivery", time, host, program, None, None, None, queue_id, None, rest[4:end],
-        status=place["status"], reason=rest[place.end() : -1][:MAX_REASON], dsn=place["dsn"],
-    )  # fmt: skip
+    event.recipient, event.status, event.dsn = rest[4:end], place["status"], place["dsn"]
+    event.reason = rest[place.end() : -1][:MAX_REASON]
+    return event
 
 
 AGENTS = ("smtp", "lmtp", "virtual", "local", "pipe", "error", "retry", "discard", "bounce", "defer", "trace", "relay")

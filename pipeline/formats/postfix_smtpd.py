@@ -8,7 +8,7 @@ client's; they stand to the right, and a line in which they imitate Postfix give
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import MAX_REASON, Format, Outcome, Unreadable, account_name, canonical_ip
+from pipeline.formats.fields import CANONICAL_IP, MAX_REASON, Format, Outcome, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -21,6 +21,7 @@ _CLIENT = re.compile(
     re.DOTALL,
 )
 _SASL = re.compile(rf"{_PEER}: SASL (?P<rest>.*)", re.DOTALL)
+_AT_END = re.compile(rf" from {_PEER}\Z")
 _FAILED = " authentication failed: "
 _USER = ", sasl_username="
 _MECHANISM = re.compile(r"[A-Za-z0-9_-]{1,20}")  # RFC 4422, section 3.1; Postfix logs what the client asked for
@@ -33,77 +34,76 @@ _NOT_OWNED = re.compile(r"<(?P<address>[^<>\"\s;]*)>: Sender address rejected: n
 _LOGGED_USER = 100  # smtpd cuts the user name of a failed login here
 
 
-def read(time: datetime, host: str, program: str, service: str | None, text: str) -> Outcome:
+def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """One line of smtpd."""
-    if text.startswith(("connect from ", "disconnect from ")):
-        start = text.rfind("[")
-        written = text[start + 1 : text.find("]", start)]
-        client_ip = canonical_ip(written)
+    if not rest and first.startswith(("connect from ", "disconnect from ")):
+        written = first.rpartition("[")[2].partition("]")[0]
+        client_ip = CANONICAL_IP[written]
         if client_ip is None and written != "unknown":
             return Unreadable(_NAME, "no client address")
         return Event("connect", time, host, program, service, None, client_ip)
-    queue_id, _, rest = text.partition(": ")
     if rest.startswith("client="):
-        return _client(time, host, program, service, queue_id, rest)
-    if queue_id == "warning":
-        return _warning(time, host, program, service, rest)
-    if text.startswith(("lost connection ", "timeout ", "too many errors ")):
-        match = re.search(rf" from {_PEER}\Z", text)
-        client_ip = canonical_ip(match["ip"]) if match else None
-        return Event("connect", time, host, program, service, None, client_ip)
-    if ": " in rest and queue_id.isalnum():
-        return _verdict(time, host, program, service, None if queue_id == "NOQUEUE" else queue_id, rest)
-    return Event("other", time, host, program, service)
-
-
-def _client(time: datetime, host: str, program: str, service: str | None, queue_id: str, rest: str) -> Outcome:
-    end = rest.find("]")
-    client_ip = canonical_ip(rest[rest.find("[") + 1 : end])
-    tail = rest[end + 1 :]
-    if client_ip is not None:
-        if not tail:
-            return Event("connect", time, host, program, service, None, client_ip, queue_id)
-        if tail.startswith(", sasl_method="):
-            method, found, user = tail[14:].partition(_USER)
-            if found and "," not in user and "," not in method:
+        peer, sasl, login = rest.partition("], sasl_method=")
+        if sasl:
+            client_ip = CANONICAL_IP[peer.rpartition("[")[2]]
+            method, found, user = login.partition(", sasl_username=")
+            if client_ip is not None and found and "," not in user:
                 return Event(
-                    "connect", time, host, program, service, account_name(user), client_ip, queue_id,
+                    "connect", time, host, program, service, user.lower() or None, client_ip, first,
                     None, None, None, None, None, method,
                 )  # fmt: skip
+        else:
+            client_ip = CANONICAL_IP[rest.partition("[")[2][:-1]]
+            if client_ip is not None:
+                return Event("connect", time, host, program, service, None, client_ip, first)
+        return _client(Event("connect", time, host, program, service, None, None, first), rest)
+    event = Event("other", time, host, program, service)
+    if first == "warning":
+        return _warning(event, rest)
+    if first.startswith(("lost connection ", "timeout ", "too many errors ")):
+        match = _AT_END.search(first)
+        event.kind, event.client_ip = "connect", CANONICAL_IP[match["ip"]] if match else None
+        return event
+    if ": " in rest and first.isalnum():
+        event.queue_id = None if first == "NOQUEUE" else first
+        return _verdict(event, rest)
+    return event
+
+
+def _client(event: Event, rest: str) -> Event | Unreadable:
     match = _CLIENT.fullmatch(rest)
     if match is None:
         return Unreadable(_NAME, "client= is not followed by a client")
-    client_ip = canonical_ip(match["ip"])
-    if client_ip is None and match["ip"] != "unknown":
+    event.client_ip = CANONICAL_IP[match["ip"]]
+    if event.client_ip is None and match["ip"] != "unknown":
         return Unreadable(_NAME, "no client address")
-    account = account_name(match["user"] or "")
-    return Event(
-        "connect", time, host, program, service, account, client_ip, queue_id, method=match["method"]
-    )  # fmt: skip
+    event.account, event.method = (match["user"] or "").lower() or None, match["method"]
+    return event
 
 
-def _warning(time: datetime, host: str, program: str, service: str | None, rest: str) -> Outcome:
+def _warning(event: Event, rest: str) -> Event | Unreadable:
     match = _SASL.fullmatch(rest)
     if match is None:
-        return Event("other", time, host, program, service)
-    client_ip = canonical_ip(match["ip"])
+        return event
+    event.client_ip = CANONICAL_IP[match["ip"]]
     said = match["rest"]
     if said.endswith(" authentication aborted"):
-        return Event("auth_failure", time, host, program, service, None, client_ip, reason="aborted")
-    if _FAILED not in said:
-        return Event("other", time, host, program, service, None, client_ip)
-    if client_ip is None and match["ip"] != "unknown":
+        event.kind, event.reason = "auth_failure", "aborted"
+        return event
+    method, found, outcome = said.partition(_FAILED)
+    if not found:
+        return event
+    if event.client_ip is None and match["ip"] != "unknown":
         return Unreadable(_NAME, "SASL failure without a client address")
-    method, _, outcome = said.partition(_FAILED)
-    why, _, user = outcome.partition(_USER)
-    account = None if user == "(unavailable)" or len(user) >= _LOGGED_USER else account_name(user)
-    reason = _sasl_reason(why)
+    event.kind = "auth_failure"
     if _FAILED in outcome or not _MECHANISM.fullmatch(method):
-        return Event("auth_failure", time, host, program, service, None, client_ip, reason="mechanism")
-    return Event(
-        "auth_failure", time, host, program, service, account, client_ip, None,
-        None, None, None, None, None, method, reason,
-    )  # fmt: skip
+        event.reason = "mechanism"
+        return event
+    why, _, user = outcome.partition(_USER)
+    event.method, event.reason = method, _sasl_reason(why)
+    if user != "(unavailable)" and len(user) < _LOGGED_USER:
+        event.account = user.lower() or None
+    return event
 
 
 def _sasl_reason(why: str) -> AuthReason:
@@ -135,25 +135,24 @@ _CYRUS = (
 _PROMPT = re.compile(r"[A-Za-z0-9+/]+=*")  # Postfix 2.x logs the last challenge, such as UGFzc3dvcmQ6
 
 
-def _verdict(time: datetime, host: str, program: str, service: str | None, queue_id: str | None, rest: str) -> Outcome:
+def _verdict(event: Event, rest: str) -> Event | Unreadable:
     match = _VERDICT.fullmatch(rest)
     if match is None:
-        return Event("other", time, host, program, service, None, None, queue_id)
-    client_ip = canonical_ip(match["ip"])
-    if client_ip is None and match["ip"] != "unknown":
+        return event
+    event.client_ip = CANONICAL_IP[match["ip"]]
+    if event.client_ip is None and match["ip"] != "unknown":
         return Unreadable(_NAME, f"{match['verb']} without a client address")
-    rejected = match["verb"] in ("reject", "milter-reject")
-    text, account = match["text"], None
+    text = match["text"]
     cut = text.find("; from=<")
-    sender, recipient = _envelope(text, cut)
-    owned = _NOT_OWNED.fullmatch(text, 0, cut) if sender else None
-    if owned is not None and owned["address"] == sender:
-        account = account_name(owned["user"])
-    reason = text[:cut] if cut >= 0 else text
-    return Event(
-        "reject" if rejected else "other", time, host, program, service, account, client_ip, queue_id,
-        sender, recipient, None, None, match["code"] if rejected else None, None, reason[:MAX_REASON], match["dsn"],
-    )  # fmt: skip
+    event.sender, event.recipient = _envelope(text, cut)
+    owned = _NOT_OWNED.fullmatch(text, 0, cut) if event.sender else None
+    if owned is not None and owned["address"] == event.sender:
+        event.account = owned["user"].lower()
+    if match["verb"] in ("reject", "milter-reject"):
+        event.kind, event.status = "reject", match["code"]
+    event.dsn = match["dsn"]
+    event.reason = (text[:cut] if cut >= 0 else text)[:MAX_REASON]
+    return event
 
 
 def _envelope(text: str, start: int) -> tuple[str | None, str | None]:

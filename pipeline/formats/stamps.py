@@ -12,7 +12,7 @@ _MONTHS = {
 _BSD = re.compile(r"(\w{3}) +([0-9]{1,2}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ")
 _AHEAD = 86_400.0
 _LEAP_GAP = 8  # years between two 29 February around a century that is no leap year
-_CACHED = 200_000
+_CACHED = 100_000
 
 
 class Stamps:
@@ -30,17 +30,21 @@ class Stamps:
         self._known: dict[str, datetime] = {}
         self._since, self._until = float("-inf"), float("inf")
 
-    def known(self, reference: float) -> dict[str, datetime]:
-        """Stamps already read (16 characters, with the blank after them), right for this reference."""
-        if not self._since <= reference < self._until or len(self._known) > _CACHED:
-            self._forget()
-        return self._known
+    def refer(self, reference: float) -> bool:
+        """Makes the cache right for this reference; true if it had to be emptied."""
+        if self._since <= reference < self._until and len(self._known) < _CACHED:
+            return False
+        self._forget()
+        return True
 
     def bsd(self, line: str, reference: float) -> tuple[datetime | None, int]:
         """The RFC 3164 stamp at the start of a line: (time, where the rest starts).
 
         ``(None, 0)``: there is none. ``(None, n)`` with n > 0: there is no such date or time.
         """
+        known = self._known.get(line[:16])
+        if known is not None:
+            return known, 16
         match = _BSD.match(line)
         if match is None or match[1] not in _MONTHS:
             return None, 0
@@ -56,10 +60,10 @@ class Stamps:
                 continue
             since = time.timestamp() - _AHEAD
             if since <= reference:
-                if match.end() == 16 and len(self.known(reference)) <= _CACHED:
+                if match.end() == 16:
                     self._known[match[0]] = time
                     self._since, self._until = max(self._since, since), min(self._until, later)
-                return time, 16 if match.end() == 16 else match.end()
+                return time, match.end()
             later = since
         return None, match.end()
 
