@@ -144,7 +144,7 @@ def _subject(tally: Tally) -> tuple[SubjectKind, str]:
 
 def reason(verdict: Verdict, subject: str, strikes: int) -> str:
     """One sentence for people."""
-    phrase = METRICS[verdict.limit.metric][2].format(n=verdict.observed)
+    phrase = METRICS[verdict.limit.metric].phrase.format(n=verdict.observed)
     where = {"all": "", "home": "", "abroad": " from abroad"}.get(verdict.group, f" from {verdict.group}")
     again = f"; time {strikes} in a row" if strikes > 1 else ""
     whom = "the whole system" if subject == "*" else subject

@@ -18,7 +18,21 @@ from pipeline.decide import Allowlist, Episode, Verdict, decide, is_running, ope
 from pipeline.peers import NOBODY, digest, pack_network, unpack_network
 from pipeline.rules import Active, RuleSet
 from pipeline.rules.view import METRICS, View
-from pipeline.windows import GRACE, LATENESS, NEVER, SEEN, SEND, SLOT, add, entries, judged, latest, new_state
+from pipeline.windows import (
+    ACCUSE,
+    ALL,
+    GRACE,
+    LATENESS,
+    NEVER,
+    SEEN,
+    SEND,
+    SLOT,
+    add,
+    entries,
+    judged,
+    latest,
+    new_state,
+)
 from schemas.enforcement import Decision
 from schemas.tally import CountedKind, Tally
 
@@ -96,7 +110,8 @@ class Detector:
         shard.dirty = True
         origin = self._origins[kind].get((tally.country, tally.peer)) or self._remember_origin(tally)
         at_home, abroad = self.rules.weights[kind]
-        if add(state, tally, origin, at_home if tally.country in self._home else abroad):
+        ask = add(state, tally, origin, at_home if tally.country in self._home else abroad)
+        if ask == ALL or (ask == ACCUSE and self._is_new(shard, tally)):
             self._judge(shard, tally, state, origin[2:], findings)
 
     def _remember_origin(self, tally: Tally) -> bytes:
@@ -126,9 +141,12 @@ class Detector:
             key = (active.rule.id, tally.kind, tally.subject)
             episode = shard.episodes.get(key)
             if not is_running(episode, tally.at):
-                verdict, share = self._ask(active, views)
+                verdict, share = ask(active, views)
                 if verdict is None:
-                    margin = min(margin, 1.0 - share)
+                    if share >= 1.0 and active.rule.patience:
+                        since = min(since, now + active.rule.patience // SLOT)
+                    else:
+                        margin = min(margin, 1.0 - share)
                     continue
                 episode = shard.episodes[key] = self._open(verdict, tally, episode, findings)
             assert episode is not None
@@ -138,23 +156,14 @@ class Detector:
                 self._accuse(active, episode, views[-1], tally, findings)
         judged(state, margin, until, since)
 
-    def _ask(self, active: Active, views: list[View]) -> tuple[Verdict | None, float]:
-        """The rule's verdict at the earliest end of a window where it fires, or the largest share of a limit used."""
-        largest = 0.0
-        for view in views:
-            for group, limit in active.limits:
-                choose = self._chooser(active, group)
-                observed = METRICS[limit.metric][0](view, limit.window, choose)
-                if observed >= limit.count:
-                    condition = active.rule.condition
-                    if condition is None or condition(view, limit.window, active.config):
-                        known = view.known_sources() if active.rule.spares_known else ()
-                        return Verdict(active, limit, observed, group, known), 1.0
-                largest = max(largest, observed / limit.count)
-        return None, largest
-
-    def _chooser(self, active: Active, group: str) -> "_Chooser":
-        return _Chooser(group, self.rules.home.encode(), active.special)
+    def _is_new(self, shard: _Shard, tally: Tally) -> bool:
+        """Is there an episode that has not accused the tally's peer yet?"""
+        for active in self.rules.by_kind[tally.kind]:
+            if active.config.accuse:
+                episode = shard.episodes.get((active.rule.id, tally.kind, tally.subject))
+                if episode is not None and is_running(episode, tally.at) and tally.peer not in episode.accused:
+                    return True
+        return False
 
     def _open(self, verdict: Verdict, tally: Tally, before: Episode | None, findings: Findings) -> Episode:
         if self.allowlist.covers(tally):
@@ -235,15 +244,23 @@ class Detector:
                     judged(state, 0.0, 0, NEVER)
 
 
-@dataclass(frozen=True)
-class _Chooser:
-    group: str
-    home: bytes
-    special: frozenset[bytes]
-
-    def __call__(self, country: bytes) -> bool:
-        if self.group == "all":
-            return True
-        if country in self.special:
-            return country.decode() == self.group
-        return (self.group == "home") == (country in (self.home, b"\0\0"))
+def ask(active: Active, views: list[View]) -> tuple[Verdict | None, float]:
+    """The rule's verdict at the earliest end of a window where it fires, or the largest share of a limit used."""
+    largest = 0.0
+    condition = active.rule.condition
+    for view in views:
+        for group, limit in active.limits:
+            metric = METRICS[limit.metric]
+            found = view.window(metric.kind, limit.window)
+            if group != "all" and found:
+                chosen = active.choose(group, view.countries, view.home)
+                if chosen is not view.countries:
+                    found = [e for e in found if e[2] in chosen]
+            if not found:
+                continue
+            observed = metric.count(view, found)
+            if observed >= limit.count and (condition is None or condition(view, limit.window, active.config)):
+                known = view.known_sources() if active.rule.spares_known else ()
+                return Verdict(active, limit, observed, group, known), 1.0
+            largest = max(largest, observed / limit.count)
+    return None, largest

@@ -5,6 +5,7 @@ system. Countries and the system are busy: they are combined over all accounts b
 """
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from zlib import crc32
 
 from schemas.event import Event
@@ -20,7 +21,7 @@ MAX_NAME = 254  # characters of an account (RFC 5321 allows 64 + 1 + 255); longe
 Trusted = Callable[[str], bool]
 """Canonical address -> is it one of our own hosts, which is nobody's origin?"""
 
-_Key = tuple[CountedKind, str, str, int]
+_Flow = tuple[str, str, int]  # account, address, second
 
 
 def is_foreign_sender(sender: str | None, account: str) -> bool:
@@ -39,103 +40,144 @@ class Tallier:
 
     def __init__(self, trusted: Trusted) -> None:
         self._trusted = trusted
-        self._tallies: dict[_Key, Tally] = {}
         self._origins: dict[str, str] = {}
+        self._flows: dict[_Flow, Tally] = {}
+        self._times: dict[datetime, float] = {}
 
     def tally(self, events: Iterable[tuple[Event, str]]) -> list[Tally]:
-        """(event, raw line) of one frame, in order -> tallies, in order of first appearance."""
-        self._tallies = {}
+        """(event, raw line) of one frame, in order -> tallies: accounts and networks in order of their first lines,
+        then countries, then the system."""
+        self._flows, self._times = {}, {}
         for event, line in events:
             kind = event.kind
-            if kind == "submission":
+            if kind == "delivery":
+                if event.status == "bounced":
+                    self._bounce(event, line)
+            elif kind == "submission":
                 self._submission(event, line)
             elif kind == "auth_failure":
                 self._failure(event, line)
             elif kind == "auth_success":
-                for tally in self._of(event, line):
-                    tally.successes += event.count
-            elif kind == "delivery":
-                self._delivery(event, line)
+                self._flow(event, line).successes += event.count
             elif kind == "reject" and event.account and event.network:
-                for tally in self._of(event, line):  # the account is named, so it had authenticated
-                    tally.successes += 1
-                self._foreign_sender(event, event.account, line)
-        return list(self._tallies.values())
+                flow = self._flow(event, line)  # the account is named, so it had authenticated
+                flow.successes += 1
+                _note_sender(flow, event)
+        return _spread(self._flows.values())
 
     def _submission(self, event: Event, line: str) -> None:
-        recipients = event.nrcpt or 1
-        webmail = 1 if event.channel == "webmail" else 0
-        for tally in self._of(event, line):
-            tally.messages += 1
-            tally.recipients += recipients
-            tally.webmail += webmail
-            tally.successes += 1
-        if event.sender != event.account and event.account and event.network:
-            self._foreign_sender(event, event.account, line)
+        flow = self._flow(event, line)
+        flow.messages += 1
+        flow.recipients += event.nrcpt or 1
+        flow.successes += 1
+        if event.channel == "webmail":
+            flow.webmail += 1
+        if event.sender != event.account:
+            _note_sender(flow, event)
 
     def _failure(self, event: Event, line: str) -> None:
         if event.reason not in PASSWORD_ERRORS or event.count <= 0:
             return
-        for tally in self._of(event, line):
-            if event.program == "smtpd":
-                tally.errors_mta += event.count
-            elif event.service == "smtp":
-                tally.errors_sasl += event.count
-            else:
-                tally.errors += event.count
+        flow = self._flow(event, line)
+        if event.program == "smtpd":
+            flow.errors_mta += event.count
+        elif event.service == "smtp":
+            flow.errors_sasl += event.count
+        else:
+            flow.errors += event.count
 
-    def _delivery(self, event: Event, line: str) -> None:
-        if event.account and event.status == "bounced" and event.dsn and event.dsn.startswith("5.1."):
-            for tally in self._of(event, line):
-                tally.failed += 1
+    def _bounce(self, event: Event, line: str) -> None:
+        if event.account and event.dsn and event.dsn.startswith("5.1."):
+            self._flow(event, line).failed += 1
 
-    def _foreign_sender(self, event: Event, account: str, line: str) -> None:
-        sender = event.sender
-        if sender and len(account) <= MAX_NAME and is_foreign_sender(sender, account):
-            at = event.time.timestamp()
-            senders = self._get("account", account, self._origin(event), event, at, line).senders
-            if sender not in senders:
-                senders.append(sender)
+    def _flow(self, event: Event, line: str) -> Tally:
+        """The account's tally that an event belongs to; its subject is "" where no account is known."""
+        at = self._times.get(event.time)
+        if at is None:
+            at = self._times[event.time] = event.time.timestamp()
+        account, address = event.account or "", event.client_ip or ""
+        key = (account, address, int(at))
+        flow = self._flows.get(key)
+        if flow is None:
+            origin = self._origins.get(address)
+            if origin is None:
+                origin = self._origin(address, event.network)
+            subject = account if len(account) <= MAX_NAME else ""
+            flow = self._flows[key] = Tally("account", subject, origin, event.country or "", at)
+        elif at > flow.at:
+            flow.at = at
+        if len(flow.samples) < MAX_SAMPLES:
+            flow.samples += (line[:MAX_LINE],)
+            if event.queue_id:
+                flow.queue_ids += (event.queue_id,)
+        return flow
 
-    def _origin(self, event: Event) -> str:
-        """The network that an event comes from, "" if it is one of our own hosts."""
-        address = event.client_ip
-        if address is None:
-            return ""
-        origin = self._origins.get(address)
-        if origin is None:
-            if len(self._origins) >= MAX_ORIGINS:
-                self._origins.clear()
-            origin = self._origins[address] = "" if self._trusted(address) else event.network or ""
+    def _origin(self, address: str, network: str | None) -> str:
+        """The network that an address counts as, "" if it is one of our own hosts."""
+        if len(self._origins) >= MAX_ORIGINS:
+            self._origins.clear()
+        origin = "" if not network or self._trusted(address) else network
+        self._origins[address] = origin
         return origin
 
-    def _of(self, event: Event, line: str) -> list[Tally]:
-        """The tallies of everybody whom an event counts for."""
-        account = event.account if event.account and len(event.account) <= MAX_NAME else ""
-        origin, at = self._origin(event), event.time.timestamp()
-        found = [self._get("system", SYSTEM, "", event, at, "")]
-        if account:
-            found.append(self._get("account", account, origin, event, at, line))
-        if origin:
-            found.append(self._get("ip", origin, account, event, at, line))
-            if event.country:
-                found.append(self._get("country", event.country, "", event, at, ""))
-        return found
 
-    def _get(self, kind: CountedKind, subject: str, peer: str, event: Event, at: float, line: str) -> Tally:
-        key = (kind, subject, peer, int(at))
-        tally = self._tallies.get(key)
-        if tally is None:
-            country = "" if kind == "system" else event.country or ""
-            tally = Tally(kind, subject, peer, country, at, senders=[], samples=[], queue_ids=[])
-            self._tallies[key] = tally
-        elif at > tally.at:
-            tally.at = at
-        if line and len(tally.samples) < MAX_SAMPLES:
-            tally.samples.append(line[:MAX_LINE])
-            if event.queue_id:
-                tally.queue_ids.append(event.queue_id)
-        return tally
+def _note_sender(flow: Tally, event: Event) -> None:
+    sender = event.sender
+    if sender and sender not in flow.senders and is_foreign_sender(sender, flow.subject):
+        flow.senders += (sender,)
+
+
+def _spread(flows: Iterable[Tally]) -> list[Tally]:
+    """Each account's tallies, the same for its networks, and sums for countries and the whole system."""
+    tallies: list[Tally] = []
+    sums: dict[tuple[CountedKind, str, int], Tally] = {}
+    for flow in flows:
+        if flow.subject:
+            tallies.append(flow)
+        if flow.peer:
+            tallies.append(_of_network(flow))
+            if flow.country:
+                _sum(sums, "country", flow.country, flow)
+        if flow.errors or flow.errors_mta or flow.errors_sasl:
+            _sum(sums, "system", SYSTEM, flow)
+    tallies.extend(sums.values())
+    return tallies
+
+
+def _of_network(flow: Tally) -> Tally:
+    return Tally(
+        "ip",
+        flow.peer,
+        flow.subject,
+        flow.country,
+        flow.at,
+        flow.messages,
+        flow.recipients,
+        flow.failed,
+        flow.errors,
+        flow.errors_mta,
+        flow.errors_sasl,
+        flow.successes,
+        flow.webmail,
+        0,
+        (),
+        flow.samples,
+        flow.queue_ids,
+    )
+
+
+def _sum(sums: dict[tuple[CountedKind, str, int], Tally], kind: CountedKind, subject: str, flow: Tally) -> None:
+    key = (kind, subject, int(flow.at))
+    total = sums.get(key)
+    if total is None:
+        total = sums[key] = Tally(kind, subject, "", flow.country if kind == "country" else "", flow.at)
+    total.at = max(total.at, flow.at)
+    total.messages += flow.messages
+    total.recipients += flow.recipients
+    total.failed += flow.failed
+    total.errors += flow.errors
+    total.errors_mta += flow.errors_mta
+    total.errors_sasl += flow.errors_sasl
 
 
 def partition_of(tally: Tally, partitions: int) -> int:

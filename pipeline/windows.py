@@ -1,6 +1,6 @@
 """Sliding windows of one subject: a sparse, packed ring of buckets.
 
-A subject's state is one ``bytearray``: a header of 18 bytes and entries of 24. An entry counts what one peer did in
+A subject's state is one ``bytearray``: a header of 20 bytes and entries of 24. An entry counts what one peer did in
 one slot (5 s of event time). Entries grow coarser with age (5 s, then 1 min, then 10 min) and are dropped after a day;
 only ``SEEN`` entries, one for each peer that ever succeeded, live for 30 days: they are the sources that a subject is
 known by.
@@ -33,7 +33,9 @@ MAX_ENTRIES: Final = 4096  # of one subject: 98 kB; beyond, old entries forget w
 
 SEND, ERROR, SEEN, SENDER, ACCUSED = b"S\0", b"E\0", b"K\0", b"F\0", b"A\0"
 
-HEADER: Final = struct.Struct("<fIIIH")  # margin, latest slot, ask until slot, ask from slot, compact at (entries)
+HEADER: Final = struct.Struct(
+    "<fIIIHH"
+)  # margin, latest slot, ask until slot, ask from slot, compact at (entries), has errors
 ENTRY: Final = struct.Struct("<I2s2s8sHHHH")  # slot, kind, country, peer, four counters
 _TAIL: Final = struct.Struct("<HHHH")
 _SLOT: Final = struct.Struct("<I")
@@ -45,6 +47,8 @@ SIZE: Final = ENTRY.size
 _NEAR: Final = 8 * SIZE
 _FULL: Final = 65535
 NEVER: Final = 0xFFFFFFFF
+ROUNDING: Final = 1e-3  # of a margin kept as a 32-bit float
+NOT, ACCUSE, ALL = 0, 1, 2
 _FIRST_COMPACTION: Final = 24
 
 Entry = tuple[int, bytes, bytes, bytes, int, int, int, int]
@@ -67,6 +71,7 @@ class Weights:
     source: float = 0.0
     sender: float = 0.0
     failing_source: float = 0.0
+    peer_error: float = 0.0
     recent: int = 12
 
 
@@ -77,43 +82,68 @@ def resolution(window: int) -> int:
 
 def new_state() -> bytearray:
     """A subject of which nothing is known: margin 1."""
-    return bytearray(HEADER.pack(1.0, 0, 0, NEVER, _FIRST_COMPACTION))
+    return bytearray(HEADER.pack(1.0, 0, 0, NEVER, _FIRST_COMPACTION, 0))
 
 
-def add(state: bytearray, tally: Tally, origin: bytes, weights: Weights) -> bool:
-    """Counts a tally in place. True if the rules must be asked: the margin is used up, the tally is late, or it is of
-    a kind that always asks (an accusation; a success from where errors came).
+def add(state: bytearray, tally: Tally, origin: bytes, weights: Weights) -> int:
+    """Counts a tally in place. Returns whether rules must be asked: NOT, or ALL (the margin is used up, the tally is
+    late, or of a kind that always asks: an accusation, a success from where errors came), or ACCUSE (only whether its
+    peer is to be accused).
 
     ``origin``: 2 bytes of country and 8 bytes that stand for the peer; zeros for none.
     """
-    margin, latest, until, since, compact_at = _unpack_header(state)
+    margin, latest, until, since, compact_at, failed_before = _unpack_header(state)
     slot = int(tally.at) // SLOT
-    ask = slot < latest - GRACE or slot < until or slot >= since
-    messages, recipients, failed = tally.messages, tally.recipients, tally.failed
+    ask = slot < latest - GRACE or slot >= since
+    takes = 0.0  # every limit is about one metric, so that the largest share is what any of them can lose
+    messages, failed = tally.messages, tally.failed
     if messages or failed:
-        margin -= messages * weights.message + recipients * weights.recipient + failed * weights.failed
-        if tally.webmail:
-            margin -= tally.webmail * weights.webmail
-        _count(state, slot, SEND + origin, messages, recipients, failed, tally.webmail)
+        recipients, webmail = tally.recipients, tally.webmail
+        takes = messages * weights.message
+        share = recipients * weights.recipient
+        if share > takes:
+            takes = share
+        if failed or webmail:
+            takes = max(takes, failed * weights.failed, webmail * weights.webmail)
+        _count(state, slot, SEND + origin, messages, recipients, failed, webmail)
     if tally.successes and not origin.endswith(NOBODY):
-        margin -= _see(state, slot, SEEN + origin, weights)
-        ask = ask or state.find(ERROR + origin, HEAD) > 0
+        share = _see(state, slot, SEEN + origin, weights)
+        if share > takes:
+            takes = share
+        if failed_before and not ask:
+            ask = _errors(state, ERROR + origin) * weights.peer_error >= 1.0
     if tally.errors or tally.errors_mta or tally.errors_sasl:
         errors = tally.errors + max(tally.errors_mta, tally.errors_sasl)
-        margin -= errors * weights.error + weights.failing_source
+        takes = max(takes, errors * weights.error, weights.failing_source)
         _count(state, slot, ERROR + origin, tally.errors, tally.errors_mta, tally.errors_sasl, 0)
+        failed_before = 1
     if tally.accused:
         _count(state, slot, ACCUSED + origin, 1, 0, 0, 0)
         ask = True
-    for sender in tally.senders:
-        margin -= weights.sender
-        _count(state, slot, SENDER + origin[:2] + digest(sender), 1, 0, 0, 0)
-    latest = max(latest, slot)
+    if tally.senders:
+        takes = max(takes, len(tally.senders) * weights.sender)
+        for sender in tally.senders:
+            _count(state, slot, SENDER + origin[:2] + digest(sender), 1, 0, 0, 0)
+    margin -= takes
+    if slot > latest:
+        latest = slot
     if len(state) >= HEAD + compact_at * SIZE:
         compact(state, latest)
         compact_at = min(max(_FIRST_COMPACTION, 2 * (len(state) - HEAD) // SIZE), MAX_ENTRIES * 2)
-    _pack_header(state, 0, margin, latest, until, since, compact_at)
-    return ask or margin <= 0.0
+    _pack_header(state, 0, margin, latest, until, since, compact_at, failed_before)
+    if ask or margin <= ROUNDING:
+        return ALL
+    return ACCUSE if slot < until else NOT
+
+
+def _errors(state: bytearray, tag: bytes) -> int:
+    """At most so many password errors of that peer are in the state."""
+    errors, at = 0, state.find(tag, HEAD)
+    while at > 0:
+        if (at - HEAD) % SIZE == 4:
+            errors += sum(_TAIL.unpack_from(state, at + 12))
+        at = state.find(tag, at + 12)
+    return errors
 
 
 def _count(state: bytearray, slot: int, tag: bytes, a: int, b: int, c: int, d: int) -> None:
@@ -213,5 +243,5 @@ def latest(state: bytes | bytearray) -> int:
 def judged(state: bytearray, margin: float, until: int, since: int) -> None:
     """Notes what the rules found: the margin that is left, until which slot every tally is to be judged, and from
     which slot on (``NEVER`` if none) the next one is."""
-    _, now, _, _, compact_at = HEADER.unpack_from(state)
-    HEADER.pack_into(state, 0, margin, now, until, since, compact_at)
+    _, now, _, _, compact_at, failed_before = HEADER.unpack_from(state)
+    HEADER.pack_into(state, 0, margin, now, until, since, compact_at, failed_before)

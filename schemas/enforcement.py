@@ -21,8 +21,8 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     window: int = 0
     observed: float = 0
     threshold: float = 0
-    queue_ids: list[str] = []
-    lines: list[str] = []
+    queue_ids: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +90,7 @@ EXAMPLES: tuple[Decision, ...] = (
         rule="account_many_countries",
         rule_version=1,
         reason="alice@example.org was used from 4 countries within 1 hour (3 are allowed)",
-        evidence=Evidence("countries", 3600, 4, 4, ["4jYQJg4KFnzJB9r"], ["Nov 24 01:51:55 mx postfix/qmgr[1]: ..."]),
+        evidence=Evidence("countries", 3600, 4, 4, ("4jYQJg4KFnzJB9r",), ("Nov 24 01:51:55 mx postfix/qmgr[1]: ...",)),
         issued_at=_AT,
         expires_at=datetime(2026, 11, 25, 1, 51, 55, tzinfo=UTC),
         actor="sekimori",

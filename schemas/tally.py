@@ -38,14 +38,14 @@ class Tally(msgspec.Struct, gc=False, array_like=True):
     successes: int = 0
     webmail: int = 0
     accused: int = 0
-    senders: list[str] = []
-    samples: list[str] = []
-    queue_ids: list[str] = []
+    senders: tuple[str, ...] = ()
+    samples: tuple[str, ...] = ()
+    queue_ids: tuple[str, ...] = ()
 
 
 EXAMPLES: tuple[Tally, ...] = (
     Tally("account", "alice@example.org", "198.51.100.7", "JP", 1795485043.0, messages=1, recipients=2, successes=1),
-    Tally("ip", "2001:db8::/64", "bob@example.org", "RU", 1795485044.0, errors=1, samples=["Nov 24 ..."]),
+    Tally("ip", "2001:db8::/64", "bob@example.org", "RU", 1795485044.0, errors=1, samples=("Nov 24 ...",)),
     Tally("country", "RU", "", "RU", 1795485044.0, errors=12),
     Tally("ip", "203.0.113.9", "alice@example.org", "BR", 1795485044.0, accused=1),
 )

@@ -25,7 +25,7 @@ from pipeline.rules import (
 )
 from pipeline.rules.config import Limit, RuleConfig, RulesError, RulesFile, parse_limit, seconds
 from pipeline.rules.rule import Rule
-from pipeline.rules.view import METRICS
+from pipeline.rules.view import METRICS, NOWHERE
 from pipeline.windows import SLOT, Weights
 from schemas.tally import CountedKind
 
@@ -59,6 +59,16 @@ class Active:
     decay: int
     special: frozenset[bytes]
     """Countries with limits of their own."""
+
+    def choose(self, group: str, countries: frozenset[bytes], home: bytes) -> frozenset[bytes]:
+        """Those of ``countries`` that a group of limits is for; the very same set if that is all of them."""
+        if group == "home":
+            chosen = countries & {home, NOWHERE} - self.special
+        elif group == "abroad":
+            chosen = countries - self.special - {home, NOWHERE}
+        else:
+            chosen = countries & {group.encode()}
+        return countries if len(chosen) == len(countries) else chosen
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,7 @@ def _strictest(limits: Iterable[Limit]) -> Weights:
     most: dict[str, float] = {}
     recent = 3600
     for limit in limits:
-        unit = METRICS[limit.metric][1]
+        unit = METRICS[limit.metric].unit
         if unit:
             most[unit] = max(most.get(unit, 0.0), 1.0 / limit.count)
         if unit == "source":

@@ -13,4 +13,5 @@ RULE = Rule(
     catches="A quiet account, stolen, that sends from at home, below the limits for everybody.",
     hurts="A customer who writes to all members of a club once a year.",
     condition=partial(above_usual, "messages"),
+    patience=60,
 )

@@ -2,13 +2,13 @@
 
 from pipeline.rules.config import RuleConfig
 from pipeline.rules.rule import Rule
-from pipeline.rules.view import View, failed, recipients
+from pipeline.rules.shared import total
+from pipeline.rules.view import View
 
 
 def large_share(view: View, window: int, config: RuleConfig) -> bool:
     """Do at least ``config.share`` of the recipients not exist?"""
-    everyone = recipients(view, window, lambda country: True)
-    return failed(view, window, lambda country: True) >= config.share * everyone
+    return total("failed", view, window) >= config.share * total("recipients", view, window)
 
 
 RULE = Rule(

@@ -2,12 +2,13 @@
 
 from pipeline.rules.config import RuleConfig
 from pipeline.rules.rule import Rule
-from pipeline.rules.view import View, failing
+from pipeline.rules.shared import total
+from pipeline.rules.view import View
 
 
 def mostly_fails(view: View, window: int, config: RuleConfig) -> bool:
     """Are the failing accounts more than ``config.times`` those that succeed from here?"""
-    return failing(view, window, lambda country: True) > config.times * len(view.seen)
+    return total("failing_accounts", view, window) > config.times * len(view.seen)
 
 
 RULE = Rule(

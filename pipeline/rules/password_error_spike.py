@@ -13,4 +13,5 @@ RULE = Rule(
     catches="An attack that stays below every other limit, or an outage of the password store.",
     hurts="Nobody: it only tells operators.",
     condition=partial(above_usual, "errors"),
+    patience=60,
 )

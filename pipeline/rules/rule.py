@@ -24,6 +24,7 @@ class Rule:
     * ``condition``: see above. ``sources``: whom it accuses, if its configuration says ``accuse = true``.
     * ``spares_known``: a login restriction leaves out the networks that the account was used from before; if there
       are none, logins are only delayed, so that nobody is locked out by somebody else's guessing.
+    * ``patience``: seconds until it is asked again where a limit was reached but ``condition`` did not hold.
     """
 
     id: str
@@ -35,3 +36,4 @@ class Rule:
     condition: Condition | None = None
     sources: Sources | None = None
     spares_known: bool = False
+    patience: int = 0

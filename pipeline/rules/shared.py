@@ -9,6 +9,11 @@ DAY = 86400
 LEARNING = 6 * HOUR  # a usual level means something after that much history
 
 
+def total(metric: str, view: View, window: int) -> int:
+    """A metric's count over all countries."""
+    return METRICS[metric].count(view, view.window(METRICS[metric].kind, window))
+
+
 def misusing(view: View) -> set[bytes]:
     """Networks that used the account within the last hour, but for the owner's."""
     return {e[3] for e in view.window(SEEN, RECENT) if not view.is_owners(e[3])}
@@ -26,8 +31,7 @@ def above_usual(metric: str, view: View, window: int, config: RuleConfig) -> boo
     """
     if view.history < max(LEARNING, 2 * window // SLOT):
         return False
-    count = METRICS[metric][0]
-    now = count(view, window, lambda country: True)
-    before = count(view, DAY, lambda country: True) - now
+    now = total(metric, view, window)
+    before = total(metric, view, DAY) - now
     spans = max(1.0, (view.history * SLOT - window) / window)
     return now > config.times * before / spans

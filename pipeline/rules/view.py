@@ -1,6 +1,7 @@
 """What rules look at: the windows of one subject, as they stand at the end of one slot."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -9,6 +10,7 @@ from pipeline.windows import ACCUSED, ERROR, SEEN, SEND, SENDER, SLOT, Entry, re
 
 HOUR: Final = 3600 // SLOT
 KNOWN_AFTER: Final = 6 * HOUR  # a source is the owner's once it has been used for so long
+NOWHERE: Final = b"\0\0"
 
 
 class View:
@@ -24,26 +26,38 @@ class View:
         self._entries = entries
         self._windows: dict[tuple[bytes, int], list[Entry]] = {}
 
+    @cached_property
+    def _by_kind(self) -> dict[bytes, list[Entry]]:
+        by_kind: dict[bytes, list[Entry]] = {SEND: [], ERROR: [], SEEN: [], SENDER: [], ACCUSED: []}
+        for entry in self._entries:
+            by_kind[entry[1]].append(entry)
+        return by_kind
+
     def window(self, kind: bytes, seconds: int) -> list[Entry]:
         """Entries of a kind within the last ``seconds``; for SEEN, peers whose latest success is."""
         found = self._windows.get((kind, seconds))
         if found is None:
             step = resolution(seconds)
-            last = self.end // step
-            first = last - seconds // (SLOT * step)
-            found = [e for e in self._entries if e[1] == kind and first < e[0] // step <= last]
+            until = (self.end // step + 1) * step
+            since = until - seconds // SLOT
+            found = [e for e in self._by_kind[kind] if since <= e[0] < until]
             self._windows[kind, seconds] = found
         return found
 
     @cached_property
+    def countries(self) -> frozenset[bytes]:
+        """Every country that anything came from."""
+        return frozenset(e[2] for e in self._entries)
+
+    @cached_property
     def seen(self) -> dict[bytes, Entry]:
         """Every peer that ever succeeded."""
-        return {e[3]: e for e in self._entries if e[1] == SEEN}
+        return {e[3]: e for e in self._by_kind[SEEN]}
 
     @cached_property
     def country_of(self) -> dict[bytes, bytes]:
         """The country of each peer."""
-        return {e[3]: e[2] for e in self._entries if e[2] != b"\0\0"}
+        return {e[3]: e[2] for e in self._entries if e[2] != NOWHERE}
 
     @cached_property
     def history(self) -> int:
@@ -63,100 +77,74 @@ class View:
         if self.end - _first(entry) >= KNOWN_AFTER:
             return True
         earliest = min(self.seen.values(), key=_first)
-        return earliest is entry and len(self.seen) > 1 and entry[2] in (self.home, b"\0\0")
+        return earliest is entry and len(self.seen) > 1 and entry[2] in (self.home, NOWHERE)
 
 
 def _first(entry: Entry) -> int:
     return entry[4] | entry[5] << 16
 
 
-Choose = Callable[[bytes], bool]
-"""Country -> does it belong to the class that the limit is for?"""
-
-
-def messages(view: View, window: int, choose: Choose) -> int:
-    """Accepted from the authenticated account."""
-    return sum(e[4] for e in view.window(SEND, window) if choose(e[2]))
-
-
-def webmail(view: View, window: int, choose: Choose) -> int:
-    """Of these, by webmail."""
-    return sum(e[7] for e in view.window(SEND, window) if choose(e[2]))
-
-
-def recipients(view: View, window: int, choose: Choose) -> int:
-    """Of these messages."""
-    return sum(e[5] for e in view.window(SEND, window) if choose(e[2]))
-
-
-def failed(view: View, window: int, choose: Choose) -> int:
-    """Recipients that do not exist."""
-    return sum(e[6] for e in view.window(SEND, window) if choose(e[2]))
-
-
-def errors(view: View, window: int, choose: Choose) -> int:
-    """Password errors; those of SMTP AUTH, logged by MTA and SASL server alike, count once."""
-    return _errors([e for e in view.window(ERROR, window) if choose(e[2])])
-
-
-def guesses(view: View, window: int, choose: Choose) -> int:
-    """Password errors from networks that the account was never used from."""
-    return _errors([e for e in view.window(ERROR, window) if e[3] not in view.seen and choose(e[2])])
-
-
-def peer_errors(view: View, window: int, choose: Choose) -> int:
-    """Password errors of the very peer that now succeeded."""
-    return _errors([e for e in view.window(ERROR, window) if e[3] == view.peer and choose(e[2])])
-
-
-def _errors(found: list[Entry]) -> int:
+def sum_errors(found: list[Entry]) -> int:
+    """Password errors; those of SMTP AUTH, logged by MTA and SASL server alike, count once for each peer."""
     by_peer: dict[bytes, list[int]] = {}
     for entry in found:
-        counts = by_peer.setdefault(entry[3], [0, 0, 0])
-        counts[0] += entry[4]
-        counts[1] += entry[5]
-        counts[2] += entry[6]
+        counts = by_peer.get(entry[3])
+        if counts is None:
+            by_peer[entry[3]] = [entry[4], entry[5], entry[6]]
+        else:
+            counts[0] += entry[4]
+            counts[1] += entry[5]
+            counts[2] += entry[6]
     return sum(access + max(mta, sasl) for access, mta, sasl in by_peer.values())
 
 
-def sources(view: View, window: int, choose: Choose) -> int:
-    """Distinct networks that succeeded."""
-    return sum(1 for e in view.window(SEEN, window) if choose(e[2]))
-
-
-def countries(view: View, window: int, choose: Choose) -> int:
-    """Distinct countries that succeeded."""
-    return len({e[2] for e in view.window(SEEN, window) if choose(e[2])} - {b"\0\0"})
-
-
-def failing(view: View, window: int, choose: Choose) -> int:
+def failing(view: View, found: list[Entry]) -> int:
     """Distinct peers with password errors that never succeeded."""
-    return len({e[3] for e in view.window(ERROR, window) if choose(e[2])} - view.seen.keys() - {NOBODY})
+    return len({e[3] for e in found} - view.seen.keys() - {NOBODY})
 
 
-def senders(view: View, window: int, choose: Choose) -> int:
-    """Distinct envelope senders that are not the account's own."""
-    return len({e[3] for e in view.window(SENDER, window) if choose(e[2])})
+@dataclass(frozen=True)
+class Metric:
+    """A count over the entries of one kind within a window. ``unit``: which of ``Weights`` it takes its share by, ""
+    for metrics that are always asked for. ``phrase``: for people, with ``{n}``."""
+
+    kind: bytes
+    count: Callable[[View, list[Entry]], int]
+    unit: str
+    phrase: str
 
 
-def accusers(view: View, window: int, choose: Choose) -> int:
-    """Distinct accounts, restricted themselves, that were attacked or misused from here."""
-    return len({e[3] for e in view.window(ACCUSED, window) if choose(e[2])})
-
-
-METRICS: dict[str, tuple[Callable[[View, int, Choose], int], str, str]] = {
-    # metric: (function, the weight that one unit takes, phrase for people)
-    "messages": (messages, "message", "{n} messages sent"),
-    "webmail": (webmail, "webmail", "{n} messages sent by webmail"),
-    "recipients": (recipients, "recipient", "mail to {n} recipients"),
-    "failed": (failed, "failed", "mail to {n} recipients that do not exist"),
-    "errors": (errors, "error", "{n} password errors"),
-    "guesses": (guesses, "error", "{n} password errors from unknown networks"),
-    "peer_errors": (peer_errors, "", "{n} password errors and then a success from the same network"),
-    "sources": (sources, "source", "used from {n} networks"),
-    "countries": (countries, "source", "used from {n} countries"),
-    "failing_sources": (failing, "failing_source", "password errors from {n} unknown networks"),
-    "failing_accounts": (failing, "failing_source", "password errors at {n} accounts"),
-    "senders": (senders, "sender", "{n} foreign envelope senders"),
-    "accusers": (accusers, "", "{n} restricted accounts were misused or attacked from here"),
+METRICS: Final[dict[str, Metric]] = {
+    "messages": Metric(SEND, lambda _, found: sum(e[4] for e in found), "message", "{n} messages sent"),
+    "webmail": Metric(SEND, lambda _, found: sum(e[7] for e in found), "webmail", "{n} messages sent by webmail"),
+    "recipients": Metric(SEND, lambda _, found: sum(e[5] for e in found), "recipient", "mail to {n} recipients"),
+    "failed": Metric(
+        SEND, lambda _, found: sum(e[6] for e in found), "failed", "mail to {n} recipients that do not exist"
+    ),
+    "errors": Metric(ERROR, lambda _, found: sum_errors(found), "error", "{n} password errors"),
+    "guesses": Metric(
+        ERROR,
+        lambda view, found: sum_errors([e for e in found if e[3] not in view.seen]),
+        "error",
+        "{n} password errors from unknown networks",
+    ),
+    "peer_errors": Metric(
+        ERROR,
+        lambda view, found: sum_errors([e for e in found if e[3] == view.peer]),
+        "peer_error",
+        "{n} password errors and then a success from the same network",
+    ),
+    "sources": Metric(SEEN, lambda _, found: len(found), "source", "used from {n} networks"),
+    "countries": Metric(
+        SEEN, lambda _, found: len({e[2] for e in found} - {NOWHERE}), "source", "used from {n} countries"
+    ),
+    "failing_sources": Metric(ERROR, failing, "failing_source", "password errors from {n} unknown networks"),
+    "failing_accounts": Metric(ERROR, failing, "failing_source", "password errors at {n} accounts"),
+    "senders": Metric(SENDER, lambda _, found: len({e[3] for e in found}), "sender", "{n} foreign envelope senders"),
+    "accusers": Metric(
+        ACCUSED,
+        lambda _, found: len({e[3] for e in found}),
+        "",
+        "{n} restricted accounts were misused or attacked from here",
+    ),
 }
