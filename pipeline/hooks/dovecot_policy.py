@@ -63,7 +63,7 @@ def parse(body: bytes) -> AuthRequest:
     """Raises UnreadableRequest."""
     try:
         return _DECODER.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreadableRequest(str(error)) from None
 
 
