@@ -6,7 +6,7 @@ the rule's decay time.
 """
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +22,10 @@ from schemas.tally import Tally
 ACTOR = "sekimori"
 MAX_EXCEPTIONS = 50
 DELAY = 5  # seconds, where a login is only delayed
+
+
+Granted = Mapping[tuple[str, str], float]
+"""(kind, subject) -> end in seconds since 1970."""
 
 
 class Episode(msgspec.Struct, gc=False, array_like=True):
@@ -47,12 +51,12 @@ class Verdict:
 class Allowlist:
     """Who is never restricted, whatever is found."""
 
-    def __init__(self, allow: Allow, granted: Mapping[tuple[str, str], float] | None = None) -> None:
-        """``granted``: (kind, subject) -> end in seconds since 1970, of entries made by operators."""
+    def __init__(self, allow: Allow, granted: Callable[[], Granted] = dict) -> None:
+        """``granted``: gives the entries made by operators."""
         self._accounts = frozenset(account.lower() for account in allow.accounts)
         self._networks = tuple(ipaddress.ip_network(text) for text in allow.addresses)
         self._countries = frozenset(allow.countries)
-        self._granted = granted if granted is not None else {}
+        self._granted = granted
 
     def covers(self, tally: Tally) -> bool:
         """Is the tally's subject allowlisted at the time of the tally?"""
@@ -68,7 +72,7 @@ class Allowlist:
         network = ipaddress.ip_network(tally.subject)
         granted = (
             ipaddress.ip_network(subject)
-            for kind, subject in self._granted
+            for kind, subject in self._granted()
             if kind in ("ip", "prefix") and self._is_granted(kind, subject, tally.at)
         )
         return any(
@@ -77,7 +81,7 @@ class Allowlist:
         )
 
     def _is_granted(self, kind: str, subject: str, at: float) -> bool:
-        return self._granted.get((kind, subject), 0.0) > at
+        return self._granted().get((kind, subject), 0.0) > at
 
 
 def is_running(episode: Episode | None, at: float) -> bool:

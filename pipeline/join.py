@@ -12,7 +12,7 @@ old one is forgotten.
 """
 
 from collections.abc import Iterable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -167,5 +167,5 @@ class Joiner:
         self._sessions.load(dump.sessions)
 
 
-_PACK: Any = msgspec.msgpack.Encoder()
+_PACK = msgspec.msgpack.Encoder()
 _UNPACK = msgspec.msgpack.Decoder(_Dump)

@@ -53,4 +53,28 @@ ENFORCE: tuple[Metric, ...] = (
     Metric("sekimori_enforce_snapshots_total", "counter", "Snapshots by what became of them", ("outcome",)),
 )
 
-METRICS: tuple[Metric, ...] = (*ENFORCE,)
+NORMALIZE: tuple[Metric, ...] = (
+    Metric("sekimori_normalize_lines_total", "counter", "Lines by topic and what became of them", ("topic", "outcome")),
+    Metric("sekimori_normalize_forgotten_total", "counter", "Queue ids and sessions forgotten to stay in bounds"),
+)
+
+DETECT: tuple[Metric, ...] = (
+    Metric("sekimori_detect_tallies_total", "counter", "Tallies counted"),
+    Metric("sekimori_detect_decisions_total", "counter", "Decisions by rule and mode", ("rule", "mode")),
+    Metric("sekimori_detect_allowed_total", "counter", "Findings against allowlisted subjects, let pass"),
+    Metric("sekimori_detect_repeated_frames_total", "counter", "Frames left out because they were counted before"),
+    Metric("sekimori_detect_evicted_total", "counter", "Subjects forgotten to stay in bounds"),
+    Metric("sekimori_detect_subjects", "gauge", "Subjects remembered", ("partition",)),
+    Metric("sekimori_detect_dead_letters_total", "counter", "Messages that could not be read"),
+)
+
+STREAM: tuple[Metric, ...] = (
+    Metric("sekimori_stream_records_total", "counter", "Messages worked on", ("topic",)),
+    Metric("sekimori_stream_lag_messages", "gauge", "Messages that wait in Kafka", ("topic", "partition")),
+    Metric("sekimori_stream_event_age_seconds", "gauge", "Age of the last message when worked on", ("topic",)),
+    Metric("sekimori_stream_unsaved_messages", "gauge", "Messages worked on since the state was saved", ("partition",)),
+    Metric("sekimori_stream_saved_bytes_total", "counter", "State written"),
+    Metric("sekimori_rules_loads_total", "counter", "Readings of a changed rules file", ("outcome",)),
+)
+
+METRICS: tuple[Metric, ...] = (*ENFORCE, *NORMALIZE, *DETECT, *STREAM)

@@ -25,6 +25,7 @@ class Settings:
     * ``state_dir``: where the enforcement agent and the shipper keep their state.
     * ``metrics_port``: Prometheus metrics and health, 0 = none. ``log_json``: structured logs as JSON lines.
     * ``checkpoint_seconds``: how often streaming jobs save their state (0.2 to 600 s).
+    * ``dovecot_api_key``: what Dovecot must send as ``X-API-Key``; empty for none.
     * ``session_timeout``: seconds until the broker takes the partitions of a dead worker away.
     """
 
@@ -39,6 +40,7 @@ class Settings:
     log_json: bool = False
     checkpoint_seconds: float = 10.0
     session_timeout: float = 10.0
+    dovecot_api_key: str = ""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":

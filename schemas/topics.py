@@ -20,7 +20,12 @@ class Topic:
         """The broker's topic configuration."""
         common = {"max.message.bytes": str(self.max_bytes)}
         if self.compacted:
-            return common | {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "3600000"}
+            return common | {
+                "cleanup.policy": "compact",
+                "min.cleanable.dirty.ratio": "0.1",
+                "segment.ms": "3600000",
+                "segment.bytes": "67108864",
+            }
         return common | {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
 
 
@@ -32,4 +37,18 @@ TALLIES = Topic("tallies", "none; the partition is given by the subject", "count
 ENFORCEMENT = Topic("enforcement", "kind:rule:subject", "block decisions; a tombstone lifts one", compacted=True)
 SETTINGS = Topic("settings", "allow:kind:subject", "allowlist; a tombstone removes an entry", compacted=True)
 
-TOPICS: tuple[Topic, ...] = (MAILLOG, AUTHLOG, EVENTS, DEAD_LETTERS, TALLIES, ENFORCEMENT, SETTINGS)
+STATE_BYTES = 16 * 1_048_576
+NORMALIZE_STATE = Topic("normalize-state", "source", "join state of each source", True, max_bytes=STATE_BYTES)
+DETECT_STATE = Topic("detect-state", "partition/shard", "windows of each shard", True, max_bytes=STATE_BYTES)
+
+TOPICS: tuple[Topic, ...] = (
+    MAILLOG,
+    AUTHLOG,
+    EVENTS,
+    DEAD_LETTERS,
+    TALLIES,
+    ENFORCEMENT,
+    SETTINGS,
+    NORMALIZE_STATE,
+    DETECT_STATE,
+)

@@ -1,0 +1,197 @@
+"""Streaming jobs on Faust: partitions in, messages out, state saved before offsets are committed.
+
+Faust brings the consumer group, rebalancing and the producer. The state is ours (``PartitionStage``), saved to a
+compacted topic of the job, in rounds: the parts of the state are written one after the other, between messages, so
+that saving a large state holds nobody up. When a round is written and everything sent before it is acknowledged, the
+messages up to its start are acknowledged, and Faust commits. A killed worker's partitions are loaded from there by
+whoever gets them, and what was not committed comes again.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import faust
+import structlog
+from faust.types import TP
+
+from pipeline.adapters.kafka import KafkaLog
+from pipeline.metrics import Recorder
+from pipeline.ports import Record
+from pipeline.settings import Settings
+from pipeline.stages import MakeStage, Outgoing, PartitionStage
+from schemas.topics import STATE_BYTES, Topic
+
+TICK: Final = 0.05  # seconds between looks at what is to be saved
+BUDGET: Final = 0.02  # seconds that saving may take from the messages at a time
+_log = structlog.get_logger()
+
+
+@dataclass
+class _Held:
+    """A partition that this worker has."""
+
+    stage: PartitionStage
+    saved_at: float
+    unacked: deque[Any] = field(default_factory=deque)
+    sent: list[Awaitable[Any]] = field(default_factory=list)
+    round: Iterator[tuple[bytes, bytes]] | None = None
+    round_start: int = -1
+
+
+class StreamJob:
+    """One streaming job: reads ``topics``, holds a stage for each partition, saves states to ``state_topic``."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        topics: list[Topic],
+        state_topic: Topic,
+        make: MakeStage,
+        recorder: Recorder,
+    ) -> None:
+        self._settings = settings
+        self._state_topic = state_topic
+        self._make = make
+        self._recorder = recorder
+        self._held: dict[TP, _Held] = {}
+        self._lock = asyncio.Lock()
+        self.app = faust_app(f"sekimori-{name}", settings)
+        source = self.app.topic(
+            *(topic.name for topic in topics),
+            key_serializer="raw",
+            value_serializer="raw",
+            key_type=bytes,
+            value_type=bytes,
+        )
+        self.app.agent(source, name=f"{name}.work")(self._work)
+        self.app.task(self._save_for_ever)
+        self.app.on_partitions_assigned.connect(self._assigned)
+        self.app.on_before_shutdown.connect(self._shut_down)
+
+    def stages(self) -> Mapping[TP, PartitionStage]:
+        """The stages of the partitions that this worker holds."""
+        return {tp: held.stage for tp, held in self._held.items()}
+
+    async def _work(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            message = event.message
+            tp = TP(message.topic, message.partition)
+            held = self._held.get(tp) or await self._open(tp)
+            held.unacked.append(event)
+            if message.offset > held.stage.position:
+                record = Record(
+                    message.topic,
+                    message.partition,
+                    message.offset,
+                    int(message.timestamp * 1000),
+                    message.key,
+                    message.value,
+                    tuple(dict(message.headers or {}).items()),
+                )
+                for out in held.stage.process(record):
+                    held.sent.append(await self._send(out))
+                self._measure(record)
+
+    async def _open(self, tp: TP) -> _Held:
+        """Loads the state of a partition that this worker was given."""
+        stage = self._make(tp.topic, tp.partition)
+        saved = await asyncio.to_thread(self._read_state, tp.partition)
+        stage.load(saved)
+        held = self._held[tp] = _Held(stage, time.monotonic())
+        _log.info("partition_opened", topic=tp.topic, partition=tp.partition, parts=len(saved))
+        return held
+
+    def _read_state(self, partition: int) -> dict[bytes, bytes]:
+        log = KafkaLog(self._settings.brokers)
+        saved: dict[bytes, bytes] = {}
+        for record in log.read(self._state_topic.name, partition, 0):
+            if record.key is not None and record.value is not None:
+                saved[record.key] = record.value
+        return saved
+
+    async def _send(self, out: Outgoing) -> Awaitable[Any]:
+        sent: Awaitable[Any] = await self.app.producer.send(
+            out.topic, out.key, out.value, out.partition, None, dict(out.headers) or None
+        )
+        return sent
+
+    def _measure(self, record: Record) -> None:
+        self._recorder.add("sekimori_stream_records_total", 1, record.topic)
+        age = time.time() - record.timestamp_ms / 1000
+        self._recorder.set("sekimori_stream_event_age_seconds", age, record.topic)
+        high = self.app.consumer.highwater(TP(record.topic, record.partition)) or record.offset + 1
+        self._recorder.set(
+            "sekimori_stream_lag_messages", max(0, high - record.offset - 1), record.topic, str(record.partition)
+        )
+
+    async def _save_for_ever(self) -> None:
+        while not self.app.should_stop:
+            await asyncio.sleep(TICK)
+            async with self._lock:
+                for tp, held in list(self._held.items()):
+                    due = time.monotonic() - held.saved_at >= self._settings.checkpoint_seconds
+                    if held.round is not None or (held.unacked and due):
+                        await self._save(tp, held, BUDGET)
+
+    async def _save(self, tp: TP, held: _Held, budget: float) -> None:
+        """Goes on with a round, or begins one; at its end, acknowledges what the state includes."""
+        if held.round is None:
+            held.round, held.round_start = held.stage.save(), held.stage.position
+        deadline = time.monotonic() + budget
+        for key, value in held.round:
+            held.sent.append(await self._send(Outgoing(self._state_topic.name, value, key, tp.partition)))
+            self._recorder.add("sekimori_stream_saved_bytes_total", len(value))
+            if time.monotonic() > deadline:
+                return
+        sent, held.sent = held.sent, []
+        await asyncio.gather(*sent)
+        while held.unacked and held.unacked[0].message.offset <= held.round_start:
+            held.unacked.popleft().ack()
+        self._recorder.set("sekimori_stream_unsaved_messages", len(held.unacked), str(tp.partition))
+        held.round, held.saved_at = None, time.monotonic()
+
+    async def _assigned(self, app: Any, assigned: set[TP], **_: Any) -> None:
+        """Partitions that went to others are dropped with their state; those that stay go on where they are, and what
+        was not committed of them comes again."""
+        for tp in [tp for tp in self._held if tp not in assigned]:
+            del self._held[tp]
+            _log.info("partition_lost", topic=tp.topic, partition=tp.partition)
+        for held in self._held.values():
+            held.unacked.clear()
+            held.round = None
+
+    async def _shut_down(self, app: Any, **_: Any) -> None:
+        """A last round, so that the successor has nothing to repeat."""
+        async with self._lock:
+            for tp, held in list(self._held.items()):
+                held.round = None
+                await self._save(tp, held, float("inf"))
+
+
+def faust_app(name: str, settings: Settings) -> Any:
+    """A Faust application: no tables of Faust's own, no web server, raw bytes."""
+    return faust.App(
+        name,
+        broker=";".join(f"kafka://{address.strip()}" for address in settings.brokers.split(",")),
+        store="memory://",
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_partitions=settings.partitions,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=8 * 1_048_576,
+        broker_commit_interval=min(1.0, settings.checkpoint_seconds),
+        broker_session_timeout=settings.session_timeout,
+        broker_heartbeat_interval=settings.session_timeout / 4,
+        broker_rebalance_timeout=max(settings.session_timeout * 2, 6.0),
+        broker_request_timeout=max(settings.session_timeout * 3, 30.0),
+        producer_max_request_size=STATE_BYTES,
+        producer_linger=0.005,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=256,
+    )
