@@ -125,13 +125,16 @@ def _route(host: str, tag: str) -> _Route | None:
     return _Route(dovecot.read_renamed, host, tag, None)
 
 
-def split_frame(frame: bytes) -> list[str]:
-    r"""The lines of a frame: bytes that are not UTF-8 as ``\xNN``, split on LF only, without empty lines.
+def split_frame(frame: bytes, *, keep_empty: bool = False) -> list[str]:
+    r"""The lines of a frame: bytes that are not UTF-8 as ``\xNN``, split on LF only.
 
-    A carriage return before the LF, a byte order mark at the start and NUL bytes at the ends of lines are dropped.
+    A carriage return before the LF, a byte order mark at the start and NUL bytes at the ends of a line are dropped,
+    and so are empty lines unless ``keep_empty``.
     """
     text = frame.decode("utf-8", "backslashreplace").removeprefix("\ufeff")
     lines = text.split("\n")
     if "\r" in text or "\0" in text:
         lines = [line.removesuffix("\r").strip("\0") for line in lines]
+    if keep_empty:
+        return lines if lines[-1] else lines[:-1]
     return [line for line in lines if line]

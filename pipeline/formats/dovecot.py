@@ -1,4 +1,4 @@
-"""Dovecot's lines by process: ``imap-login: Info: …`` in its own log file, ``dovecot: imap-login: …`` through syslog."""
+"""Dovecot's lines by process: ``imap-login: Info: …`` in its own log file, ``dovecot: imap-login: …`` in syslog."""
 
 from datetime import datetime
 

@@ -70,8 +70,8 @@ class Stamps:
     def _in_year(self, year: int, parts: tuple[int, ...]) -> datetime | None:
         month, day, hour, minute, second = parts
         try:
-            local = datetime(year, month, day, hour, minute, min(second, 59) if second == 60 else second)
-            return local.replace(tzinfo=self._zone).astimezone(UTC)
+            leap = second == 60  # a leap second, POSIX clocks show it as 59 again
+            return datetime(year, month, day, hour, minute, 59 if leap else second, tzinfo=self._zone).astimezone(UTC)
         except (ValueError, OverflowError):
             return None
 

@@ -1,0 +1,107 @@
+"""``sekimori parse``: what is understood of a log, line by line."""
+
+import gzip
+import io
+import os
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import click
+import msgspec
+
+from pipeline.formats import LineReader, Unreadable, split_frame
+from schemas.event import Event
+
+_FRAME = 1 << 18
+_LONGEST_LINE = 1 << 24  # a file without line ends must not fill the memory
+_GZIP = b"\x1f\x8b"
+
+
+def _zone(ctx: click.Context, param: click.Parameter, value: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise click.BadParameter(f"{value!r} is no IANA zone such as Asia/Tokyo") from None
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--zone", callback=_zone, default="UTC", show_default=True, help="Zone of time stamps that carry none.")
+@click.option("--year", type=click.IntRange(1970, 9998), help="Year of the last line, for time stamps without a year.")
+@click.option(
+    "--reference", type=click.DateTime(), help="Time (UTC) when the last line was written, in place of --year."
+)
+def parse(file: Path, zone: ZoneInfo, year: int | None, reference: datetime | None) -> None:
+    """Print one JSON object for each line of FILE (plain or gzip; "-" reads standard input).
+
+    Lines that no format claims give {"kind":"ignored"}, lines that one claims and cannot read {"kind":"unreadable"}
+    with the reason. Time stamps without a year get the one that puts them nearest before the file's last change.
+    """
+    if year is not None and reference is not None:
+        raise click.UsageError("give --year or --reference, not both")
+    try:
+        with _opened(file) as (stream, changed):
+            given = _reference(zone, year, reference)
+            _print_all(stream, LineReader(zone), changed if given is None else given)
+    except BrokenPipeError:
+        # The reader of our output went away: give the interpreter nothing to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, EOFError, zlib.error) as error:
+        raise click.ClickException(f"{file}: {error}") from None
+
+
+def _reference(zone: ZoneInfo, year: int | None, reference: datetime | None) -> float | None:
+    if reference is not None:
+        return reference.replace(tzinfo=UTC).timestamp()
+    if year is not None:
+        # Stamps may lie up to a day after the reference: this one ends with the year.
+        return datetime(year, 12, 30, 23, 59, 59, tzinfo=zone).timestamp()
+    return None
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[io.BufferedIOBase, float]]:
+    """The bytes of a file, unpacked if its first bytes say gzip, and when it last changed."""
+    standard = str(file) == "-"
+    with sys.stdin.buffer if standard else file.open("rb") as raw:
+        changed = time.time() if standard else os.fstat(raw.fileno()).st_mtime
+        buffered = io.BufferedReader(raw)  # type: ignore[type-var]  # typeshed: standard input has no `peek`
+        yield (gzip.GzipFile(fileobj=buffered) if buffered.peek(2)[:2] == _GZIP else buffered), changed
+
+
+def _frames(stream: io.BufferedIOBase) -> Iterator[bytes]:
+    """Whole lines, about ``_FRAME`` bytes at a time; a line without an end is cut at ``_LONGEST_LINE``."""
+    pieces: list[bytes] = []
+    held = 0
+    while chunk := stream.read1(_FRAME):
+        end = chunk.rfind(b"\n") + 1
+        if end or held > _LONGEST_LINE:
+            yield b"".join(pieces) + chunk[:end]
+            pieces, held, chunk = [], 0, chunk[end:]
+        pieces.append(chunk)
+        held += len(chunk)
+    if held:
+        yield b"".join(pieces)
+
+
+def _print_all(stream: io.BufferedIOBase, reader: LineReader, reference: float) -> None:
+    encoder = msgspec.json.Encoder()
+    output = sys.stdout.buffer
+    for frame in _frames(stream):
+        for outcome in reader.read_lines(split_frame(frame, keep_empty=True), reference):
+            output.write(encoder.encode(_printable(outcome)) + b"\n")
+        output.flush()
+
+
+def _printable(outcome: Event | Unreadable | None) -> object:
+    if outcome is None:
+        return {"kind": "ignored"}
+    if isinstance(outcome, Unreadable):
+        return {"kind": "unreadable", "format": outcome.format, "reason": outcome.reason}
+    return outcome
