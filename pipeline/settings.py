@@ -54,7 +54,7 @@ class Settings:
                 raise SettingsError(f"{name}: no such setting; there are {', '.join(sorted(known))}")
             field = known[name]
             if value != "":
-                given[field.name] = _convert(name, value, str(field.type))
+                given[field.name] = _convert(name, value, field.type)
         settings = cls(**given)  # type: ignore[arg-type]  # converted by the field's type just above
         settings.check()
         return settings
@@ -76,14 +76,14 @@ class Settings:
                 raise SettingsError(f"SEKIMORI_{name}: there is no file {path}")
 
 
-def _convert(name: str, value: str, kind: str) -> object:
+def _convert(name: str, value: str, kind: object) -> object:
     try:
-        if kind == "bool":
+        if kind is bool:
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[value.lower()]
-        if kind == "int":
+        if kind is int:
             return int(value)
-        if kind == "float":
+        if kind is float:
             return float(value)
     except (KeyError, ValueError):
-        raise SettingsError(f"{name}: {value!r} is no {kind}") from None
-    return Path(value) if kind.startswith("Path") else value
+        raise SettingsError(f"{name}: {value!r} is no {getattr(kind, '__name__', kind)}") from None
+    return value if kind is str else Path(value)
