@@ -1,0 +1,275 @@
+"""``sekimori decisions``: who is restricted and why, and what an operator does about it."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.cli.decision_topics import (
+    about,
+    all_decisions,
+    allowlist,
+    concerns,
+    default_actor,
+    lift,
+    lifted,
+    names,
+    printable,
+    subject_of,
+    write,
+)
+from pipeline.enforcement import MANUAL
+from pipeline.held import terms_of
+from pipeline.settings import Settings
+from schemas.codec import encode
+from schemas.enforcement import Decision, decision_id
+from schemas.kinds import ACTIONS, SCOPES, Action, Scope, SubjectKind
+from schemas.setting import Setting
+from schemas.topics import ENFORCEMENT, SETTINGS
+
+_LOGIN_ACTIONS = frozenset({"deny_login", "delay_login", "challenge"})
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class Duration(click.ParamType):
+    """``90s``, ``30m``, ``2h``, ``7d``; at most 10 years."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Fails with a message for people."""
+        match = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", str(value))
+        seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+        if not 0 < seconds <= 3653 * 86_400:
+            self.fail(f"{value!r} is no length of time such as 30m, 2h or 7d (at most 10 years)", param, ctx)
+        return timedelta(seconds=seconds)
+
+
+_kind = click.option(
+    "--kind", type=click.Choice(["account", "ip", "prefix", "country", "account_ip"]), help="If its form does not tell."
+)
+_note = click.option("--note", required=True, help="Why, for those who read it later.")
+_actor = click.option("--actor", default=default_actor, help="Who does it (operator:$USER).")
+
+
+@click.group()
+@click.option("--brokers", envvar="SEKIMORI_BROKERS", default=Settings().brokers, show_default=True, help="Kafka.")
+@click.pass_context
+def decisions(ctx: click.Context, brokers: str) -> None:
+    """Shows, makes and lifts restrictions.
+
+    A SUBJECT is an account (user@domain), an address, a prefix (CIDR), a country (two capital letters), or
+    'account|address'. Whatever is done here reaches every mail server within seconds.
+    """
+    ctx.obj = brokers
+
+
+@decisions.command(name="list")
+@click.option("--account", help="About this account only.")
+@click.option("--ip", "address", help="Holding for this address or prefix only.")
+@click.option("--rule", help="Made by this rule only.")
+@click.option("--mode", type=click.Choice(["enforce", "shadow"]), help="In this mode only.")
+@click.option("--all", "everything", is_flag=True, help="Also those whose time is over.")
+@click.option("--json", "as_json", is_flag=True, help="One enforcement message a line.")
+@click.pass_obj
+def list_(
+    brokers: str,
+    account: str | None,
+    address: str | None,
+    rule: str | None,
+    mode: str | None,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """Lists what holds now, the newest last."""
+    now = datetime.now(UTC)
+    wanted = [subject_of(account, "account")] if account else []
+    wanted += [subject_of(address, "ip")] if address else []
+    found = [
+        d
+        for d in all_decisions(brokers)
+        if (everything or d.expires_at > now)
+        and all(concerns((d.subject_kind, d.subject), subject) for subject in wanted)
+        and rule in {None, d.rule}
+        and mode in {None, d.mode}
+    ]
+    found.sort(key=lambda d: (d.issued_at, d.key))
+    if as_json:
+        for d in found:
+            click.echo(encode(d))
+    elif found:
+        _print_table(found)
+    else:
+        click.echo("Nothing is restricted." if not everything else "No decisions.", err=True)
+
+
+def _print_table(found: list[Decision]) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("subject", "action", "scope", "until (UTC)", "rule", "by", "why"):
+        table.add_column(name, overflow="fold", no_wrap=name == "until (UTC)")
+    for d in found:
+        action = d.action if d.mode == "enforce" else f"{d.action} (shadow)"
+        cells = (d.subject, action, d.scope, f"{d.expires_at:%Y-%m-%d %H:%M}", d.rule, d.actor, d.reason)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 240)
+
+
+@decisions.command()
+@click.argument("subject")
+@_kind
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.pass_obj
+def show(brokers: str, subject: str, kind: SubjectKind | None, as_json: bool) -> None:
+    """Shows all about SUBJECT: decisions with evidence, allowlist entries, and who lifted what."""
+    wanted = subject_of(subject, kind)
+    answer: dict[str, list[Any]] = {
+        "decision": [d for d in all_decisions(brokers) if concerns((d.subject_kind, d.subject), wanted)],
+        "allow": [s for s in allowlist(brokers) if concerns((s.subject_kind, s.subject), wanted)],
+        "lifted": [t for t in lifted(brokers) if (of := about(t["key"])) is not None and concerns(of, wanted)],
+    }
+    if as_json:
+        click.echo(msgspec.json.encode(answer))
+        return
+    if not any(answer.values()):
+        click.echo(f"Nothing is known about {wanted[1]}.", err=True)
+    for name, items in answer.items():
+        for item in items:
+            click.echo(f"{name}:")
+            _print_fields(msgspec.to_builtins(item), "  ")
+
+
+def _print_fields(fields: dict[str, Any], indent: str) -> None:
+    for name, value in fields.items():
+        if isinstance(value, dict) and value:
+            click.echo(f"{indent}{name}:")
+            _print_fields(value, indent + "  ")
+        elif isinstance(value, list) and value:
+            click.echo(f"{indent}{name}:")
+            for item in value:
+                click.echo(f"{indent}  {printable(str(item))}")
+        elif value not in ([], {}, None, ""):
+            click.echo(f"{indent}{name}: {printable(str(value))}")
+
+
+@decisions.command()
+@click.argument("subject")
+@click.option("--for", "length", type=Duration(), required=True, help="How long, such as 30m, 2h, 7d.")
+@click.option("--action", type=click.Choice(ACTIONS), default="reject", show_default=True)
+@click.option("--scope", type=click.Choice(SCOPES), help="Default: login for login actions, else send.")
+@click.option("--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Of the action: pool=slow.")
+@_note
+@_kind
+@_actor
+@click.pass_obj
+def block(
+    brokers: str,
+    subject: str,
+    length: timedelta,
+    action: Action,
+    scope: Scope | None,
+    parameters: tuple[str, ...],
+    note: str,
+    kind: SubjectKind | None,
+    actor: str,
+) -> None:
+    """Restricts SUBJECT by hand. It wins over what the rules decide, the allowlist wins over it."""
+    subject_kind, name = subject_of(subject, kind)
+    now = datetime.now(UTC)
+    made = Decision(
+        id=decision_id(MANUAL, subject_kind, name, now),
+        subject_kind=subject_kind,
+        subject=name,
+        action=action,
+        scope=scope or ("login" if action in _LOGIN_ACTIONS else "send"),
+        mode="enforce",
+        rule=MANUAL,
+        rule_version=1,
+        reason=note,
+        issued_at=now,
+        expires_at=now + length,
+        actor=actor,
+        parameters=dict(_parameter(p) for p in parameters),
+    )
+    try:
+        terms_of(made)
+    except ValueError as error:
+        raise click.UsageError(f"{error} (--parameter NAME=VALUE)") from None
+    write(brokers, ENFORCEMENT.name, [(made.key, encode(made))])
+    click.echo(f"{name}: {action} ({made.scope}) until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+@decisions.command()
+@click.argument("subject")
+@click.option("--rule", help="Only what this rule decided ('manual' for what operators did).")
+@_note
+@_kind
+@_actor
+@click.pass_obj
+def release(brokers: str, subject: str, rule: str | None, note: str, kind: SubjectKind | None, actor: str) -> None:
+    """Lifts what restricts SUBJECT. For an IPv6 address also what restricts its /64."""
+    wanted = subject_of(subject, kind)
+    keys = [
+        d.key for d in all_decisions(brokers) if rule in {None, d.rule} and names((d.subject_kind, d.subject), wanted)
+    ]
+    if not keys:
+        raise click.ClickException(f"nothing restricts {wanted[1]}{f' by rule {rule}' if rule else ''}")
+    lift(brokers, ENFORCEMENT.name, keys, actor, note)
+    for key in keys:
+        click.echo(f"lifted {printable(key)}")
+
+
+@decisions.command()
+@click.argument("subject")
+@click.option("--for", "length", type=Duration(), help="How long; for ever if not given.")
+@_note
+@_kind
+@_actor
+@click.pass_obj
+def allow(
+    brokers: str, subject: str, length: timedelta | None, note: str, kind: SubjectKind | None, actor: str
+) -> None:
+    """Puts SUBJECT on the allowlist: nothing restricts it any more."""
+    subject_kind, name = subject_of(subject, kind)
+    now = datetime.now(UTC)
+    made = Setting(
+        setting="allow",
+        subject_kind=subject_kind,
+        subject=name,
+        actor=actor,
+        note=note,
+        issued_at=now,
+        expires_at=now + length if length else None,
+    )
+    write(brokers, SETTINGS.name, [(made.key, encode(made))])
+    click.echo(f"{name}: allowed{f' until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC' if made.expires_at else ''}")
+
+
+@decisions.command()
+@click.argument("subject")
+@_note
+@_kind
+@_actor
+@click.pass_obj
+def disallow(brokers: str, subject: str, note: str, kind: SubjectKind | None, actor: str) -> None:
+    """Takes SUBJECT off the allowlist."""
+    wanted = subject_of(subject, kind)
+    keys = [s.key for s in allowlist(brokers) if names((s.subject_kind, s.subject), wanted)]
+    if not keys:
+        raise click.ClickException(f"{wanted[1]} is not on the allowlist")
+    lift(brokers, SETTINGS.name, keys, actor, note)
+    click.echo(f"{wanted[1]}: no longer allowed")
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not (equals and name):
+        raise click.UsageError(f"--parameter {text!r}: NAME=VALUE is wanted")
+    if name == "except_sources":
+        return name, value.split(",")
+    return name, int(value) if value.isascii() and value.isdigit() else value
