@@ -92,7 +92,8 @@ class LineReader:
         if route is None:
             return None
         if header.time is None:
-            return Unreadable("syslog", "there is no such date or time")
+            unclaimed = route.reader is dovecot.read_renamed
+            return None if unclaimed else Unreadable("syslog", "there is no such date or time")
         head = parts[0].partition("[")[0]
         if len(head) <= _LONGEST_HEAD and len(parts) > 1 and "(" not in head and "<" not in head:
             if len(self._routes) >= _ROUTES:
@@ -115,7 +116,7 @@ def _route(host: str, tag: str) -> _Route | None:
             service = middle[-2] if len(middle) > 1 else "smtp"
         return _Route(reader, host, program, service)
     if not host:
-        return _Route(dovecot.read_process, host, tag, None)
+        return _Route(dovecot.read_process, host, tag, None) if dovecot.is_process(tag) else None
     if tag == "postfix":
         return _Route(postfix.read_unnamed, host, tag, None)
     if tag == "dovecot":

@@ -8,12 +8,18 @@ from pipeline.formats.fields import Format, Outcome, Reader
 from schemas.event import Event
 
 READERS: dict[str, Reader] = {**dovecot_login.FORMAT.programs, **dovecot_auth.FORMAT.programs}
-_LEVELS = frozenset(("Info", "Warning", "Error", "Debug", "Fatal", "Panic"))
+_LEVELS = frozenset(("Info", "Warning", "Error", "Fatal", "Panic"))
 _PROCESSES = frozenset(
     ("imap", "pop3", "lmtp", "lda", "managesieve", "submission", "anvil", "config", "dict", "director", "dns-client",
      "doveadm", "imap-hibernate", "imap-urlauth", "indexer", "indexer-worker", "ipc", "log", "master", "old-stats",
      "replicator", "ssl-params", "stats", "tcpwrap")
 )  # fmt: skip
+
+
+def is_process(tag: str) -> bool:
+    """Whether Dovecot has such a process: ``auth``, ``auth-worker(12)``, ``imap(user)<pid><session>``."""
+    name = tag.partition("(")[0].partition("<")[0]
+    return name in READERS or name in _PROCESSES
 
 
 def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
@@ -23,6 +29,8 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     if reader is None:
         return Event("other", time, host, process if process in _PROCESSES else "dovecot")
     first, _, rest = rest.partition(": ")
+    if first == "Debug":
+        return Event("other", time, host, process)
     if first in _LEVELS:
         first, _, rest = rest.partition(": ")
     return reader(time, host, process, SERVICES.get(process), first, rest)

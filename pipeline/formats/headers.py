@@ -19,7 +19,10 @@ _PROCESS = re.compile(
 
 
 class Header(NamedTuple):
-    """``tag`` is without pid; ``text`` is what follows it. ``time`` is ``None`` where there is no such date."""
+    """``tag`` is without pid; ``text`` is what follows it; ``host`` is empty in Dovecot's own log file only.
+
+    ``time`` is ``None`` where there is no such date.
+    """
 
     time: datetime | None
     host: str
@@ -57,8 +60,7 @@ def _rfc5424(line: str, match: re.Match[str], stamps: Stamps) -> Header | None:
     else:
         return None
     text = rest.removeprefix(" ").removeprefix("\ufeff")
-    host = "" if match[2] == "-" else match[2]
-    return Header(stamps.iso(match[1]), host, match[3], text)
+    return Header(stamps.iso(match[1]), match[2], match[3], text)
 
 
 def _tagged(time: datetime | None, rest: str) -> Header | None:
