@@ -1,6 +1,7 @@
 """``sekimori decisions``: who is restricted and why, and what an operator does about it."""
 
 import re
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -116,8 +117,7 @@ def _print_table(found: list[Decision]) -> None:
         action = d.action if d.mode == "enforce" else f"{d.action} (shadow)"
         cells = (d.subject, action, d.scope, f"{d.expires_at:%Y-%m-%d %H:%M}", d.rule, d.actor, d.reason)
         table.add_row(*(Text(printable(cell)) for cell in cells))
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 240)
+    Console(width=None if sys.stdout.isatty() else 240).print(table)
 
 
 @decisions.command()
