@@ -29,12 +29,13 @@ Granted = Mapping[tuple[str, str], float]
 
 
 class Episode(msgspec.Struct, gc=False, array_like=True):
-    """What a rule last did about a subject: event times in seconds, how often in a row, whom it accused."""
+    """What a rule last did about a subject: event times in seconds, how often in a row, and the
+    networks that were accused, or found to be the owner's."""
 
     since: float
     until: float
     strikes: int
-    accused: list[str] = []
+    looked_at: set[str] = set()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import msgspec
 from pipeline.decide import Allowlist, Episode, Verdict, decide, is_running, open_episode
 from pipeline.peers import NOBODY, digest, pack_network, unpack_network
 from pipeline.rules import Active, RuleSet
+from pipeline.rules.rule import Accuses
 from pipeline.rules.view import METRICS, View
 from pipeline.windows import (
     ACCUSE,
@@ -111,8 +112,10 @@ class Detector:
         origin = self._origins[kind].get((tally.country, tally.peer)) or self._remember_origin(tally)
         at_home, abroad = self.rules.weights[kind]
         ask = add(state, tally, origin, at_home if tally.country in self._home else abroad)
-        if ask == ALL or (ask == ACCUSE and self._is_new(shard, tally)):
+        if ask == ALL:
             self._judge(shard, tally, state, origin[2:], findings)
+        elif ask == ACCUSE:
+            self._accuse_peer(shard, tally, state, origin[2:], findings)
 
     def _remember_origin(self, tally: Tally) -> bytes:
         """Country and peer as ten bytes. They are cached, since the same peers come again and again."""
@@ -151,19 +154,19 @@ class Detector:
                 episode = shard.episodes[key] = self._open(verdict, tally, episode, findings)
             assert episode is not None
             since = min(since, int(episode.until) // SLOT + 1)
-            if active.config.accuse and active.rule.sources is not None:
+            if active.config.accuse and active.rule.accuses is not None:
                 until = max(until, int(episode.until) // SLOT)
-                self._accuse(active, episode, views[-1], tally, findings)
+                self._accuse(active.rule.accuses, episode, views[-1], views[-1].peers, tally, findings)
         judged(state, margin, until, since)
 
-    def _is_new(self, shard: _Shard, tally: Tally) -> bool:
-        """Is there an episode that has not accused the tally's peer yet?"""
+    def _accuse_peer(self, shard: _Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:
+        """While a restriction runs: is the tally's network one more that misuses or attacks the account?"""
         for active in self.rules.by_kind[tally.kind]:
-            if active.config.accuse:
+            if active.config.accuse and active.rule.accuses is not None:
                 episode = shard.episodes.get((active.rule.id, tally.kind, tally.subject))
-                if episode is not None and is_running(episode, tally.at) and tally.peer not in episode.accused:
-                    return True
-        return False
+                if episode is not None and is_running(episode, tally.at) and tally.peer not in episode.looked_at:
+                    view = View(entries(state), latest(state), peer, self.rules.home.encode())
+                    self._accuse(active.rule.accuses, episode, view, (peer,), tally, findings)
 
     def _open(self, verdict: Verdict, tally: Tally, before: Episode | None, findings: Findings) -> Episode:
         if self.allowlist.covers(tally):
@@ -174,20 +177,24 @@ class Detector:
         findings.decisions.append(decide(verdict, tally, episode, self.rules.home))
         return episode
 
-    def _accuse(self, active: Active, episode: Episode, view: View, tally: Tally, findings: Findings) -> None:
+    def _accuse(
+        self, accuses: Accuses, episode: Episode, view: View, peers: Iterable[bytes], tally: Tally, findings: Findings
+    ) -> None:
         """Reports networks that misuse or attack the account, each once in an episode."""
-        assert active.rule.sources is not None
-        if self.allowlist.covers(tally) or len(episode.accused) >= MAX_ACCUSED:
+        if self.allowlist.covers(tally) or len(episode.looked_at) >= MAX_ACCUSED:
             return
-        where = view.country_of
-        for peer in sorted(active.rule.sources(view) - {NOBODY}):
+        for peer in sorted(set(peers) - {NOBODY}):
             network = unpack_network(peer)
-            if network not in episode.accused:
-                episode.accused.append(network)
-                country = where.get(peer, b"").rstrip(b"\0").decode()
+            if network in episode.looked_at:
+                continue
+            if accuses(view, peer):
+                country = view.country_of.get(peer, b"").decode()
                 findings.accusations.append(
                     Tally("ip", network, tally.subject, country, tally.at, accused=1, samples=tally.samples)
                 )
+            elif not view.is_owners(peer):
+                continue
+            episode.looked_at.add(network)
 
     def _evict(self, shard: _Shard, kind: CountedKind) -> None:
         """Makes room: first subjects that never succeeded in anything, the longest quiet of them; then any."""
@@ -250,6 +257,10 @@ def ask(active: Active, views: list[View]) -> tuple[Verdict | None, float]:
     condition = active.rule.condition
     for view in views:
         for group, limit in active.limits:
+            bound = view.bound(limit.metric)
+            if bound * 2 < limit.count:  # no window comes near, which spares looking at each
+                largest = max(largest, bound / limit.count)
+                continue
             metric = METRICS[limit.metric]
             found = view.window(metric.kind, limit.window)
             if group != "all" and found:

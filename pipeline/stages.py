@@ -16,7 +16,7 @@ from pipeline.flow import Normalizer
 from pipeline.metrics import Recorder
 from pipeline.ports import Record
 from pipeline.subjects import partition_of
-from schemas.codec import DecodeError, decode_tallies, encode, encode_frame
+from schemas.codec import decode_tallies, encode, encode_frame
 from schemas.dead_letter import DeadLetter
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, ENFORCEMENT, EVENTS, TALLIES
@@ -132,7 +132,7 @@ class DetectStage:
         try:
             tallies = decode_tallies(record.value or b"")
             offset = int(headers.get(OFFSET, b"0"))
-        except (DecodeError, ValueError) as error:
+        except ValueError as error:
             self.detector.position = record.offset
             return [self._dead_letter(record, str(error))]
         findings = self.detector.count(tallies, record.offset, source, offset)

@@ -42,6 +42,9 @@ _SLOT: Final = struct.Struct("<I")
 _unpack_header = HEADER.unpack_from
 _pack_header = HEADER.pack_into
 _pack_entry = struct.Struct("<I12sHHHH").pack
+_pack_slot = _SLOT.pack
+_unpack_slot = _SLOT.unpack_from
+_pack_counters, _unpack_tail, _pack_tail = _TAIL.pack, _TAIL.unpack_from, _TAIL.pack_into
 HEAD: Final = HEADER.size
 SIZE: Final = ENTRY.size
 _NEAR: Final = 8 * SIZE
@@ -60,7 +63,8 @@ errors_sasl, 0. SEEN: slot is the latest success, the first two counters togethe
 class Weights:
     """How much of the margin one unit takes: 1 / the strictest limit of any rule; 0 where no rule looks.
 
-    ``recent``: slots; a peer seen again within the shortest window for distinct peers takes nothing.
+    ``recent``, ``failing_recent``: slots; a peer that succeeds, or fails, again within the shortest window for distinct
+    peers takes nothing.
     """
 
     message: float = 0.0
@@ -72,7 +76,8 @@ class Weights:
     sender: float = 0.0
     failing_source: float = 0.0
     peer_error: float = 0.0
-    recent: int = 12
+    recent: int = 1
+    failing_recent: int = 1
 
 
 def resolution(window: int) -> int:
@@ -94,6 +99,7 @@ def add(state: bytearray, tally: Tally, origin: bytes, weights: Weights) -> int:
     """
     margin, latest, until, since, compact_at, failed_before = _unpack_header(state)
     slot = int(tally.at) // SLOT
+    packed = _pack_slot(slot)
     ask = slot < latest - GRACE or slot >= since
     takes = 0.0  # every limit is about one metric, so that the largest share is what any of them can lose
     messages, failed = tally.messages, tally.failed
@@ -105,7 +111,7 @@ def add(state: bytearray, tally: Tally, origin: bytes, weights: Weights) -> int:
             takes = share
         if failed or webmail:
             takes = max(takes, failed * weights.failed, webmail * weights.webmail)
-        _count(state, slot, SEND + origin, messages, recipients, failed, webmail)
+        _count(state, packed, SEND + origin, messages, recipients, failed, webmail)
     if tally.successes and not origin.endswith(NOBODY):
         share = _see(state, slot, SEEN + origin, weights)
         if share > takes:
@@ -114,16 +120,19 @@ def add(state: bytearray, tally: Tally, origin: bytes, weights: Weights) -> int:
             ask = _errors(state, ERROR + origin) * weights.peer_error >= 1.0
     if tally.errors or tally.errors_mta or tally.errors_sasl:
         errors = tally.errors + max(tally.errors_mta, tally.errors_sasl)
-        takes = max(takes, errors * weights.error, weights.failing_source)
-        _count(state, slot, ERROR + origin, tally.errors, tally.errors_mta, tally.errors_sasl, 0)
+        takes = max(takes, errors * weights.error)
+        at = state.rfind(ERROR + origin, HEAD)
+        if at < 0 or _unpack_slot(state, at - 4)[0] <= slot - weights.failing_recent:
+            takes = max(takes, weights.failing_source)
+        _count(state, packed, ERROR + origin, tally.errors, tally.errors_mta, tally.errors_sasl, 0)
         failed_before = 1
     if tally.accused:
-        _count(state, slot, ACCUSED + origin, 1, 0, 0, 0)
+        _count(state, packed, ACCUSED + origin, 1, 0, 0, 0)
         ask = True
     if tally.senders:
         takes = max(takes, len(tally.senders) * weights.sender)
         for sender in tally.senders:
-            _count(state, slot, SENDER + origin[:2] + digest(sender), 1, 0, 0, 0)
+            _count(state, packed, SENDER + origin[:2] + digest(sender), 1, 0, 0, 0)
     margin -= takes
     if slot > latest:
         latest = slot
@@ -146,18 +155,22 @@ def _errors(state: bytearray, tag: bytes) -> int:
     return errors
 
 
-def _count(state: bytearray, slot: int, tag: bytes, a: int, b: int, c: int, d: int) -> None:
+def _count(state: bytearray, slot: bytes, tag: bytes, a: int, b: int, c: int, d: int) -> None:
     """Adds to the entry of (slot, tag) if it is one of the latest, else appends one."""
-    at = state.rfind(tag, -_NEAR)
-    if at > 0 and (at - HEAD) % SIZE == 4 and _SLOT.unpack_from(state, at - 4)[0] == slot:
-        a0, b0, c0, d0 = _TAIL.unpack_from(state, at + 12)
-        if a + a0 <= _FULL and b + b0 <= _FULL and c + c0 <= _FULL and d + d0 <= _FULL:
-            _TAIL.pack_into(state, at + 12, a + a0, b + b0, c + c0, d + d0)
+    at = state.rfind(slot + tag, -_NEAR)
+    if at > 0 and (at - HEAD) % SIZE == 0:
+        a0, b0, c0, d0 = _unpack_tail(state, at + 16)
+        a0 += a
+        b0 += b
+        c0 += c
+        d0 += d
+        if a0 <= _FULL and b0 <= _FULL and c0 <= _FULL and d0 <= _FULL:
+            _pack_tail(state, at + 16, a0, b0, c0, d0)
             return
     try:
-        state += _pack_entry(slot, tag, a, b, c, d)
+        state += slot + tag + _pack_counters(a, b, c, d)
     except struct.error:  # one second's count of one subject does not fit: it is above any limit anyway
-        state += _pack_entry(slot, tag, min(a, _FULL), min(b, _FULL), min(c, _FULL), min(d, _FULL))
+        state += slot + tag + _pack_counters(min(a, _FULL), min(b, _FULL), min(c, _FULL), min(d, _FULL))
 
 
 def _see(state: bytearray, slot: int, tag: bytes, weights: Weights) -> float:
@@ -168,7 +181,7 @@ def _see(state: bytearray, slot: int, tag: bytes, weights: Weights) -> float:
     if at < 0:
         state += _pack_entry(slot, tag, slot & 0xFFFF, slot >> 16, 0, 0)
         return weights.source
-    last = _SLOT.unpack_from(state, at - 4)[0]
+    (last,) = _unpack_slot(state, at - 4)
     if slot > last:
         _SLOT.pack_into(state, at - 4, slot)
     elif slot < _SLOT.unpack_from(state, at + 12)[0]:

@@ -1,6 +1,6 @@
 """Messages to bytes and back. A frame is one message that holds many records, separated by LF."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -21,8 +21,10 @@ _SETTING = msgspec.json.Decoder(Setting)
 _DEAD_LETTER = msgspec.json.Decoder(DeadLetter)
 
 Message = Event | Tally | Decision | Setting | DeadLetter
-DecodeError = msgspec.DecodeError
-"""Raised by every decoder here for bytes that are not such a message; ``str()`` of it says where and why."""
+
+
+class DecodeError(ValueError):
+    """Bytes that are not such a message. ``str()`` of it says where and why."""
 
 
 def encode(message: Message) -> bytes:
@@ -37,24 +39,31 @@ def encode_frame(messages: Iterable[Message]) -> bytes:
 
 def decode_tallies(frame: bytes) -> list[Tally]:
     """A frame of ``tallies``. Raises DecodeError."""
-    return _TALLIES.decode_lines(frame)
+    return _decode(_TALLIES.decode_lines, frame)
 
 
 def decode_events(frame: bytes) -> list[Event]:
     """A frame of ``events``. Raises DecodeError."""
-    return _EVENTS.decode_lines(frame)
+    return _decode(_EVENTS.decode_lines, frame)
 
 
 def decode_decision(value: bytes) -> Decision:
     """A message of ``enforcement``. Raises DecodeError."""
-    return _DECISION.decode(value)
+    return _decode(_DECISION.decode, value)
 
 
 def decode_setting(value: bytes) -> Setting:
     """A message of ``settings``. Raises DecodeError."""
-    return _SETTING.decode(value)
+    return _decode(_SETTING.decode, value)
 
 
 def decode_dead_letters(frame: bytes) -> list[DeadLetter]:
     """A frame of ``dead-letters``. Raises DecodeError."""
-    return _DEAD_LETTER.decode_lines(frame)
+    return _decode(_DEAD_LETTER.decode_lines, frame)
+
+
+def _decode(decoder: Callable[[bytes], T], value: bytes) -> T:
+    try:
+        return decoder(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DecodeError(str(error)) from None

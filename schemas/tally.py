@@ -21,7 +21,8 @@ class Tally(msgspec.Struct, gc=False, array_like=True):
       AUTH, as the MTA and as the SASL server logged them: the same errors seen twice, so readers take the larger.
     * ``successes``: logins and authenticated messages. ``accused``: 1 if a rule found the peer attacking from here.
     * ``webmail``: of ``messages``, those by webmail.
-    * ``senders``: envelope senders that are not the account's own. ``samples``, ``queue_ids``: up to 3 log lines and queue ids.
+    * ``senders``: envelope senders that are not the account's own. ``samples``, ``queue_ids``: up to
+      3 log lines and their queue ids.
     """
 
     kind: CountedKind

@@ -21,7 +21,7 @@ from pipeline.adapters.kafka import TopicReader, translated
 from pipeline.enforcement import DecisionTable
 from pipeline.metrics import Recorder
 from pipeline.ports import BrokerUnavailable, Record, TopicMissing
-from schemas.codec import DecodeError, decode_decision, decode_setting
+from schemas.codec import decode_decision, decode_setting
 from schemas.topics import ENFORCEMENT, SETTINGS
 
 log = structlog.get_logger()
@@ -191,7 +191,7 @@ class EnforcementReader:
                 if live and changed:
                     age = max(0.0, now - decision.issued_at.timestamp())
                     self._recorder.observe("sekimori_enforce_decision_age_seconds", age)
-        except (DecodeError, ValueError) as error:
+        except ValueError as error:
             place = f"{record.topic}-{record.partition}@{record.offset}"
             log.warning("message cannot be obeyed", place=place, reason=str(error)[:500])
             self._recorder.add("sekimori_enforce_messages_total", 1, record.topic, "unreadable")

@@ -24,7 +24,10 @@ class GeoFile:
         self.reload_if_changed()
 
     def __call__(self, address: str) -> str:
-        record = self._get(address)
+        try:
+            record = self._get(address)
+        except ValueError:  # an IPv6 address, and the file knows only IPv4
+            return ""
         if not isinstance(record, dict):
             return ""
         code = record.get("country_code")

@@ -131,7 +131,7 @@ def _last(brokers: str, topic: str, decode: Callable[[bytes], T]) -> list[T]:
     for key, value in state.items():
         try:
             found.append(decode(value))
-        except (DecodeError, UnicodeDecodeError) as error:
+        except DecodeError as error:
             name = printable(key.decode(errors="backslashreplace"))
             click.echo(f"{topic}: {name} cannot be read: {printable(str(error))}", err=True)
     return found

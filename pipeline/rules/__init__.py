@@ -26,7 +26,7 @@ from pipeline.rules import (
 from pipeline.rules.config import Limit, RuleConfig, RulesError, RulesFile, parse_limit, seconds
 from pipeline.rules.rule import Rule
 from pipeline.rules.view import METRICS, NOWHERE
-from pipeline.windows import SLOT, Weights
+from pipeline.windows import LATENESS, SLOT, Weights
 from schemas.tally import CountedKind
 
 RULES: tuple[Rule, ...] = (
@@ -112,11 +112,12 @@ def _weights(rules: tuple[Active, ...], home: str) -> tuple[Weights, Weights]:
 
 def _strictest(limits: Iterable[Limit]) -> Weights:
     most: dict[str, float] = {}
-    recent = 3600
+    shortest = {"source": 3600, "failing_source": 3600}
     for limit in limits:
         unit = METRICS[limit.metric].unit
         if unit:
             most[unit] = max(most.get(unit, 0.0), 1.0 / limit.count)
-        if unit == "source":
-            recent = min(recent, limit.window)
-    return Weights(**most, recent=max(1, recent // SLOT - 240))
+        if unit in shortest:
+            shortest[unit] = min(shortest[unit], limit.window)
+    recent, failing_recent = (max(1, (window - LATENESS // 4) // SLOT) for window in shortest.values())
+    return Weights(**most, recent=recent, failing_recent=failing_recent)

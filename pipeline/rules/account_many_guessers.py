@@ -1,7 +1,7 @@
 """One account tried from many networks."""
 
 from pipeline.rules.rule import Rule
-from pipeline.rules.shared import guessing
+from pipeline.rules.shared import guesses
 
 RULE = Rule(
     id="account_many_guessers",
@@ -10,6 +10,6 @@ RULE = Rule(
     metrics=("failing_sources",),
     catches="Distributed guessing: many networks, a few tries each, one account.",
     hurts="The owner at a new place while the attack goes on; known networks are spared.",
-    sources=guessing,
+    accuses=guesses,
     spares_known=True,
 )

@@ -1,7 +1,7 @@
 """One account used from many countries or networks."""
 
 from pipeline.rules.rule import Rule
-from pipeline.rules.shared import misusing
+from pipeline.rules.shared import misuses
 
 RULE = Rule(
     id="account_many_origins",
@@ -10,5 +10,5 @@ RULE = Rule(
     metrics=("countries", "sources"),
     catches="A password that many hands hold.",
     hurts="A customer who keeps changing VPN exits, or a team that shares one account.",
-    sources=misusing,
+    accuses=misuses,
 )

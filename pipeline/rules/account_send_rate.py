@@ -1,7 +1,7 @@
 """Too much mail by one account."""
 
 from pipeline.rules.rule import Rule
-from pipeline.rules.shared import misusing
+from pipeline.rules.shared import misuses
 
 RULE = Rule(
     id="account_send_rate",
@@ -10,5 +10,5 @@ RULE = Rule(
     metrics=("messages", "webmail", "recipients"),
     catches="An account that sends more than people do, above all from abroad or by webmail.",
     hurts="A customer with a newsletter or a sending system: give the account to the allowlist.",
-    sources=misusing,
+    accuses=misuses,
 )

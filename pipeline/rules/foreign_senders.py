@@ -1,7 +1,7 @@
 """Many envelope senders that are not the account's own."""
 
 from pipeline.rules.rule import Rule
-from pipeline.rules.shared import misusing
+from pipeline.rules.shared import misuses
 
 RULE = Rule(
     id="foreign_senders",
@@ -10,5 +10,5 @@ RULE = Rule(
     metrics=("senders",),
     catches="Forged senders, accepted or refused.",
     hurts="A customer who sends for many addresses of his own: give the account to the allowlist.",
-    sources=misusing,
+    accuses=misuses,
 )

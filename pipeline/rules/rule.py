@@ -10,8 +10,8 @@ from schemas.tally import CountedKind
 Condition = Callable[[View, int, RuleConfig], bool]
 """(view, window in seconds, configuration) -> does the finding count?"""
 
-Sources = Callable[[View], set[bytes]]
-"""Networks to be accused when the rule holds against an account."""
+Accuses = Callable[[View, bytes], bool]
+"""(view of an account that the rule holds against, network) -> is the network to be accused?"""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Rule:
     * ``id``: never used again for something else. ``version``: goes up when what it means changes.
     * ``kinds``: the subjects it judges. ``metrics``: what its limits may be about (``view.METRICS``).
     * ``catches``: what it is for. ``hurts``: who suffers when it is wrong. Both for operators, one sentence each.
-    * ``condition``: see above. ``sources``: whom it accuses, if its configuration says ``accuse = true``.
+    * ``condition``: see above. ``accuses``: whom, if its configuration says ``accuse = true``.
     * ``spares_known``: a login restriction leaves out the networks that the account was used from before; if there
       are none, logins are only delayed, so that nobody is locked out by somebody else's guessing.
     * ``patience``: seconds until it is asked again where a limit was reached but ``condition`` did not hold.
@@ -34,6 +34,6 @@ class Rule:
     catches: str
     hurts: str
     condition: Condition | None = None
-    sources: Sources | None = None
+    accuses: Accuses | None = None
     spares_known: bool = False
     patience: int = 0

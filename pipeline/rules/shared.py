@@ -2,7 +2,7 @@
 
 from pipeline.rules.config import RuleConfig
 from pipeline.rules.view import HOUR, METRICS, View
-from pipeline.windows import ERROR, SEEN, SLOT
+from pipeline.windows import ERROR, SLOT
 
 RECENT = 3600  # seconds
 DAY = 86400
@@ -14,14 +14,15 @@ def total(metric: str, view: View, window: int) -> int:
     return METRICS[metric].count(view, view.window(METRICS[metric].kind, window))
 
 
-def misusing(view: View) -> set[bytes]:
-    """Networks that used the account within the last hour, but for the owner's."""
-    return {e[3] for e in view.window(SEEN, RECENT) if not view.is_owners(e[3])}
+def misuses(view: View, peer: bytes) -> bool:
+    """Did the network use the account within the last hour, and is not the owner's?"""
+    entry = view.seen.get(peer)
+    return entry is not None and entry[0] > view.end - RECENT // SLOT and not view.is_owners(peer)
 
 
-def guessing(view: View) -> set[bytes]:
-    """Networks with password errors within the last hour that the account was never used from."""
-    return {e[3] for e in view.window(ERROR, RECENT)} - view.seen.keys()
+def guesses(view: View, peer: bytes) -> bool:
+    """Did the network make password errors within the last hour, and was the account never used from it?"""
+    return peer not in view.seen and any(e[3] == peer for e in view.window(ERROR, RECENT))
 
 
 def above_usual(metric: str, view: View, window: int, config: RuleConfig) -> bool:

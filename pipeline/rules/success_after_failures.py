@@ -2,7 +2,7 @@
 
 from pipeline.rules.config import RuleConfig
 from pipeline.rules.rule import Rule
-from pipeline.rules.shared import misusing
+from pipeline.rules.shared import misuses
 from pipeline.rules.view import View
 
 
@@ -20,5 +20,5 @@ RULE = Rule(
     catches="Many password errors of one network, and then a success from there.",
     hurts="An owner who tried every password that he ever had; at home only errors at machine speed count.",
     condition=succeeded,
-    sources=misusing,
+    accuses=misuses,
 )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import Final
 
 from pipeline.peers import NOBODY, unpack_network
@@ -25,6 +26,7 @@ class View:
         self.home = home
         self._entries = entries
         self._windows: dict[tuple[bytes, int], list[Entry]] = {}
+        self._bounds: dict[str, int] = {}
 
     @cached_property
     def _by_kind(self) -> dict[bytes, list[Entry]]:
@@ -43,6 +45,14 @@ class View:
             found = [e for e in self._by_kind[kind] if since <= e[0] < until]
             self._windows[kind, seconds] = found
         return found
+
+    def bound(self, metric: str) -> int:
+        """At most so much any window can hold of a metric: its count over all that is remembered."""
+        bound = self._bounds.get(metric)
+        if bound is None:
+            of = METRICS[metric]
+            bound = self._bounds[metric] = of.count(self, self._by_kind[of.kind])
+        return bound
 
     @cached_property
     def countries(self) -> frozenset[bytes]:
@@ -64,6 +74,11 @@ class View:
         """Slots since the first thing counted, at most a day."""
         return max((self.end - e[0] for e in self._entries if e[1] != SEEN), default=0)
 
+    @cached_property
+    def peers(self) -> frozenset[bytes]:
+        """Every peer of anything counted."""
+        return frozenset(e[3] for e in self._by_kind[SEEN] + self._by_kind[ERROR])
+
     def known_sources(self) -> list[str]:
         """Networks from where the subject has ever succeeded, latest first."""
         known = sorted((e for e in self.seen.values() if e[3] != NOBODY), reverse=True)
@@ -76,8 +91,11 @@ class View:
             return False
         if self.end - _first(entry) >= KNOWN_AFTER:
             return True
-        earliest = min(self.seen.values(), key=_first)
-        return earliest is entry and len(self.seen) > 1 and entry[2] in (self.home, NOWHERE)
+        return entry is self._earliest and len(self.seen) > 1 and entry[2] in (self.home, NOWHERE)
+
+    @cached_property
+    def _earliest(self) -> Entry:
+        return min(self.seen.values(), key=_first)
 
 
 def _first(entry: Entry) -> int:
@@ -114,12 +132,14 @@ class Metric:
     phrase: str
 
 
+_COUNTERS: Final = (itemgetter(4), itemgetter(5), itemgetter(6), itemgetter(7))
+
 METRICS: Final[dict[str, Metric]] = {
-    "messages": Metric(SEND, lambda _, found: sum(e[4] for e in found), "message", "{n} messages sent"),
-    "webmail": Metric(SEND, lambda _, found: sum(e[7] for e in found), "webmail", "{n} messages sent by webmail"),
-    "recipients": Metric(SEND, lambda _, found: sum(e[5] for e in found), "recipient", "mail to {n} recipients"),
+    "messages": Metric(SEND, lambda _, found: sum(map(_COUNTERS[0], found)), "message", "{n} messages sent"),
+    "webmail": Metric(SEND, lambda _, found: sum(map(_COUNTERS[3], found)), "webmail", "{n} messages sent by webmail"),
+    "recipients": Metric(SEND, lambda _, found: sum(map(_COUNTERS[1], found)), "recipient", "mail to {n} recipients"),
     "failed": Metric(
-        SEND, lambda _, found: sum(e[6] for e in found), "failed", "mail to {n} recipients that do not exist"
+        SEND, lambda _, found: sum(map(_COUNTERS[2], found)), "failed", "mail to {n} recipients that do not exist"
     ),
     "errors": Metric(ERROR, lambda _, found: sum_errors(found), "error", "{n} password errors"),
     "guesses": Metric(
