@@ -6,9 +6,10 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
-from pipeline.adapters.broker import Child, EmbeddedBroker, free_port
+from pipeline.adapters.broker import EmbeddedBroker, free_port
 from pipeline.adapters.topics import create_topics
 
 ROOT = Path(__file__).parent.parent
@@ -123,4 +124,20 @@ def _fetch(folder: Path) -> None:
     half.rename(folder)
 
 
-__all__ = ["BROKERS", "ApacheKafka", "Child", "EmbeddedBroker", "free_port", "java", "kafka_jars", "start_broker"]
+def sekimori(*arguments: str | Path) -> list[str]:
+    """The command line of ``sekimori`` with these arguments, run by this Python from this checkout."""
+    start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pipeline.cli import main; main(prog_name='sekimori')"
+    return [sys.executable, "-c", start, *map(str, arguments)]
+
+
+__all__ = [
+    "BROKERS",
+    "ROOT",
+    "ApacheKafka",
+    "EmbeddedBroker",
+    "free_port",
+    "java",
+    "kafka_jars",
+    "sekimori",
+    "start_broker",
+]

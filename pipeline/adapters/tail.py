@@ -2,7 +2,8 @@
 
 Files are told apart by device and inode and by their first bytes, since inodes are used again. A file that was
 renamed (logrotate ``create``) is read to its end, and for a while on, because its writer may not have noticed yet. A
-file that was cut (``copytruncate``) is finished from its copy. Both also work when it happened while nobody read.
+file that was cut (``copytruncate``) is finished from its copy. Both also work when it happened while nobody read. What
+is written and cut between two looks leaves no trace: that is in the nature of ``copytruncate``.
 """
 
 import os
@@ -211,12 +212,12 @@ class Tail:
 
     def _notice(self) -> bool:
         """Opens what is new at the path, and what came and went between two looks. True if something was opened."""
-        now_there = _identity(self.path)
         last = self.sources[-1] if self.sources else None
-        if now_there is None or (last is not None and last.content.identity == now_there):
-            if last is not None:
-                last.rotated = now_there is None
-            return False
+        now_there = _identity(self.path)
+        if last is not None:
+            last.rotated = last.content.identity != now_there
+            if not last.rotated:
+                return False
         between = self._siblings_after(last) if last is not None else []
         opened = False
         for path in [*between, self.path]:
@@ -243,7 +244,8 @@ class Tail:
         self.sources[at] = Source(source.path, source.content, os.urandom(8).hex(), rotated=source.rotated)
 
     def _forget(self, source: Source) -> None:
-        if source.acknowledged == source.offset:
+        # The last one stays: what comes next is told by being newer.
+        if source.acknowledged == source.offset and source is not self.sources[-1]:
             source.content.close()
             self.sources.remove(source)
             self.changed = True

@@ -1,0 +1,75 @@
+"""``sekimori prepare``: the topics, with the right configuration."""
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobs import prepare as job
+from pipeline.adapters.kafka import servers
+from pipeline.adapters.topics import TopicReport
+from pipeline.ports import BrokerUnavailable
+from pipeline.settings import Settings, SettingsError
+
+_COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs": "red"}
+
+
+@click.command()
+@click.option("--broker", help="Kafka bootstrap servers, host:port[,host:port].  [default: SEKIMORI_BROKERS]")
+@click.option("--partitions", type=click.IntRange(1, 512), help="Of all topics but the tables.  [default: 4]")
+@click.option("--wait", type=click.FloatRange(0, 3600), default=30, show_default=True, help="Seconds for a broker.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="One topic a line as JSON.")
+def prepare(broker: str | None, partitions: int | None, wait: float, dry_run: bool, as_json: bool) -> None:
+    """Makes the topics that are missing. Topics that are there are compared, never changed.
+
+    Exits with 1 if a topic differs from what is needed, and says what to do about it.
+    """
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    try:
+        settings = Settings.from_env(os.environ)
+        bootstrap = broker or settings.brokers
+        servers(bootstrap)
+        reports = job.prepare(bootstrap, partitions or settings.partitions, wait, dry_run, _waiting(bootstrap))
+    except (SettingsError, ValueError, BrokerUnavailable) as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        for report in reports:
+            click.echo(json.dumps(asdict(report)))
+    else:
+        _show(reports)
+    if any(report.status == "differs" for report in reports):
+        raise SystemExit(1)
+
+
+def _waiting(bootstrap: str) -> Callable[[], bool]:
+    said = False
+
+    def waiting() -> bool:
+        nonlocal said
+        if not said:
+            click.echo(f"waiting for a broker at {bootstrap}", err=True)
+        said = True
+        return True
+
+    return waiting
+
+
+def _show(reports: list[TopicReport]) -> None:
+    console = Console()
+    table = Table("topic", "partitions", "", box=None)
+    for report in reports:
+        status = Text(report.status, style=_COLOURS[report.status])
+        table.add_row(report.name, str(report.partitions), status)
+    console.print(table)
+    for report in reports:
+        for difference in report.differences:
+            console.print(f"{report.name}: {difference}", style="red", markup=False, highlight=False)
+        for advice in report.advice:
+            console.print(f"  {advice}", markup=False, highlight=False, soft_wrap=True)

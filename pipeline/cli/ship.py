@@ -1,0 +1,168 @@
+"""``sekimori ship``: log files to the topics ``maillog`` and ``authlog``."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import click
+import structlog
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from pipeline.adapters.frames import TopicChoice
+from pipeline.adapters.kafka import KafkaLog, servers
+from pipeline.adapters.outbox import KafkaOutbox
+from pipeline.adapters.positions import Positions
+from pipeline.adapters.shipper import Options, Shipper, World
+from pipeline.ports import BrokerUnavailable, MessageRefused, TopicMissing
+from pipeline.settings import Settings, SettingsError
+
+# After this the broker counts as down, positions are read back, and sending begins again.
+SEND_SECONDS = 10.0
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--follow", is_flag=True, help="Go on as the files grow, through rotation and truncation.")
+@click.option(
+    "--topic",
+    type=click.Choice(["auto", "maillog", "authlog"]),
+    default="auto",
+    show_default=True,
+    help="Where lines go; auto: IMAP, POP3 and SASL servers' to authlog, all others to maillog.",
+)
+@click.option("--host", default=socket.gethostname, show_default="this host", help="The host that wrote the files.")
+@click.option("--from-start/--from-end", default=True, show_default=True, help="Where a file never shipped begins.")
+@click.option("--again", is_flag=True, help="Forget how far the files were shipped.")
+@click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Folder for positions.")
+@click.option("--batch-lines", type=click.IntRange(1, 10_000), default=200, show_default=True, help="Of one message.")
+@click.option(
+    "--linger-ms", type=click.IntRange(1, 60_000), default=200, show_default=True, help="Wait for more lines."
+)
+@click.option("--broker", help="Kafka bootstrap servers, host:port[,host:port].  [default: SEKIMORI_BROKERS]")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
+def ship(
+    *,
+    files: tuple[Path, ...],
+    follow: bool,
+    topic: TopicChoice,
+    host: str,
+    from_start: bool,
+    again: bool,
+    state: Path | None,
+    batch_lines: int,
+    linger_ms: int,
+    broker: str | None,
+    as_json: bool,
+) -> None:
+    """Sends log FILES to Kafka, whole lines, each once, and remembers how far it came.
+
+    Plain or gz files; with --follow plain ones only, and they need not exist yet. What was sent is not sent again,
+    also after a crash: give --again for that. SIGTERM and Ctrl-C stop it in good order.
+
+    \b
+      sekimori ship /var/log/mail.log --follow
+      sekimori ship old/mail.log.2.gz --topic maillog --host mx1
+    """
+    try:
+        settings = Settings.from_env(os.environ)
+        bootstrap = broker or settings.brokers
+        servers(bootstrap)
+    except (SettingsError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    _check(files, follow)
+    _log_to_stderr(settings.log_json)
+    options = Options(host, topic, batch_lines, linger_ms, follow, from_end=not from_start)
+    with ExitStack() as stack:
+        stopping = stack.enter_context(_stopping())
+        bar = stack.enter_context(_bar(shown=not follow and not as_json))
+        task = bar.add_task("shipping", total=None)
+        world = World(
+            outbox=lambda: KafkaOutbox(bootstrap, timeout=SEND_SECONDS),
+            log=KafkaLog(bootstrap),
+            wait=stopping.wait,
+            monotonic=time.monotonic,
+            now_ms=lambda: time.time_ns() // 1_000_000,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+        try:
+            folder = (state or settings.state_dir) / "ship"
+            positions = [stack.enter_context(Positions(folder, path)) for path in files]
+            if again:
+                for known in positions:
+                    known.forget()
+            shipper = Shipper(files, positions, options, world)
+            stack.callback(shipper.close)
+            shipper.run()
+        except (BrokerUnavailable, TopicMissing, MessageRefused, OSError) as error:
+            raise click.ClickException(str(error)) from error
+    _report(shipper, files, as_json)
+
+
+def _check(files: tuple[Path, ...], follow: bool) -> None:
+    if len(set(files)) < len(files):
+        raise click.UsageError("a file is given twice")
+    for path in files:
+        if not path.exists():
+            if not follow:
+                raise click.UsageError(f"there is no file {path}; with --follow it may come later")
+        elif not path.is_file():
+            raise click.UsageError(f"{path} is no regular file")
+        elif not os.access(path, os.R_OK):
+            raise click.UsageError(f"{path} cannot be read; is this user in the group adm?")
+        elif follow and path.open("rb").read(2) == b"\x1f\x8b":
+            raise click.UsageError(f"{path} is packed and will not grow; ship it without --follow")
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set."""
+    event = threading.Event()
+    before = {n: signal.signal(n, lambda *_: event.set()) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _bar(shown: bool) -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console, disable=not (shown and console.is_terminal))
+
+
+def _log_to_stderr(as_json: bool) -> None:
+    # The client library tells of every try to connect; what matters of that we say ourselves.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _report(shipper: Shipper, files: tuple[Path, ...], as_json: bool) -> None:
+    counts = shipper.counts
+    if as_json:
+        result = {"files": [str(f) for f in files], "lines": counts.lines, "messages": counts.frames}
+        click.echo(json.dumps(result | {"bytes": counts.bytes, "shortened": counts.cut}))
+        return
+    text = f"{counts.lines:,} lines in {counts.frames:,} messages"
+    if counts.cut:
+        text += f"; {counts.cut:,} were too long and were shortened"
+    if not counts.lines:
+        text += "; what was shipped before is not sent again (--again does)"
+    click.echo(text, err=True)
