@@ -1,0 +1,56 @@
+# Everything that a person or CI does with this project. `make help` lists it.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+CHECKED := schemas pipeline jobs tests $(wildcard bench)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo check test bench e2e lock clean servers
+.DELETE_ON_ERROR:
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## .venv with the command .venv/bin/sekimori
+
+$(STAMP): requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then echo "Sekimori needs Python 3.11 or later; install it, or say make PYTHON=/path/to/python3" >&2; exit 1; fi
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+		echo "$(PYTHON) cannot make a venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install ## the main job at work; LOG=/var/log/mail.log for your own log
+	@$(BIN)/sekimori demo $(if $(LOG),"$(LOG)")
+
+check: install ## style, types and unit tests: under a minute, no servers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not servers"
+
+servers: install ## what the full tests need: mail servers, Java, Apache Kafka
+	@sh tests/install-servers.sh
+	@$(BIN)/python -c "from tests.servers import kafka_jars; kafka_jars()"
+
+test: check servers ## every test, with real brokers and mail servers
+	$(BIN)/pytest -m servers
+
+e2e: servers ## only the tests with real mail servers
+	$(BIN)/pytest tests/e2e
+
+bench: install ## speed and memory, measured here
+	$(BIN)/python -m bench
+
+lock: install ## requirements.lock anew, from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--extra dev --extra demo --upgrade --custom-compile-command "make lock" \
+		pyproject.toml --output-file requirements.lock
+
+clean: ## removes what was made here
+	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
