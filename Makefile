@@ -46,10 +46,12 @@ e2e: servers ## only the tests with real mail servers
 bench: install ## speed and memory, measured here
 	$(BIN)/python -m bench
 
-lock: install ## requirements.lock anew, from pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--extra dev --extra demo --upgrade --custom-compile-command "make lock" \
-		pyproject.toml --output-file requirements.lock
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" pyproject.toml
+
+lock: install ## the locks anew, from pyproject.toml
+	$(COMPILE) --upgrade --extra dev --extra demo --output-file requirements.lock
+	$(COMPILE) --constraint requirements.lock --output-file requirements.runtime.lock
 
 clean: ## removes what was made here
 	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,12 +12,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
-import structlog
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from pipeline.adapters.frames import TopicChoice
 from pipeline.adapters.kafka import KafkaLog, servers
+from pipeline.adapters.logs import set_up_logs
 from pipeline.adapters.outbox import KafkaOutbox
 from pipeline.adapters.positions import Positions
 from pipeline.adapters.shipper import Options, Shipper, World
@@ -79,7 +78,9 @@ def ship(
     except (SettingsError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     _check(files, follow)
-    _log_to_stderr(settings.log_json)
+    set_up_logs(settings.log_json)
+    # The client library tells of every try to connect; what matters of that we say ourselves.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     options = Options(host, topic, batch_lines, linger_ms, follow, from_end=not from_start)
     with ExitStack() as stack:
         stopping = stack.enter_context(_stopping())
@@ -138,20 +139,6 @@ def _bar(shown: bool) -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     return Progress(*columns, TimeRemainingColumn(), console=console, disable=not (shown and console.is_terminal))
-
-
-def _log_to_stderr(as_json: bool) -> None:
-    # The client library tells of every try to connect; what matters of that we say ourselves.
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(sys.stderr.isatty())
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 def _report(shipper: Shipper, files: tuple[Path, ...], as_json: bool) -> None:

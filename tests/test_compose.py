@@ -1,0 +1,121 @@
+"""docker-compose.yml: valid, pinned, scalable, and every command and setting in it is one that we have."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+
+from pipeline.cli import main
+from pipeline.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+SCHEMA = Path(__file__).parent / "compose" / "compose-spec.schema.json"
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("sekimori:")}
+
+
+def test_it_is_valid_by_the_compose_specification() -> None:
+    schema = json.loads(SCHEMA.read_text())
+    Draft7Validator.check_schema(schema)
+    errors = [
+        f"{'/'.join(map(str, e.absolute_path))}: {e.message}" for e in Draft7Validator(schema).iter_errors(COMPOSE)
+    ]
+    assert errors == []
+    broken = json.loads(json.dumps(COMPOSE))
+    broken["services"]["detect"]["comand"] = ["x"]
+    assert list(Draft7Validator(schema).iter_errors(broken))
+
+
+def test_the_services_of_the_design_are_there() -> None:
+    assert set(SERVICES) == {"kafka", "clickhouse", "prepare", "normalize", "detect", "enforce", "ship"}
+    assert set(OURS) == set(SERVICES) - {"kafka", "clickhouse"}
+    assert SERVICES["ship"]["profiles"] == ["ship"]
+
+
+def test_images_are_pinned() -> None:
+    images = [service["image"] for service in SERVICES.values()]
+    images += re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    for image in images:
+        assert re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?", image), image
+
+
+def test_our_image_has_the_version_of_the_project() -> None:
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version
+    assert {service["image"] for service in OURS.values()} == {f"sekimori:{version[1]}"}
+
+
+@pytest.mark.parametrize("name", ["normalize", "detect"])
+def test_streaming_jobs_can_be_scaled(name: str) -> None:
+    service = SERVICES[name]
+    assert "container_name" not in service
+    assert "ports" not in service
+    assert "hostname" not in service
+    assert not any(volume.split(":")[1] == "/var/lib/sekimori" for volume in service.get("volumes", ()))
+
+
+def test_hooks_are_published_to_this_host_only() -> None:
+    for service in SERVICES.values():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+    assert SERVICES["enforce"]["ports"] == ["127.0.0.1:10040:10040", "127.0.0.1:10990:10990"]
+
+
+@pytest.mark.parametrize("name", list(OURS))
+def test_commands_are_real(name: str) -> None:
+    """Click itself parses the command lines; nothing is run."""
+    command: click.Command = main
+    context = click.Context(main, info_name="sekimori")
+    rest = [re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", word) for word in OURS[name]["command"]]
+    while isinstance(command, click.Group):
+        word, *rest = rest
+        found = command.get_command(context, word)
+        assert found is not None, f"sekimori has no command {word}"
+        command = found
+    with command.make_context(name, rest, parent=context) as parsed:
+        assert not parsed.args
+
+
+@pytest.mark.parametrize("name", list(OURS))
+def test_settings_are_known_and_possible(name: str) -> None:
+    environment = {
+        key: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(value)) for key, value in OURS[name]["environment"].items()
+    }
+    assert all(key.startswith("SEKIMORI_") for key in environment)
+    settings = Settings.from_env(environment)
+    assert settings.brokers == "kafka:9092"
+    assert settings.log_json
+
+
+def test_each_waits_for_what_it_needs() -> None:
+    assert SERVICES["prepare"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
+    for name in set(OURS) - {"prepare"}:
+        assert SERVICES[name]["depends_on"] == {"prepare": {"condition": "service_completed_successfully"}}
+    for name in ("kafka", "clickhouse", "normalize", "detect", "enforce"):
+        assert SERVICES[name]["healthcheck"]["test"]
+    for name in ("normalize", "detect", "enforce"):
+        assert "0.0.0.0:9100" in SERVICES[name]["command"]
+
+
+def test_nothing_of_ours_is_root_or_may_write_to_its_image() -> None:
+    assert re.search(r"^USER sekimori$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    for service in OURS.values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert "privileged" not in service
+
+
+def test_the_lock_has_hashes_and_names_no_index() -> None:
+    for name in ("requirements.lock", "requirements.runtime.lock"):
+        text = (ROOT / name).read_text()
+        assert "://" not in text
+        packages = re.findall(r"^[a-z0-9][\w.\[\]-]*==\S+", text, re.MULTILINE)
+        assert len(packages) > 20
+        for block in re.split(r"\n(?=[a-z0-9])", text.split("\n", 2)[2]):
+            assert "--hash=sha256:" in block, block
+    assert "pytest==" not in text
