@@ -22,6 +22,8 @@ FRAME = 200  # lines
 class Job:
     """A job's process; its log is kept beside the broker's."""
 
+    command: tuple[str, ...] = ("run",)
+
     def __init__(self, name: str, bootstrap: str, folder: Path, *arguments: str, **settings: str) -> None:
         self.log = folder / f"{name}-{time.monotonic_ns()}.log"
         env = {k: v for k, v in os.environ.items() if not k.startswith("SEKIMORI_")} | {
@@ -33,7 +35,7 @@ class Job:
             **{f"SEKIMORI_{key.upper()}": value for key, value in settings.items()},
         }
         with self.log.open("wb") as log:
-            command = [sys.executable, "-m", "pipeline.cli", "run", name, *arguments]
+            command = [sys.executable, "-m", "pipeline.cli", *self.command, name, *arguments]
             self.process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def kill(self) -> None:
@@ -50,6 +52,12 @@ class Job:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"did not end on SIGTERM:\n{self.log.read_text()}") from None
+
+
+class Command(Job):
+    """As a job, for the commands that are not under ``sekimori run``."""
+
+    command = ()
 
 
 @contextmanager

@@ -1,0 +1,33 @@
+"""Real mail servers and the whole pipeline, for each test anew."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import scenario
+from tests.e2e.stack import Stack
+from tests.mailservers import MailServers, missing
+from tests.servers import EmbeddedBroker
+
+
+@pytest.fixture(scope="session")
+def mail_daemons() -> None:
+    """Fails where Postfix and Dovecot cannot run."""
+    why = missing()
+    if why:
+        pytest.fail(f"real mail servers cannot run here: {why}. Run `make test` as root, it installs them.")
+
+
+@pytest.fixture
+def mail_servers(mail_daemons: None) -> Iterator[MailServers]:
+    """Postfix and Dovecot with the accounts of the scenario."""
+    with MailServers(scenario.ACCOUNTS) as servers:
+        yield servers
+
+
+@pytest.fixture
+def stack(fresh_broker: EmbeddedBroker, mail_servers: MailServers, tmp_path: Path) -> Iterator[Stack]:
+    """The pipeline between the servers' logs and their questions."""
+    with Stack(fresh_broker, mail_servers, tmp_path) as running:
+        yield running

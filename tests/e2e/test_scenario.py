@@ -1,0 +1,48 @@
+"""A whole scenario on real servers with enforcement on: who was stopped, and who was not."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.places import HOME, Addresses
+from tests.e2e.scenario import STOLEN, Scenario
+from tests.e2e.stack import Stack
+from tests.mailservers import DOMAIN
+from tests.streams.cluster import decisions
+
+SECONDS = 60.0
+LEAK = 40  # messages
+MUST_PASS = {("office", "login"): 24, ("office", "mail"): 16, ("stale", "login"): 2, ("stale", "mail"): 2}
+REFUSED_BY_US = "(limit "  # in every reason
+
+
+@pytest.mark.parametrize("fresh_broker", ["embedded"], indirect=True)
+def test_abuse_is_stopped_and_honest_people_notice_nothing(
+    stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack.warm_up((f"member{n:02}@{DOMAIN}" for n in range(21, 41)), Addresses(seed=99))
+    scenario = Scenario(stack.servers, SECONDS)
+    scenario.play()
+    scenario.write(tmp_path / "events.jsonl")
+
+    harmed = [done for done in scenario.of(label="honest") if not done.ok]
+    assert not harmed
+    passed = {(actor, what): len(scenario.of(actor=actor, what=what, ok=True)) for actor, what in MUST_PASS}
+    assert passed == MUST_PASS
+    out = {account: len(scenario.of(label="abusive", what="mail", account=account, ok=True)) for account in STOLEN}
+    with capsys.disabled():
+        print(f"\nmessages that left: {', '.join(f'{account} {n}' for account, n in out.items())}")
+    assert max(out.values()) <= LEAK, out
+    assert out[f"spoof02@{DOMAIN}"] == 0
+
+    for account in (f"{name}@{DOMAIN}" for name in ("victim01", "web01", "spoof01")):
+        last = scenario.of(label="abusive", what="mail", account=account)[-20:]
+        assert all(not done.ok and REFUSED_BY_US in done.reply for done in last), last
+    for actor in ("brute-force", "reverse", "takeover"):
+        last = scenario.of(actor=actor, what="login")[-15:]
+        assert all(not done.ok and REFUSED_BY_US in done.reply for done in last), last
+    assert [done.ok for done in scenario.of(actor="distributed-right")] == [False]
+    restricted = {d.subject for d in decisions(stack.bootstrap).values() if d.action != "notify"}
+    guilty = {"brute-force", "reverse", "takeover", "distributed", "stolen"}
+    innocent = {a for actor, found in scenario.sources.items() if actor not in guilty for a in found}
+    assert not restricted & (innocent - set(scenario.sources["forger"]))
