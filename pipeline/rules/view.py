@@ -17,12 +17,14 @@ NOWHERE: Final = b"\0\0"
 class View:
     """Counts over windows that end at slot ``end``.
 
-    ``peer``: the peer of the tally that is judged. ``home``: country code, two bytes.
+    ``peer``: the peer of the tally that is judged; ``succeeded``: whether that is a success. ``home``: country code,
+    two bytes.
     """
 
-    def __init__(self, entries: list[Entry], end: int, peer: bytes, home: bytes) -> None:
+    def __init__(self, entries: list[Entry], end: int, peer: bytes, home: bytes, succeeded: bool = False) -> None:
         self.end = end
         self.peer = peer
+        self.succeeded = succeeded
         self.home = home
         self._entries = entries
         self._windows: dict[tuple[bytes, int], list[Entry]] = {}
@@ -146,7 +148,7 @@ METRICS: Final[dict[str, Metric]] = {
         ERROR,
         lambda view, found: sum_errors([e for e in found if e[3] not in view.seen]),
         "error",
-        "{n} password errors from unknown networks",
+        "{n} password errors from networks that were never used",
     ),
     "peer_errors": Metric(
         ERROR,
@@ -158,13 +160,13 @@ METRICS: Final[dict[str, Metric]] = {
     "countries": Metric(
         SEEN, lambda _, found: len({e[2] for e in found} - {NOWHERE}), "source", "used from {n} countries"
     ),
-    "failing_sources": Metric(ERROR, failing, "failing_source", "password errors from {n} unknown networks"),
+    "failing_sources": Metric(ERROR, failing, "failing_source", "password errors from {n} networks that were never used"),
     "failing_accounts": Metric(ERROR, failing, "failing_source", "password errors at {n} accounts"),
     "senders": Metric(SENDER, lambda _, found: len({e[3] for e in found}), "sender", "{n} foreign envelope senders"),
     "accusers": Metric(
         ACCUSED,
         lambda _, found: len({e[3] for e in found}),
         "",
-        "{n} restricted accounts were misused or attacked from here",
+        "misuse of, or attacks on, accounts that were then restricted ({n})",
     ),
 }

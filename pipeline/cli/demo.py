@@ -1,0 +1,206 @@
+"""``sekimori demo``: the whole of it on this machine, in a minute."""
+
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.adapters.demo_cluster import DemoCluster, DemoError, demo_cluster
+from pipeline.adapters.kafka import TopicReader
+from pipeline.adapters.logfile import frames
+from pipeline.cli.replay import printable
+from pipeline.formats import LineReader, split_frame
+from pipeline.settings import Settings, SettingsError
+from schemas.codec import decode_decision, decode_events
+from schemas.enforcement import Decision
+from schemas.event import Event
+
+QUIET_SECONDS = 3.0  # without news, everything that was shipped has been worked on
+SHOWN = 18  # decisions in the live table
+
+
+@dataclass
+class Story:
+    """What came out so far."""
+
+    events: int = 0
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    senders: Counter[str] = field(default_factory=Counter)
+    addresses: dict[str, str] = field(default_factory=dict)
+    last: datetime | None = None
+
+    def add_event(self, event: Event) -> None:
+        """Notes who sends, and from where."""
+        self.events += 1
+        self.last = event.time if self.last is None else max(self.last, event.time)
+        if event.kind == "submission" and event.account and event.client_ip:
+            self.senders[event.account] += 1
+            self.addresses.setdefault(event.account, event.client_ip)
+
+    def stolen(self) -> Decision | None:
+        """An account that was stopped from sending; one that was used from all over the world if there is one."""
+        stops = [d for d in self.decisions.values() if d.subject_kind == "account" and d.action == "reject"]
+        return min(stops, key=lambda d: (d.rule != "account_many_origins", d.issued_at), default=None)
+
+    def honest(self) -> str | None:
+        """The busiest account against which there is nothing."""
+        restricted = {d.subject for d in self.decisions.values()}
+        return next((a for a, _ in self.senders.most_common() if a not in restricted), None)
+
+
+@click.command()
+@click.option("--log", "logs", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Your own log instead of the recorded one; may be given more than once.")  # fmt: skip
+@click.option("--geoip", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="MaxMind DB file.")
+@click.option("--home", default="JP", show_default=True, help="ISO 3166 code of the provider's country.")
+@click.option("--zone", default="UTC", show_default=True, help="IANA zone of lines without one.")
+def demo(logs: tuple[Path, ...], geoip: Path | None, home: str, zone: str) -> None:
+    """Shows Sekimori at work: broker, streaming jobs and policy agent on this machine, fed with a real log.
+
+    The recorded log was written by a real Postfix and Dovecot under attack: a stolen account, brute force, spraying,
+    mass sending by webmail, and honest users between them. Nothing leaves this machine, and nothing is left running.
+    """
+    console = Console()
+    signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        Settings(home=home, zone=zone).check()
+        with tempfile.TemporaryDirectory(prefix="sekimori-demo-") as name:
+            _run(console, Path(name), logs, geoip, home, zone)
+    except (DemoError, SettingsError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        console.print("\nstopped; nothing is left running")
+
+
+def _interrupted(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(console: Console, folder: Path, logs: tuple[Path, ...], geoip: Path | None, home: str, zone: str) -> None:
+    recorded = resources.files("pipeline.cli") / "recorded"
+    with resources.as_file(recorded) as files:
+        paths = list(logs) or [files / "mail.log.gz", files / "dovecot.log.gz"]
+        places = geoip if logs else files / "geo.mmdb"
+        offset = _last_time(paths) - time.time()
+        cluster = DemoCluster(folder, places, home, zone, offset)
+        with demo_cluster(cluster, lambda part: console.print(f"starting {part}", style="dim")):
+            console.print("shipping " + ", ".join(path.name for path in paths), style="dim")
+            cluster.run("ship", "ship", *map(str, paths), "--host", "mx")
+            story = _watch(console, cluster)
+            _ask(console, cluster, story)
+            if console.is_terminal and sys.stdin.isatty():
+                host, port = cluster.policy
+                console.print(
+                    f"\nThe policy agent goes on at {host}:{port}, its files are in {folder}. Ctrl-C ends it."
+                )
+                threading.Event().wait()
+
+
+def _last_time(paths: list[Path]) -> float:
+    """When the logs end, seconds since 1970."""
+    reader, last = LineReader(), 0.0
+    for path in paths:
+        tail: list[str] = []
+        reference = time.time()
+        for frame in frames(path):
+            tail = split_frame(frame.content)[-20:] or tail
+        times = [e.time.timestamp() for e in reader.read_lines(tail, reference) if isinstance(e, Event)]
+        last = max([last, *times])
+    return last or time.time()
+
+
+def _watch(console: Console, cluster: DemoCluster) -> Story:
+    """Follows events and decisions until nothing more comes."""
+    story = Story()
+    with TopicReader(cluster.broker.bootstrap, ["events", "enforcement"]) as reader, _display(console, story) as show:
+        news = time.monotonic()
+        while not cluster.ended("ship") or story.events == 0 or time.monotonic() - news < QUIET_SECONDS:
+            for record in reader.poll(0.2):
+                news = time.monotonic()
+                if record.topic == "events":
+                    for event in decode_events(record.value or b""):
+                        story.add_event(event)
+                elif record.value is not None:
+                    decision = decode_decision(record.value)
+                    story.decisions[decision.key] = decision
+                    show.decision(decision)
+            show.update()
+    return story
+
+
+class _Display:
+    """A live table on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console, story: Story, live: Live | None) -> None:
+        self._console, self._story, self._live = console, story, live
+
+    def decision(self, decision: Decision) -> None:
+        """One more decision."""
+        if self._live is None:
+            self._console.print(_line(decision), soft_wrap=True)
+
+    def update(self) -> None:
+        """Draws anew."""
+        if self._live is not None:
+            self._live.update(_screen(self._story))
+
+
+@contextmanager
+def _display(console: Console, story: Story) -> Iterator[_Display]:
+    if not console.is_terminal:
+        yield _Display(console, story, None)
+        return
+    with Live(_screen(story), console=console, refresh_per_second=8) as live:
+        yield _Display(console, story, live)
+
+
+def _line(d: Decision) -> Text:
+    return Text(f"{d.issued_at:%H:%M:%S} {d.action:<12} {d.scope:<5} {printable(d.reason)}")
+
+
+def _screen(story: Story) -> Group:
+    table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
+    for name, width in (("time (UTC)", 10), ("action", 12), ("why", None)):
+        table.add_column(name, width=width, no_wrap=True, overflow="ellipsis")
+    decisions = sorted(story.decisions.values(), key=lambda d: (d.subject_kind != "account", d.issued_at))
+    for d in decisions[:SHOWN]:
+        style = "red" if d.action == "reject" else "magenta" if d.action == "deny_login" else "yellow"
+        table.add_row(f"{d.issued_at:%H:%M:%S}", Text(d.action, style=style), Text(printable(d.reason)))
+    more = len(decisions) - SHOWN
+    head = Text(f"{story.events:,} events, {len(decisions)} decisions", style="bold")
+    return Group(head, table, Text(f"and {more} more" if more > 0 else "", style="dim"))
+
+
+def _ask(console: Console, cluster: DemoCluster, story: Story) -> None:
+    """Asks the policy agent what Postfix would ask."""
+    console.print(f"\n{story.events:,} events, {len(story.decisions)} decisions. Now as Postfix asks the policy agent:")
+    stolen, honest = story.stolen(), story.honest()
+    if stolen is not None:
+        cluster.wait(lambda: not _ask_once(cluster, story, stolen.subject).startswith("DUNNO"), "the refusal")
+    for account, what in ((honest, "nothing against it"), (stolen.subject if stolen else None, "stopped from sending")):
+        if account is None:
+            console.print(f"  (no account of this kind in the log: {what})", style="dim")
+            continue
+        answer = _ask_once(cluster, story, account)
+        style = "green" if answer.startswith("DUNNO") else "red"
+        console.print(Text(f"  {printable(account)} ({what})\n    -> ").append(printable(answer), style=style))
+    console.print("DUNNO lets the mail pass.", style="dim")
+
+
+def _ask_once(cluster: DemoCluster, story: Story, account: str) -> str:
+    return cluster.ask(account, story.addresses.get(account, "192.0.2.1"))

@@ -1,0 +1,135 @@
+"""The streaming jobs on real brokers: what they decide is what replay decides, whoever is killed meanwhile."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.broker import EmbeddedBroker
+from pipeline.adapters.geoip import GeoFile
+from pipeline.adapters.kafka import TopicReader
+from pipeline.adapters.outbox import KafkaOutbox
+from pipeline.flow import Replay
+from pipeline.rules import build
+from pipeline.rules.config import load
+from schemas.codec import decode_events
+from schemas.enforcement import Decision
+from tests.streams.cluster import FRAME, RECORDED, Job, decisions, running, wait_for
+from tests.streams.copies import copies
+
+REFERENCE = 1795485300  # when the recording ended, seconds since 1970
+COPIES = 4
+SHARED = ("country", "system")  # subjects that all copies share, so that the order between partitions shows in them
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, Decision]:
+    """What an undisturbed run decides: replay, in memory."""
+    found: dict[str, Decision] = {}
+    for lines in copies(COPIES):
+        replay = Replay(build(load(None), "JP"), lookup=GeoFile(RECORDED / "geo.mmdb"))
+        for frame in _frames(lines):
+            found.update((d.key, d) for d in replay.feed(frame, REFERENCE, "maillog"))
+    return _comparable(found)
+
+
+def _frames(lines: list[bytes]) -> list[bytes]:
+    return [b"\n".join(lines[at : at + FRAME]) for at in range(0, len(lines), FRAME)]
+
+
+def _comparable(found: dict[str, Decision]) -> dict[str, Decision]:
+    return {key: d for key, d in found.items() if d.subject_kind not in SHARED}
+
+
+class Feeder:
+    """Sends the copies, each to its partition, in slices."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._frames = [_frames(lines) for lines in copies(COPIES)]
+        self._bootstrap = bootstrap
+        self.lines = sum(frame.count(b"\n") + 1 for frames in self._frames for frame in frames)
+
+    def feed(self, share: slice) -> None:
+        with KafkaOutbox(self._bootstrap) as out:
+            for partition, frames in enumerate(self._frames):
+                for frame in frames[share]:
+                    out.send("maillog", b"mx", frame, partition=partition, timestamp_ms=REFERENCE * 1000)
+            out.flush()
+
+
+class Events:
+    """Every frame of ``events``: (source, offset) -> number of events; the same frame may come twice."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._reader = TopicReader(bootstrap, ["events"])
+        self.frames: dict[tuple[bytes, bytes], int] = {}
+
+    def count(self) -> int:
+        for record in self._reader.poll(0.1):
+            headers = dict(record.headers)
+            place = headers["source"], headers["offset"]
+            events = len(decode_events(record.value or b""))
+            assert self.frames.setdefault(place, events) == events, "a frame came again, and differed"
+        return sum(self.frames.values())
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def _jobs(bootstrap: str, folder: Path, names: Iterable[str]) -> list[Job]:
+    return [Job(name, bootstrap, folder) for name in names]
+
+
+def test_the_cluster_decides_what_replay_decides(
+    fresh_broker: EmbeddedBroker, tmp_path: Path, expected: dict[str, Decision]
+) -> None:
+    jobs = _jobs(fresh_broker.bootstrap, tmp_path, ("normalize", "detect"))
+    feeder, events = Feeder(fresh_broker.bootstrap), Events(fresh_broker.bootstrap)
+    with running(*jobs):
+        feeder.feed(slice(None))
+        wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, *jobs)
+        wait_for(lambda: _now(fresh_broker) == expected, "the decisions of replay", 60, *jobs)
+        assert [job.stop() for job in jobs] == [0, 0]
+    events.close()
+
+
+def test_killed_workers_change_nothing(
+    fresh_broker: EmbeddedBroker, tmp_path: Path, expected: dict[str, Decision]
+) -> None:
+    jobs = _jobs(fresh_broker.bootstrap, tmp_path, ("normalize", "normalize", "detect", "detect"))
+    feeder, events = Feeder(fresh_broker.bootstrap), Events(fresh_broker.bootstrap)
+    with running(*jobs):
+        feeder.feed(slice(0, 12))
+        wait_for(lambda: events.count() > 200, "the first events", 90, *jobs)
+        jobs[0].kill()
+        feeder.feed(slice(12, 24))
+        wait_for(lambda: len(decisions(fresh_broker.bootstrap)) > 5, "the first decisions", 90, *jobs[1:])
+        jobs[2].kill()
+        feeder.feed(slice(24, None))
+        rest = [jobs[1], jobs[3]]
+        wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, *rest)
+        wait_for(lambda: _now(fresh_broker) == expected, "the decisions of an undisturbed run", 60, *rest)
+        assert [job.stop() for job in rest] == [0, 0]
+    events.close()
+
+
+def test_a_restarted_job_goes_on_where_it_was(
+    fresh_broker: EmbeddedBroker, tmp_path: Path, expected: dict[str, Decision]
+) -> None:
+    feeder, events = Feeder(fresh_broker.bootstrap), Events(fresh_broker.bootstrap)
+    for share in (slice(0, 15), slice(15, 30), slice(30, None)):
+        jobs = _jobs(fresh_broker.bootstrap, tmp_path, ("normalize", "detect"))
+        with running(*jobs):
+            before = events.count()
+            feeder.feed(share)
+            wait_for(lambda seen=before: events.count() > seen, "events", 90, *jobs)
+            assert [job.stop() for job in jobs] == [0, 0]
+    jobs = _jobs(fresh_broker.bootstrap, tmp_path, ("normalize", "detect"))
+    with running(*jobs):
+        wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, *jobs)
+        wait_for(lambda: _now(fresh_broker) == expected, "the decisions of an undisturbed run", 60, *jobs)
+    events.close()
+
+
+def _now(broker: EmbeddedBroker) -> dict[str, Decision]:
+    return _comparable(decisions(broker.bootstrap))
