@@ -5,6 +5,7 @@ client can write is hostile: fields are found from the end that the server wrote
 two ways it gives no account and no address rather than a wrong one.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from pipeline.formats import (
     postfix_smtpd,
 )
 from pipeline.formats.fields import Format, Outcome, Reader, Unreadable
-from pipeline.formats.headers import read_header
+from pipeline.formats.headers import Header, read_header
 from pipeline.formats.stamps import Stamps
 from schemas.event import Event
 
@@ -34,6 +35,7 @@ FORMATS: tuple[Format, ...] = (
     dovecot_auth.FORMAT,
     dovecot.FORMAT,
 )
+_NEVER_TWICE = re.compile(r"[(<]")  # a user's name and session, or the whole header of RFC 5424
 _ROUTES = 4096  # tags are written by whoever writes to syslog: the cache is bounded
 _HEADS = 65_536
 _LONGEST_HEAD = 200
@@ -84,26 +86,34 @@ class LineReader:
 
     def _read_new(self, line: str, parts: list[str], reference: float) -> Outcome:
         """A line whose time and tag were not seen together before."""
+        head = parts[0].partition("[")[0]
+        stamp, _, key = head.partition(" ")
+        if stamp[4:5] == "-" and len(parts) > 1:  # ISO 8601: with fractions of a second no two heads are the same
+            known, time = self._routes.get(key), self._stamps.iso(stamp)
+            if known is not None and time is not None:
+                rest = parts[2] if len(parts) > 2 else ""
+                return known.reader(time, known.host, known.program, known.service, parts[1], rest)
         header = read_header(line, self._stamps, reference)
-        if header is None:
-            return None
-        key = f"{header.host} {header.tag}"
-        route = self._routes.get(key) or _route(header.host, header.tag)
-        if route is None:
+        route = None if header is None else _route(header.host, header.tag)
+        if header is None or route is None:
             return None
         if header.time is None:
             unclaimed = route.reader is dovecot.read_renamed
             return None if unclaimed else Unreadable("syslog", "there is no such date or time")
-        head = parts[0].partition("[")[0]
-        if len(head) <= _LONGEST_HEAD and len(parts) > 1 and "(" not in head and "<" not in head:
-            if len(self._routes) >= _ROUTES:
-                self._routes.clear()
-            self._routes[key] = route
-            if len(self._heads) >= _HEADS:
-                self._heads.clear()
-            self._heads[head] = route.reader, header.time, route.host, route.program, route.service
+        if len(parts) > 1 and len(head) <= _LONGEST_HEAD and not _NEVER_TWICE.search(head):
+            self._remember(head, header, route)
         first, _, rest = header.text.partition(": ")
         return route.reader(header.time, route.host, route.program, route.service, first, rest)
+
+    def _remember(self, head: str, header: Header, route: _Route) -> None:
+        if len(self._routes) >= _ROUTES:
+            self._routes.clear()
+        if len(self._heads) >= _HEADS:
+            self._heads.clear()
+        assert header.time is not None
+        self._routes[f"{header.host} {header.tag}".lstrip()] = route
+        if "." not in head[:24]:
+            self._heads[head] = route.reader, header.time, route.host, route.program, route.service
 
 
 def _route(host: str, tag: str) -> _Route | None:

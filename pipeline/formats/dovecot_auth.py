@@ -14,7 +14,12 @@ from schemas.kinds import AuthReason
 
 _NAME = "dovecot-auth"
 _WORKER = re.compile(r"conn unix:\S+ \(pid=[0-9]+,uid=[0-9]+\): auth-worker<[0-9]+>: ")
-_NOBODY = re.compile(r"[\w-]+\(\?,(?P<ip>[^,()<>\s]+)(?:,<(?P<session>[^<>\s]*)>)?\): (?P<what>.*)", re.DOTALL)
+# The name in parentheses is the client's, in full; what stands before it is longer than a logged user name can be.
+_NOBODY = re.compile(
+    r"[\w-]+\(\?,(?P<ip>[^,()<>\s]+)(?:,<(?P<session>[^<>\s]*)>)?\): "
+    r"Username character disallowed by auth_username_chars: 0x[0-9a-f]+ \(username: .*\)",
+    re.DOTALL,
+)
 _REFUSED = "Authentication failure due to policy server refusal"
 _REASONS: tuple[tuple[str, AuthReason], ...] = (
     ("Password mismatch", "password"),
@@ -31,8 +36,6 @@ _REASONS: tuple[tuple[str, AuthReason], ...] = (
     (_REFUSED, "policy"),
     ("allow_nets check failed", "policy"),
     ("allow_real_nets check failed", "policy"),
-    ("Username character disallowed", "unknown_user"),
-    ("Username contains disallowed", "unknown_user"),
     ("Password expired", "disabled"),
     ("User is disabled", "disabled"),
     ("User is inactive", "disabled"),
@@ -56,7 +59,9 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
         return event
     nobody = _NOBODY.fullmatch(text)
     if nobody is not None:
-        return _failure(event, None, CANONICAL_IP[nobody["ip"]], nobody["session"], nobody["what"])
+        event.kind, event.reason, event.client_ip = "auth_failure", "unknown_user", CANONICAL_IP[nobody["ip"]]
+        event.session, event.service = nobody["session"], None if nobody["session"] else "smtp"
+        return event
     return _unusual(event, text) if "): " in what else _refusal(event, who, what)
 
 
@@ -75,7 +80,7 @@ def _refusal(event: Event, who: str, what: str) -> Event | Unreadable:
         user = inner if "," not in inner else user if not address else ""
         if not user:
             return Unreadable(_NAME, f"{base}(…): no user and address")
-    return _failure(event, account_name(user), client_ip, session, what)
+    return _failure(event, None if user == "?" else account_name(user), client_ip, session, what)
 
 
 def _failure(event: Event, account: str | None, client_ip: str | None, session: str | None, what: str) -> Event:

@@ -107,30 +107,33 @@ def _warning(event: Event, rest: str) -> Event | Unreadable:
 
 
 def _sasl_reason(why: str) -> AuthReason:
-    """The SASL server's text (xsasl_dovecot_server.c, xsasl_cyrus_server.c) as one of our reasons.
+    """The SASL server's text (xsasl_dovecot_server.c, sasl_errstring() of Cyrus) as one of our reasons.
 
     Dovecot gives no text for a wrong password; a text of its own is that of a policy server or a passdb that
     refuses the account or address whatever the password.
     """
     low = why.lower()
-    if low.startswith("connection lost") or "temporar" in low or low.startswith(("generic failure", "internal")):
-        return "temporary"
-    if "mechanism" in low or low.startswith("no mechanism"):
-        return "mechanism"
-    if "base64" in low or "aborted" in low or low.startswith("bad protocol"):
-        return "aborted"
-    if why in ("", "(reason unavailable)") or low.startswith(_CYRUS) or _PROMPT.fullmatch(why):
-        return "password"
-    return "policy"
+    for words, reason in _SASL_TEXTS:
+        if words in low:
+            return reason
+    return "password" if why in ("", "(reason unavailable)") or _PROMPT.fullmatch(why) else "policy"
 
 
-_CYRUS = (
-    "authentication fail",
-    "user not found",
-    "no secret in database",
-    "bad password",
-    "invalid ",
-    "client response",
+_SASL_TEXTS: tuple[tuple[str, AuthReason], ...] = (
+    ("connection lost", "temporary"),
+    ("temporar", "temporary"),
+    ("generic failure", "temporary"),
+    ("transient failure", "temporary"),
+    ("internal error", "temporary"),
+    ("mechanism", "mechanism"),
+    ("base64", "aborted"),
+    ("aborted", "aborted"),
+    ("bad protocol", "aborted"),
+    ("authentication fail", "password"),
+    ("user not found", "unknown_user"),
+    ("no secret in database", "unknown_user"),
+    ("account disabled", "disabled"),
+    ("password expired", "disabled"),
 )
 _PROMPT = re.compile(r"[A-Za-z0-9+/]+=*")  # Postfix 2.x logs the last challenge, such as UGFzc3dvcmQ6
 

@@ -15,7 +15,7 @@ TRUE_IP, TRUE_ACCOUNT = "198.51.100.7", "alice@mail.example"
 EVIL_IP, EVIL_ACCOUNT = "203.0.113.66", "victim@mail.example"
 FORGED = (
     EVIL_ACCOUNT, EVIL_IP, f"[{EVIL_IP}]", f",{EVIL_IP}", f", rip={EVIL_IP}", f",{EVIL_IP}): ",
-    f",{EVIL_IP},<abc>): Password mismatch", f">, method=PLAIN, rip={EVIL_IP}, lip=192.0.2.1",
+    f"?,{EVIL_IP}", f",{EVIL_IP},<abc>): Password mismatch", f">, method=PLAIN, rip={EVIL_IP}, lip=192.0.2.1",
     ", session=<abc>", ", TLS, session=<abc", "user=<", "unknown user", "): Password mismatch", "unknown",
     "; from=<", "> to=<", "> proto=ESMTP helo=<", ", sasl_username=", ", sasl_method=PLAIN",
     ": SASL PLAIN authentication failed: ", "(reason unavailable)", "warning: ", "client=", " from ",
@@ -142,6 +142,7 @@ SAMPLES = [line("x", "y", "z") for line in TEMPLATES.values()]
 @settings(max_examples=60, deadline=None)
 @example(a=f"{EVIL_ACCOUNT}>, method=PLAIN, rip={EVIL_IP}, lip=1.1.1.1", b="", c="")
 @example(a=f"{EVIL_ACCOUNT},{EVIL_IP},<x>): Password mismatch", b="x", c="")
+@example(a=f"?,{EVIL_IP},<x>): Password mismatch", b="x", c="")
 @example(a=f"a>: Sender address rejected: not owned by user {EVIL_ACCOUNT}; from=<a", b="x", c="")
 @example(a="x", b=f"): Password mismatch,{EVIL_IP}): Password mismatch", c="")
 def test_no_line_gives_a_wrong_account_or_address(name: str, a: str, b: str, c: str) -> None:
