@@ -18,15 +18,17 @@ from pipeline.decide import Allowlist, Episode, Verdict, decide, is_running, ope
 from pipeline.peers import NOBODY, digest, pack_network, unpack_network
 from pipeline.rules import Active, RuleSet
 from pipeline.rules.rule import Accuses
-from pipeline.rules.view import METRICS, View
+from pipeline.rules.view import METRICS, NOWHERE, View
 from pipeline.windows import (
     ACCUSE,
     ALL,
     GRACE,
+    HEAD,
     LATENESS,
     NEVER,
     SEEN,
     SEND,
+    SIZE,
     SLOT,
     add,
     entries,
@@ -44,6 +46,8 @@ MAX_ACCUSED = 512  # networks that one episode accuses
 
 KINDS: tuple[CountedKind, ...] = get_args(CountedKind)
 MAX_ORIGINS = 1 << 18  # peers whose packed form is remembered
+KIND = HEAD + 4  # where the first entry tells its kind
+DAY = 86400
 
 
 @dataclass
@@ -60,6 +64,7 @@ class _Saved(msgspec.Struct, array_like=True):
     position: int
     states: dict[CountedKind, dict[str, bytes]]
     episodes: list[tuple[str, CountedKind, str, Episode]]
+    rules: bytes = b""
 
 
 @dataclass
@@ -88,6 +93,7 @@ class Detector:
         """Counts a batch. ``position``: of the message in this partition; ``source``, ``offset``: of the raw frame
         that it was made from ("" for none). Pure but for the state that it keeps."""
         findings = Findings()
+        self.position = position
         if source:
             if offset <= self._sources.get(source, -1):
                 findings.repeated += 1
@@ -97,7 +103,6 @@ class Detector:
             shard = self._shards[crc32(tally.subject.encode()) >> 8 & SHARDS - 1]
             if position > shard.position:
                 self._tally(shard, tally, findings)
-        self.position = position
         return findings
 
     def _tally(self, shard: _Shard, tally: Tally, findings: Findings) -> None:
@@ -125,7 +130,7 @@ class Detector:
         peer = NOBODY
         if tally.peer:
             peer = pack_network(tally.peer) if tally.kind == "account" else digest(tally.peer)
-        country = tally.country.encode() if len(tally.country) == 2 else b"\0\0"
+        country = tally.country.encode() if len(tally.country) == 2 and tally.country.isascii() else NOWHERE
         origin = origins[tally.country, tally.peer] = country + peer
         return origin
 
@@ -138,7 +143,7 @@ class Detector:
         if slot < now - GRACE:
             first = max(slot, now - LATENESS // SLOT)
             ends = sorted({e[0] for e in found if first <= e[0] <= now} | {now})
-        views = [View(found, end, peer, home) for end in ends]
+        views = [View(found, end, peer, home, tally.successes > 0) for end in ends]
         margin, until, since = 1.0, 0, NEVER
         for active in self.rules.by_kind[tally.kind]:
             key = (active.rule.id, tally.kind, tally.subject)
@@ -153,8 +158,8 @@ class Detector:
                     continue
                 episode = shard.episodes[key] = self._open(verdict, tally, episode, findings)
             assert episode is not None
-            since = min(since, int(episode.until) // SLOT + 1)
-            if active.config.accuse and active.rule.accuses is not None:
+            since = min(since, int(episode.until) // SLOT)  # the slot in which it ends
+            if active.config.accuse and active.rule.accuses is not None and not self.allowlist.covers(tally):
                 until = max(until, int(episode.until) // SLOT)
                 self._accuse(active.rule.accuses, episode, views[-1], views[-1].peers, tally, findings)
         judged(state, margin, until, since)
@@ -203,7 +208,8 @@ class Detector:
 
         def worth(subject: str) -> tuple[bool, bool, int]:
             state = states[subject]
-            return subject in restricted, SEEN in state or SEND in state, latest(state)
+            kinds = state[KIND::SIZE]
+            return subject in restricted, SEEN[0] in kinds or SEND[0] in kinds, latest(state)
 
         for subject in heapq.nsmallest(len(states) // EVICT_SHARE + 1, states, key=worth):
             del states[subject]
@@ -228,27 +234,38 @@ class Detector:
         if not shard.dirty:
             return None
         shard.dirty, shard.position = False, self.position
-        longest = max((a.decay for rules in self.rules.by_kind.values() for a in rules), default=0)
-        horizon = max((e.until for e in shard.episodes.values()), default=0.0) - longest
-        shard.episodes = {key: episode for key, episode in shard.episodes.items() if episode.until > horizon}
+        self._forget_episodes(shard)
         episodes = [(*key, episode) for key, episode in shard.episodes.items()]
         states = {kind: {name: bytes(state) for name, state in of.items()} for kind, of in shard.states.items()}
-        return compress(msgspec.msgpack.encode(_Saved(shard.position, states, episodes)), 1)
+        saved = _Saved(shard.position, states, episodes, self.rules.fingerprint)
+        return compress(msgspec.msgpack.encode(saved), 1)
+
+    def _forget_episodes(self, shard: _Shard) -> None:
+        """Drops what no longer counts as a repetition, whatever may still come late."""
+        longest = max((a.decay for rules in self.rules.by_kind.values() for a in rules), default=0)
+        horizon = max((e.since for e in shard.episodes.values()), default=0.0) - longest - DAY
+        shard.episodes = {key: episode for key, episode in shard.episodes.items() if episode.until > horizon}
 
     def load(self, number: int, dumped: bytes) -> None:
         """Inverse of ``dump``. Raises msgspec.DecodeError or zlib.error."""
         saved = msgspec.msgpack.decode(decompress(dumped), type=_Saved)
         states = {kind: {name: bytearray(state) for name, state in of.items()} for kind, of in saved.states.items()}
         episodes = {(rule, kind, subject): episode for rule, kind, subject, episode in saved.episodes}
-        self._shards[number] = _Shard(saved.position, False, states, episodes)
+        shard = self._shards[number] = _Shard(saved.position, False, states, episodes)
+        if saved.rules != self.rules.fingerprint:
+            _ask_again(shard)
 
     def use(self, rules: RuleSet, allowlist: Allowlist) -> None:
         """New rules or a new allowlist: every subject is judged at its next tally."""
         self.rules, self.allowlist = rules, allowlist
         for shard in self._shards:
-            for states in shard.states.values():
-                for state in states.values():
-                    judged(state, 0.0, 0, NEVER)
+            _ask_again(shard)
+
+
+def _ask_again(shard: _Shard) -> None:
+    for states in shard.states.values():
+        for state in states.values():
+            judged(state, 0.0, 0, NEVER)
 
 
 def ask(active: Active, views: list[View]) -> tuple[Verdict | None, float]:

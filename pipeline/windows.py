@@ -116,8 +116,6 @@ def add(state: bytearray, tally: Tally, origin: bytes, weights: Weights) -> int:
         share = _see(state, slot, SEEN + origin, weights)
         if share > takes:
             takes = share
-        if failed_before and not ask:
-            ask = _errors(state, ERROR + origin) * weights.peer_error >= 1.0
     if tally.errors or tally.errors_mta or tally.errors_sasl:
         errors = tally.errors + max(tally.errors_mta, tally.errors_sasl)
         takes = max(takes, errors * weights.error)
@@ -126,6 +124,8 @@ def add(state: bytearray, tally: Tally, origin: bytes, weights: Weights) -> int:
             takes = max(takes, weights.failing_source)
         _count(state, packed, ERROR + origin, tally.errors, tally.errors_mta, tally.errors_sasl, 0)
         failed_before = 1
+    if failed_before and tally.successes and not ask:
+        ask = _errors(state, ERROR + origin) * weights.peer_error >= 1.0
     if tally.accused:
         _count(state, packed, ACCUSED + origin, 1, 0, 0, 0)
         ask = True
@@ -138,6 +138,7 @@ def add(state: bytearray, tally: Tally, origin: bytes, weights: Weights) -> int:
         latest = slot
     if len(state) >= HEAD + compact_at * SIZE:
         compact(state, latest)
+        ask = True  # sources that are forgotten count as unknown from now on
         compact_at = min(max(_FIRST_COMPACTION, 2 * (len(state) - HEAD) // SIZE), MAX_ENTRIES * 2)
     _pack_header(state, 0, margin, latest, until, since, compact_at, failed_before)
     if ask or margin <= ROUNDING:

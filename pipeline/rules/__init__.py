@@ -6,6 +6,10 @@ table in ``default.toml``.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+
+import msgspec
 
 from pipeline.rules import (
     account_many_guessers,
@@ -80,6 +84,12 @@ class RuleSet:
     by_kind: dict[CountedKind, tuple[Active, ...]]
     weights: dict[CountedKind, tuple[Weights, Weights]]
     """For what comes from at home (or nobody knows where from), and from abroad."""
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """16 bytes that are others when the rules are: what was found by others must be looked at again."""
+        versions = [(rule.id, rule.version) for rule in RULES]
+        return blake2b(msgspec.msgpack.encode((self.file, self.home, versions)), digest_size=16).digest()
 
 
 def build(file: RulesFile, home: str, name: str = "rules") -> RuleSet:

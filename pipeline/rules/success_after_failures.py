@@ -9,7 +9,7 @@ from pipeline.rules.view import View
 def succeeded(view: View, window: int, config: RuleConfig) -> bool:
     """Did the peer succeed now, after its errors?"""
     entry = view.seen.get(view.peer)
-    return entry is not None and entry[0] >= view.end - 3
+    return view.succeeded and entry is not None and entry[0] >= view.end - 3
 
 
 RULE = Rule(

@@ -74,7 +74,7 @@ class View:
     @cached_property
     def history(self) -> int:
         """Slots since the first thing counted, at most a day."""
-        return max((self.end - e[0] for e in self._entries if e[1] != SEEN), default=0)
+        return min(24 * HOUR, max((self.end - e[0] for e in self._entries if e[1] != SEEN), default=0))
 
     @cached_property
     def peers(self) -> frozenset[bytes]:
@@ -160,7 +160,9 @@ METRICS: Final[dict[str, Metric]] = {
     "countries": Metric(
         SEEN, lambda _, found: len({e[2] for e in found} - {NOWHERE}), "source", "used from {n} countries"
     ),
-    "failing_sources": Metric(ERROR, failing, "failing_source", "password errors from {n} networks that were never used"),
+    "failing_sources": Metric(
+        ERROR, failing, "failing_source", "password errors from {n} networks that were never used"
+    ),
     "failing_accounts": Metric(ERROR, failing, "failing_source", "password errors at {n} accounts"),
     "senders": Metric(SENDER, lambda _, found: len({e[3] for e in found}), "sender", "{n} foreign envelope senders"),
     "accusers": Metric(
