@@ -1,7 +1,11 @@
 """What a broker must do for us, and what differs between the embedded one and Apache Kafka."""
 
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +13,7 @@ from pipeline.adapters.follow import follow
 from pipeline.adapters.kafka import KafkaLog, TopicReader, admin
 from pipeline.adapters.outbox import KafkaOutbox
 from pipeline.ports import BrokerUnavailable, Record
-from tests.servers import EmbeddedBroker
+from tests.servers import ROOT, EmbeddedBroker
 
 
 def test_follow_commits_only_what_was_flushed(broker: EmbeddedBroker) -> None:
@@ -127,3 +131,31 @@ def _topic(broker: EmbeddedBroker, **configs: str) -> str:
             {name: {"num_partitions": 2, "replication_factor": 1, "configs": configs}}, wait_for_metadata=True
         )
     return name
+
+
+@pytest.mark.servers
+def test_a_broker_does_not_outlive_whoever_started_it(tmp_path: Path, eventually: Callable[..., None]) -> None:
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path\n"
+        "from pipeline.adapters.broker import EmbeddedBroker\n"
+        f"broker = EmbeddedBroker(Path({str(tmp_path)!r})).start()\n"
+        "print(*broker.pids, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        assert len(pids) == 2
+        assert all(_runs(pid) for pid in pids)
+        process.kill()
+        process.wait()
+        eventually(lambda: not any(map(_runs, pids)), seconds=10)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        # A process that ended and that nobody has asked for yet.
+        return b"\nState:\tZ" not in Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return False
