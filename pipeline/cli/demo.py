@@ -64,15 +64,14 @@ class Story:
 
 
 @click.command()
-@click.option("--log", "logs", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="Your own log instead of the recorded one; may be given more than once.")  # fmt: skip
+@click.argument("logs", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--geoip", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="MaxMind DB file.")
 @click.option("--home", default="JP", show_default=True, help="ISO 3166 code of the provider's country.")
 @click.option("--zone", default="UTC", show_default=True, help="IANA zone of lines without one.")
 def demo(logs: tuple[Path, ...], geoip: Path | None, home: str, zone: str) -> None:
     """Shows Sekimori at work: broker, streaming jobs and policy agent on this machine, fed with a real log.
 
-    The recorded log was written by a real Postfix and Dovecot under attack: a stolen account, brute force, spraying,
+    LOGS are your own log files instead of the recorded ones. The recorded log was written by a real Postfix and Dovecot under attack: a stolen account, brute force, spraying,
     mass sending by webmail, and honest users between them. Nothing leaves this machine, and nothing is left running.
     """
     console = Console()

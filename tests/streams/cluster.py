@@ -36,7 +36,9 @@ class Job:
         }
         with self.log.open("wb") as log:
             command = [sys.executable, "-m", "pipeline.cli", *self.command, name, *arguments]
-            self.process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                command, env=env, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
 
     def kill(self) -> None:
         """kill -9."""
