@@ -20,7 +20,7 @@ from pipeline.formats import (
     postfix_smtpd,
 )
 from pipeline.formats.fields import Format, Outcome, Reader, Unreadable
-from pipeline.formats.headers import Header, read_header
+from pipeline.formats.headers import read_header
 from pipeline.formats.stamps import Stamps
 from schemas.event import Event
 
@@ -87,33 +87,32 @@ class LineReader:
     def _read_new(self, line: str, parts: list[str], reference: float) -> Outcome:
         """A line whose time and tag were not seen together before."""
         head = parts[0].partition("[")[0]
-        stamp, _, key = head.partition(" ")
-        if stamp[4:5] == "-" and len(parts) > 1:  # ISO 8601: with fractions of a second no two heads are the same
-            known, time = self._routes.get(key), self._stamps.iso(stamp)
-            if known is not None and time is not None:
-                rest = parts[2] if len(parts) > 2 else ""
-                return known.reader(time, known.host, known.program, known.service, parts[1], rest)
-        header = read_header(line, self._stamps, reference)
-        route = None if header is None else _route(header.host, header.tag)
-        if header is None or route is None:
-            return None
-        if header.time is None:
-            unclaimed = route.reader is dovecot.read_renamed
-            return None if unclaimed else Unreadable("syslog", "there is no such date or time")
-        if len(parts) > 1 and len(head) <= _LONGEST_HEAD and not _NEVER_TWICE.search(head):
-            self._remember(head, header, route)
-        first, _, rest = header.text.partition(": ")
-        return route.reader(header.time, route.host, route.program, route.service, first, rest)
-
-    def _remember(self, head: str, header: Header, route: _Route) -> None:
-        if len(self._routes) >= _ROUTES:
-            self._routes.clear()
-        if len(self._heads) >= _HEADS:
-            self._heads.clear()
-        assert header.time is not None
-        self._routes[f"{header.host} {header.tag}".lstrip()] = route
-        if "." not in head[:24]:
-            self._heads[head] = route.reader, header.time, route.host, route.program, route.service
+        time, key, lasting = self._stamps.seen(head[:16]), head[16:], True
+        if head[4:5] == "-":
+            stamp, _, key = head.partition(" ")
+            time, lasting = self._stamps.iso(stamp), "." not in stamp  # with fractions no two heads are the same
+        route = self._routes.get(key)
+        if time is None or route is None or len(parts) == 1:
+            header = read_header(line, self._stamps, reference)
+            route = None if header is None else _route(header.host, header.tag)
+            if header is None or route is None:
+                return None
+            time = header.time
+            if time is None:
+                unclaimed = route.reader is dovecot.read_renamed
+                return None if unclaimed else Unreadable("syslog", "there is no such date or time")
+            if len(parts) == 1 or len(head) > _LONGEST_HEAD or _NEVER_TWICE.search(head):
+                first, _, rest = header.text.partition(": ")
+                return route.reader(time, route.host, route.program, route.service, first, rest)
+            if len(self._routes) >= _ROUTES:
+                self._routes.clear()
+            self._routes[f"{header.host} {header.tag}".lstrip()] = route
+        if lasting:
+            if len(self._heads) >= _HEADS:
+                self._heads.clear()
+            self._heads[head] = route.reader, time, route.host, route.program, route.service
+        rest = parts[2] if len(parts) > 2 else ""
+        return route.reader(time, route.host, route.program, route.service, parts[1], rest)
 
 
 def _route(host: str, tag: str) -> _Route | None:

@@ -12,7 +12,7 @@ from schemas.event import Event
 
 MAX_REASON = 200
 _LONGEST_IP = 64  # with a zone (RFC 4007)
-_ADDRESSES = 32_768
+_ADDRESSES = 65_536
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}")  # far faster than ipaddress
 

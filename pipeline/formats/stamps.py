@@ -37,6 +37,10 @@ class Stamps:
         self._forget()
         return True
 
+    def seen(self, start: str) -> datetime | None:
+        """The time of an RFC 3164 stamp (16 characters, with the blank after it) that was read before."""
+        return self._known.get(start)
+
     def bsd(self, line: str, reference: float) -> tuple[datetime | None, int]:
         """The RFC 3164 stamp at the start of a line: (time, where the rest starts).
 
