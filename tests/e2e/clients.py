@@ -131,7 +131,7 @@ Login = Callable[[MailServers, str, str, str | None], Reply]
 LOGINS: tuple[Login, ...] = (smtp_login, imap_login, pop3_login)
 
 
-def _reply(code: int, text: bytes) -> Reply:
-    answer = f"{code} {text.decode('utf-8', 'replace')}"
+def _reply(code: int, text: bytes | str) -> Reply:
+    answer = f"{code} {text if isinstance(text, str) else text.decode('utf-8', 'replace')}"
     queued = re.search(r"queued as (\S+)", answer)
     return Reply(200 <= code < 300, answer, queued[1] if queued else "")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.places import HOME, Addresses
+from tests.e2e.places import Addresses
 from tests.e2e.scenario import STOLEN, Scenario
 from tests.e2e.stack import Stack
 from tests.mailservers import DOMAIN
@@ -43,6 +43,4 @@ def test_abuse_is_stopped_and_honest_people_notice_nothing(
         assert all(not done.ok and REFUSED_BY_US in done.reply for done in last), last
     assert [done.ok for done in scenario.of(actor="distributed-right")] == [False]
     restricted = {d.subject for d in decisions(stack.bootstrap).values() if d.action != "notify"}
-    guilty = {"brute-force", "reverse", "takeover", "distributed", "stolen"}
-    innocent = {a for actor, found in scenario.sources.items() if actor not in guilty for a in found}
-    assert not restricted & (innocent - set(scenario.sources["forger"]))
+    assert not restricted & {done.address for done in scenario.of(label="honest")}
