@@ -19,9 +19,12 @@ from pipeline.subjects import Tallier, Trusted
 from schemas.dead_letter import DeadLetter
 from schemas.enforcement import Decision
 from schemas.event import Event
-from schemas.tally import Tally
+from schemas.tally import LAST_TIME, Tally
 
 MAX_RAW = 4096  # characters of an unreadable line that are kept
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+AHEAD = 86_400.0  # seconds that a clock may be ahead: whoever is, makes all others look late
+OUT_OF_TIME = Unreadable("time", "more than a day ahead of when the line was received, or before 1970")
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,10 @@ class Normalizer:
     """
 
     def __init__(self, rules: RulesFile, zone: tzinfo = UTC, lookup: Lookup = no_country) -> None:
-        self._reader = LineReader(zone)
+        self.reader = LineReader(zone)
         self.joiner = Joiner(frozenset(rules.trusted.webmail))
         self.enricher = Enricher(lookup)
-        self._tallier = Tallier(trusted_hosts(rules))
+        self.tallier = Tallier(trusted_hosts(rules))
 
     def normalize(self, frame: bytes, reference: float, source: str, offset: int) -> Batch:
         """``reference``: seconds since 1970, when the frame was sent; tells the year of lines without one.
@@ -57,17 +60,23 @@ class Normalizer:
         kept: list[str] = []
         dead: list[DeadLetter] = []
         ignored = 0
-        for index, (line, read) in enumerate(zip(lines, self._reader.read_lines(lines, reference), strict=True)):
+        latest, checked, possible = _time(reference + AHEAD), EPOCH, True
+        for index, (line, read) in enumerate(zip(lines, self.reader.read_lines(lines, reference), strict=True)):
             if read is None:
                 ignored += 1
             elif isinstance(read, Unreadable):
                 dead.append(_dead_letter(source, offset, index, line, read, reference))
             else:
-                events.append(read)
-                kept.append(line)
+                if read.time is not checked:
+                    checked, possible = read.time, EPOCH <= read.time <= latest
+                if possible:
+                    events.append(read)
+                    kept.append(line)
+                else:
+                    dead.append(_dead_letter(source, offset, index, line, OUT_OF_TIME, reference))
         self.joiner.join(events)
         self.enricher.enrich(events)
-        tallies = self._tallier.tally(zip(events, kept, strict=True))
+        tallies = self.tallier.tally(zip(events, kept, strict=True))
         return Batch(events, tallies, dead, len(lines), ignored)
 
 
@@ -78,8 +87,12 @@ def _dead_letter(source: str, offset: int, index: int, line: str, why: Unreadabl
         index=index,
         reason=f"{why.format}: {why.reason}",
         raw=line[:MAX_RAW],
-        time=datetime.fromtimestamp(reference, UTC),
+        time=_time(reference),
     )
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(min(max(seconds, 0.0), LAST_TIME - 1), UTC)
 
 
 def trusted_hosts(rules: RulesFile) -> Trusted:

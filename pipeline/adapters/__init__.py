@@ -1,0 +1,1 @@
+"""Everything that touches the world: the only importers of client libraries."""

@@ -4,16 +4,16 @@ import importlib
 
 import click
 
-# name -> module; the function in it has the command's name (with _ for -)
+# name of the command, of its module here and of the function there; short help
 COMMANDS: tuple[tuple[str, str], ...] = (
-    ("replay", "pipeline.cli.replay"),
-    ("parse", "pipeline.cli.parse"),
-    ("ship", "pipeline.cli.ship"),
-    ("decisions", "pipeline.cli.decisions"),
-    ("prepare", "pipeline.cli.prepare"),
-    ("run", "pipeline.cli.run"),
-    ("rules", "pipeline.cli.rules"),
-    ("demo", "pipeline.cli.demo"),
+    ("demo", "The whole of it on this machine, in a minute."),
+    ("parse", "What is understood of each line of a log."),
+    ("replay", "What would have been decided on these logs."),
+    ("rules", "Shows the rules, and checks a rules file."),
+    ("prepare", "Creates the topics."),
+    ("ship", "Log files -> Kafka."),
+    ("run", "A job of the cluster: normalize, detect, enforce."),
+    ("decisions", "Shows, makes and lifts decisions; the allowlist."),
 )
 
 
@@ -24,12 +24,15 @@ class _Lazy(click.Group):
         return [name for name, _ in COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = dict(COMMANDS).get(cmd_name)
-        if module is None:
+        if cmd_name not in dict(COMMANDS):
             return None
-        command = getattr(importlib.import_module(module), cmd_name.replace("-", "_"))
+        command = getattr(importlib.import_module(f"pipeline.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS))
 
 
 @click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -1,0 +1,68 @@
+"""Runs every benchmark, prints the table, and keeps it in ``bench/RESULT.md`` with the machine it ran on."""
+
+import platform
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import cluster, policy, replay
+
+LINES = 1_000_000
+RESULT = Path(__file__).parent / "RESULT.md"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "mail.log"
+        generator = Path(__file__).parent / "gen_maillog.py"
+        subprocess.run([sys.executable, str(generator), "-n", str(LINES), "-o", str(log)], check=True)
+        rows: list[tuple[str, str, str]] = []
+
+        def add(what: str, found: str, wanted: str = "") -> None:
+            rows.append((what, found, wanted))
+            print(f"{what:<58} {found:>14}  {wanted}", flush=True)
+
+        speed = replay.speed(log)
+        add("floor: plain Python, finds and counts only", f"{speed['floor lines/s']:,.0f} /s")
+        add("replay, everything on", f"{speed['replay lines/s']:,.0f} /s", "300,000 /s")
+        add("floor / replay", f"{speed['floor / replay']:.1f}", "5.0")
+        for stage, share in replay.shares(log).items():
+            add(f"  of that, {stage}", f"{share:.0%}")
+        for what, value in replay.scaling().items():
+            if what.startswith("bytes"):
+                add(what, f"{value:.0f}", "500")
+            else:
+                add(what, f"{value:.2f}", "0.70")
+        for what, value in cluster.run(log).items():
+            add(f"{what}, one worker, through the broker", f"{value:,.0f} /s")
+            add("  / replay", f"{value / speed['replay lines/s']:.2f}", "0.50")
+        found = policy.run()
+        add("policy server, a million decisions", f"{found['requests_per_second']:,.0f} /s", "20,000 /s")
+        add("  p99", f"{found['p99_ms']:.1f} ms", "5 ms")
+        add("  memory of a decision", f"{found['bytes_per_decision']:.0f} bytes")
+    _keep(rows)
+
+
+def _keep(rows: list[tuple[str, str, str]]) -> None:
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    lines = [
+        "# Last result of `make bench`",
+        "",
+        f"{datetime.now(UTC):%Y-%m-%d}, {cpu}, Python {platform.python_version()}, {platform.system()}.",
+        "Absolute figures drift with the machine; ratios hold.",
+        "",
+        "| what | measured | wanted |",
+        "| --- | ---: | ---: |",
+        *(f"| {what.replace('  ', '&nbsp;&nbsp;')} | {found} | {wanted} |" for what, found, wanted in rows),
+        "",
+    ]
+    RESULT.write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

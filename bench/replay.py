@@ -1,0 +1,127 @@
+"""The whole flow in memory against the floor, in one run; where the time goes; memory and speed by number of accounts."""
+
+import gc
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.baseline import count
+from pipeline.adapters.logfile import frames
+from pipeline.decide import Allowlist
+from pipeline.detector import Detector
+from pipeline.flow import Normalizer, Replay
+from pipeline.formats import split_frame
+from pipeline.rules import build
+from pipeline.rules.config import load
+from schemas.event import Event
+from schemas.tally import Tally
+
+ROUNDS = 3
+STAGES = ("split", "read", "join", "enrich", "tally", "detect")
+
+
+def speed(path: Path) -> dict[str, float]:
+    """Lines a second of replay and of the floor, the medians of interleaved rounds, and their ratio."""
+    replays, floors = [], []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        lines, _ = count(path)
+        floors.append(lines / (time.perf_counter() - started))
+        replay = Replay(build(load(None), "JP"))
+        started = time.perf_counter()
+        for frame in frames(path):
+            for _ in replay.feed(frame.content, frame.reference, frame.source):
+                pass
+        replays.append(replay.lines / (time.perf_counter() - started))
+        del replay
+        gc.collect()
+    ratios = sorted(f / r for f, r in zip(floors, replays, strict=True))
+    middle = ROUNDS // 2
+    return {
+        "replay lines/s": sorted(replays)[middle],
+        "floor lines/s": sorted(floors)[middle],
+        "floor / replay": ratios[middle],
+    }
+
+
+def shares(path: Path) -> dict[str, float]:
+    """Part of the time that each stage takes, 0 to 1."""
+    rules = build(load(None), "JP")
+    normalizer, detector = Normalizer(rules.file), Detector(rules, Allowlist(rules.file.allow))
+    spent = dict.fromkeys(STAGES, 0.0)
+    for position, frame in enumerate(frames(path)):
+        marks = [time.perf_counter()]
+        lines = split_frame(frame.content)
+        marks.append(time.perf_counter())
+        outcomes = normalizer.reader.read_lines(lines, frame.reference)
+        marks.append(time.perf_counter())
+        events = [e for e in outcomes if isinstance(e, Event)]
+        normalizer.joiner.join(events)
+        marks.append(time.perf_counter())
+        normalizer.enricher.enrich(events)
+        marks.append(time.perf_counter())
+        tallies = normalizer.tallier.tally(zip(events, lines, strict=False))
+        marks.append(time.perf_counter())
+        findings = detector.count(tallies, 2 * position)
+        if findings.accusations:
+            detector.count(findings.accusations, 2 * position + 1)
+        marks.append(time.perf_counter())
+        for stage, before, after in zip(STAGES, marks, marks[1:], strict=False):
+            spent[stage] += after - before
+    total = sum(spent.values())
+    return {stage: seconds / total for stage, seconds in spent.items()}
+
+
+def resident() -> int:
+    """Bytes that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def _typical(accounts: int, tallies: int) -> Iterator[Tally]:
+    """Six hours of accounts that send four messages each, from two networks in turn, in the order of time."""
+    for n in range(tallies):
+        account, turn = n % accounts, n // accounts
+        source = (
+            f"198.{18 + account % 2}.{account >> 8 & 255}.{account & 255}"
+            if turn % 4
+            else f"203.0.{turn}.{account & 255}"
+        )
+        at = 1795485043.0 + turn * 5400 + account * 5400 / accounts
+        yield Tally("account", f"user{account:07d}@mail.example.org", source, "JP", at, 1, 2, 0, 0, 0, 0, 1)
+
+
+def memory(accounts: int) -> dict[str, float]:
+    """Bytes for each account with typical activity, and tallies a second; to be run in a process of its own."""
+    rules = build(load(None), "JP")
+    detector = Detector(rules, Allowlist(rules.file.allow), limit=8_000_000)
+    total = max(4 * accounts, 400_000)
+    gc.collect()
+    before, spent, done = resident(), 0.0, 0
+    stream = _typical(accounts, total)
+    position = 0
+    while batch := [t for _, t in zip(range(2000), stream, strict=False)]:
+        position += 1
+        started = time.perf_counter()
+        detector.count(batch, position)
+        spent += time.perf_counter() - started
+        done += len(batch)
+        if done == 4 * accounts:
+            del batch
+            gc.collect()
+            held = resident() - before
+    return {"bytes/account": held / accounts, "tallies/s": done / spent}
+
+
+def scaling() -> dict[str, float]:
+    """A million accounts against ten thousand, each in a process of its own."""
+    found = {}
+    for accounts in (10_000, 1_000_000):
+        code = f"from bench.replay import memory; print(*memory({accounts}).values())"
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        found[accounts] = [float(word) for word in run.stdout.split()]
+    return {
+        "bytes for each of a million accounts": found[1_000_000][0],
+        "speed at a million accounts / at ten thousand": found[1_000_000][1] / found[10_000][1],
+    }
