@@ -21,6 +21,8 @@ from schemas.enforcement import Decision
 from schemas.event import Event
 from schemas.tally import LAST_TIME, Tally
 
+# Connections and the rest are neither looked up nor counted.
+COUNTED = frozenset({"submission", "delivery", "auth_failure", "auth_success", "reject"})
 MAX_RAW = 4096  # characters of an unreadable line that are kept
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AHEAD = 86_400.0  # seconds that a clock may be ahead: whoever is, makes all others look late
@@ -75,8 +77,9 @@ class Normalizer:
                 else:
                     dead.append(_dead_letter(source, offset, index, line, OUT_OF_TIME, reference))
         self.joiner.join(events)
-        self.enricher.enrich(events)
-        tallies = self.tallier.tally(zip(events, kept, strict=True))
+        counted = [pair for pair in zip(events, kept, strict=True) if pair[0].kind in COUNTED]
+        self.enricher.enrich(event for event, _ in counted)
+        tallies = self.tallier.tally(counted)
         return Batch(events, tallies, dead, len(lines), ignored)
 
 

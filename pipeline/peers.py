@@ -18,16 +18,19 @@ def network(address: str) -> str:
     """Canonical address -> what counts as one source: the IPv4 address, or the IPv6 /64 as CIDR. ValueError if none."""
     if ":" not in address:
         return address
-    packed = socket.inet_pton(socket.AF_INET6, address)
-    return f"{ipaddress.IPv6Address(packed[:8] + NOBODY)}/64"
+    packed = pack_network(address)
+    return f"{ipaddress.IPv6Address(packed + NOBODY)}/64"
 
 
 @lru_cache(maxsize=1 << 16)
 def pack_network(text: str) -> bytes:
-    """``198.51.100.7`` or ``2001:db8::/64`` -> 8 bytes."""
-    if ":" in text:
-        return socket.inet_pton(socket.AF_INET6, text.removesuffix("/64"))[:8]
-    return _V4 + socket.inet_aton(text)
+    """``198.51.100.7`` or ``2001:db8::/64`` -> 8 bytes. Raises ValueError."""
+    try:
+        if ":" in text:
+            return socket.inet_pton(socket.AF_INET6, text.removesuffix("/64"))[:8]
+        return _V4 + socket.inet_pton(socket.AF_INET, text)
+    except OSError:
+        raise ValueError(f"{text[:64]!r} is neither an IPv4 address nor an IPv6 /64") from None
 
 
 def unpack_network(peer: bytes) -> str:

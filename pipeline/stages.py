@@ -14,6 +14,7 @@ import msgspec
 from pipeline.detector import SHARDS, Detector
 from pipeline.flow import Normalizer
 from pipeline.metrics import Recorder
+from pipeline.peers import pack_network
 from pipeline.ports import Record
 from pipeline.subjects import partition_of
 from schemas.codec import decode_tallies, encode, encode_frame
@@ -131,6 +132,8 @@ class DetectStage:
         source = headers.get(SOURCE, b"").decode()
         try:
             tallies = decode_tallies(record.value or b"")
+            for tally in tallies:
+                _check_network(tally)
             offset = int(headers.get(OFFSET, b"0"))
         except ValueError as error:
             self.detector.position = record.offset
@@ -176,6 +179,13 @@ class DetectStage:
                 self.detector.load_sources(value)
             elif name != key:
                 self.detector.load(int(name), value)
+
+
+def _check_network(tally: Tally) -> None:
+    """Raises ValueError if a network is none."""
+    network = tally.peer if tally.kind == "account" else tally.subject if tally.kind == "ip" else ""
+    if network:
+        pack_network(network)
 
 
 def unreadable(source: str, record: Record, why: str) -> DeadLetter:

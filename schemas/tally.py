@@ -1,10 +1,13 @@
 """Counts of one subject, combined within one frame and second. Topic ``tallies``."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 CountedKind = Literal["account", "ip", "country", "system"]
+Count = Annotated[int, Meta(ge=0)]
+LAST_TIME = 21_474_836_480  # where windows end, in the year 2650
 
 
 class Tally(msgspec.Struct, gc=False, array_like=True):
@@ -29,16 +32,16 @@ class Tally(msgspec.Struct, gc=False, array_like=True):
     subject: str
     peer: str
     country: str
-    at: float
-    messages: int = 0
-    recipients: int = 0
-    failed: int = 0
-    errors: int = 0
-    errors_mta: int = 0
-    errors_sasl: int = 0
-    successes: int = 0
-    webmail: int = 0
-    accused: int = 0
+    at: Annotated[float, Meta(ge=0, lt=LAST_TIME)]
+    messages: Count = 0
+    recipients: Count = 0
+    failed: Count = 0
+    errors: Count = 0
+    errors_mta: Count = 0
+    errors_sasl: Count = 0
+    successes: Count = 0
+    webmail: Count = 0
+    accused: Count = 0
     senders: tuple[str, ...] = ()
     samples: tuple[str, ...] = ()
     queue_ids: tuple[str, ...] = ()
