@@ -8,7 +8,6 @@ two ways it gives no account and no address rather than a wrong one.
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
-from typing import NamedTuple
 
 from pipeline.formats import (
     dovecot,
@@ -19,8 +18,10 @@ from pipeline.formats import (
     postfix_queue,
     postfix_smtpd,
 )
+from pipeline.formats.envelopes import decode_object
 from pipeline.formats.fields import Format, Outcome, Reader, Unreadable
 from pipeline.formats.headers import read_header
+from pipeline.formats.routes import Route, Routes
 from pipeline.formats.stamps import Stamps
 from schemas.event import Event
 
@@ -38,14 +39,11 @@ FORMATS: tuple[Format, ...] = (
 _NEVER_TWICE = re.compile(r"[(<]")  # a user's name and session, or the whole header of RFC 5424
 _ROUTES = 4096  # tags are written by whoever writes to syslog: the cache is bounded
 _HEADS = 65_536
+_NO_HEADER = ("{", "[")
 _LONGEST_HEAD = 200
 
 
-class _Route(NamedTuple):
-    reader: Reader
-    host: str
-    program: str
-    service: str | None
+_TABLE = Routes(FORMATS)
 
 
 class LineReader:
@@ -57,7 +55,7 @@ class LineReader:
 
     def __init__(self, zone: tzinfo = UTC) -> None:
         self._stamps = Stamps(zone)
-        self._routes: dict[str, _Route] = {}
+        self._routes: dict[str, Route] = {}
         self._heads: dict[str, tuple[Reader, datetime, str, str, str | None]] = {}
 
     def read(self, line: str, reference: float) -> Event | Unreadable | None:
@@ -86,6 +84,8 @@ class LineReader:
 
     def _read_new(self, line: str, parts: list[str], reference: float) -> Outcome:
         """A line whose time and tag were not seen together before."""
+        if line.startswith(_NO_HEADER):
+            return self._read_bare(line)
         head = parts[0].partition("[")[0]
         time, key, lasting = self._stamps.seen(head[:16]), head[16:], True
         if head[4:5] == "-":
@@ -94,13 +94,12 @@ class LineReader:
         route = self._routes.get(key)
         if time is None or route is None or len(parts) == 1:
             header = read_header(line, self._stamps, reference)
-            route = None if header is None else _route(header.host, header.tag)
+            route = None if header is None else _TABLE.tagged(header.host, header.tag)
             if header is None or route is None:
-                return None
+                return self._read_bare(line)
             time = header.time
             if time is None:
-                unclaimed = route.reader is dovecot.read_renamed
-                return None if unclaimed else Unreadable("syslog", "there is no such date or time")
+                return Unreadable("syslog", "there is no such date or time") if route.known else None
             if len(parts) == 1 or len(head) > _LONGEST_HEAD or _NEVER_TWICE.search(head):
                 first, _, rest = header.text.partition(": ")
                 return route.reader(time, route.host, route.program, route.service, first, rest)
@@ -114,25 +113,12 @@ class LineReader:
         rest = parts[2] if len(parts) > 2 else ""
         return route.reader(time, route.host, route.program, route.service, parts[1], rest)
 
-
-def _route(host: str, tag: str) -> _Route | None:
-    first, *middle = tag.split("/")
-    program = middle[-1] if middle else first
-    if middle and (first.startswith("postfix") or program in postfix.READERS) and " " not in tag:
-        reader = postfix.READERS.get(program, postfix.read_other)
-        service = None
-        if program == "smtpd":
-            service = middle[-2] if len(middle) > 1 else "smtp"
-        return _Route(reader, host, program, service)
-    if not host:
-        return _Route(dovecot.read_process, host, tag, None) if dovecot.is_process(tag) else None
-    if tag == "postfix":
-        return _Route(postfix.read_unnamed, host, tag, None)
-    if tag == "dovecot":
-        return _Route(dovecot.read, host, tag, None)
-    if " " in tag or "/" in tag:
-        return None
-    return _Route(dovecot.read_renamed, host, tag, None)
+    def _read_bare(self, line: str) -> Outcome:
+        """A line that begins with no syslog header that we know."""
+        if line.startswith("{"):
+            fields = decode_object(line)
+            return None if fields is None else _TABLE.object(fields, self._stamps)
+        return _TABLE.bare(line, self._stamps)
 
 
 def split_frame(frame: bytes, *, keep_empty: bool = False) -> list[str]:

@@ -38,6 +38,8 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
 
 def read_process(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """A line of Dovecot's own log file: the tag is the process, the text begins with the level, ``Info: …``."""
+    if first not in _LEVELS and first != "Debug":
+        return None
     return read(time, host, "dovecot", None, program, f"{first}: {rest}")
 
 

@@ -114,4 +114,4 @@ def _reason(what: str) -> AuthReason | None:
     return None
 
 
-FORMAT = Format(_NAME, {"auth": read, "auth-worker": read})
+FORMAT = Format(_NAME, {"auth": read, "auth-worker": read}, within="dovecot")

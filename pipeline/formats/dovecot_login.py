@@ -103,4 +103,4 @@ SERVICES = {
     "submission-login": "submission",
     "imap-urlauth-login": "imap",
 }
-FORMAT = Format(_NAME, dict.fromkeys(SERVICES, read))
+FORMAT = Format(_NAME, dict.fromkeys(SERVICES, read), within="dovecot")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pipeline.formats.stamps import Stamps
 from schemas.event import Event
 
 MAX_REASON = 200
@@ -32,11 +33,28 @@ The text after the tag is ``first: rest``, split at its first colon and blank; `
 """
 
 
+BareReader = Callable[[str, Stamps], Outcome]
+"""(whole line, stamps) -> outcome, for lines that begin with no syslog header."""
+ObjectReader = Callable[[Mapping[str, object], Stamps], Outcome]
+"""(decoded JSON object, stamps) -> outcome, for programs that log JSON of their own."""
+
+
 class Format(NamedTuple):
-    """A format module's entry: its ``name`` and the programs whose lines it reads."""
+    """A format module's entry.
+
+    * ``programs``: syslog tag (without pid) -> reader. ``imapd`` claims that tag, and ``any/imapd``; ``cyrus/`` claims
+      every tag that begins so. Several formats may name the same tag: the first whose reader does not return ``None``
+      has the line.
+    * ``within``: the format through which alone ``programs`` are reached, in place of their tags.
+    * ``bare``: (first characters, reader) of lines that no syslog header begins.
+    * ``objects``: reader of JSON objects, or ``None``.
+    """
 
     name: str
     programs: Mapping[str, Reader]
+    within: str = ""
+    bare: tuple[tuple[str, BareReader], ...] = ()
+    objects: ObjectReader | None = None
 
 
 class _Addresses(dict[str, str | None]):

@@ -1,6 +1,7 @@
 """Headers of log lines that are not the plain ``Mon DD HH:MM:SS host tag[pid]: text``.
 
-RFC 5424, ``<PRI>``, ISO 8601 stamps in place of RFC 3164 ones, and Dovecot's own log file, which names no host.
+RFC 5424, ``<PRI>``, ISO 8601 stamps in place of RFC 3164 ones, and lines that name no host, such as those of
+Dovecot's own log file.
 """
 
 import re
@@ -19,7 +20,8 @@ _PROCESS = re.compile(
 
 
 class Header(NamedTuple):
-    """``tag`` is without pid; ``text`` is what follows it; ``host`` is empty in Dovecot's own log file only.
+    """``tag`` is without pid; ``text`` is what follows it; ``host`` is empty where the line names none, as in
+    Dovecot's own log file.
 
     ``time`` is ``None`` where there is no such date.
     """
@@ -67,9 +69,9 @@ def _tagged(time: datetime | None, rest: str) -> Header | None:
     first, _, after = rest.partition(" ")
     if first.endswith(":") or "(" in first or "<" in first:
         process = _PROCESS.match(rest)
-        if process is None:
-            return None
-        return Header(time, "", rest[: process.end() - 2], rest[process.end() :])
+        if process is not None:
+            return Header(time, "", rest[: process.end() - 2], rest[process.end() :])
+        return Header(time, "", first[:-1].partition("[")[0], after) if first.endswith(":") else None
     tag, found, text = after.partition(": ")
     if not found:
         if not after.endswith(":"):

@@ -57,4 +57,4 @@ def _unusual(event: Event, rest: str) -> Event | Unreadable:
 
 
 AGENTS = ("smtp", "lmtp", "virtual", "local", "pipe", "error", "retry", "discard", "bounce", "defer", "trace", "relay")
-FORMAT = Format(_NAME, dict.fromkeys(AGENTS, read))
+FORMAT = Format(_NAME, dict.fromkeys(AGENTS, read), within="postfix")

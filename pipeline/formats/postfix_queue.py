@@ -76,5 +76,7 @@ def read_pickup(time: datetime, host: str, program: str, service: str | None, fi
 
 
 FORMAT = Format(
-    "postfix-queue", {"qmgr": read_qmgr, "oqmgr": read_qmgr, "cleanup": read_cleanup, "pickup": read_pickup}
+    "postfix-queue",
+    {"qmgr": read_qmgr, "oqmgr": read_qmgr, "cleanup": read_cleanup, "pickup": read_pickup},
+    within="postfix",
 )

@@ -168,4 +168,4 @@ def _envelope(text: str, start: int) -> tuple[str | None, str | None]:
     return text[start + 8 : middle], text[middle + 6 : end]
 
 
-FORMAT = Format(_NAME, {"smtpd": read})
+FORMAT = Format(_NAME, {"smtpd": read}, within="postfix")
