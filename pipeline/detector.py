@@ -30,10 +30,12 @@ from pipeline.windows import (
     SEND,
     SIZE,
     SLOT,
+    Origin,
     add,
     entries,
     judged,
     latest,
+    make_origin,
     new_state,
 )
 from schemas.enforcement import Decision
@@ -85,7 +87,7 @@ class Detector:
         self._limit = max(1, limit // SHARDS)
         self._shards = [_Shard() for _ in range(SHARDS)]
         self._sources: dict[str, int] = {}
-        self._origins: dict[CountedKind, dict[tuple[str, str], bytes]] = {kind: {} for kind in KINDS}
+        self._origins: dict[CountedKind, dict[tuple[str, str], Origin]] = {kind: {} for kind in KINDS}
         self.evicted = 0
         self.position = -1
 
@@ -118,12 +120,12 @@ class Detector:
         at_home, abroad = self.rules.weights[kind]
         ask = add(state, tally, origin, at_home if tally.country in self._home else abroad)
         if ask == ALL:
-            self._judge(shard, tally, state, origin[2:], findings)
+            self._judge(shard, tally, state, origin.peer, findings)
         elif ask == ACCUSE:
-            self._accuse_peer(shard, tally, state, origin[2:], findings)
+            self._accuse_peer(shard, tally, state, origin.peer, findings)
 
-    def _remember_origin(self, tally: Tally) -> bytes:
-        """Country and peer as ten bytes. They are cached, since the same peers come again and again."""
+    def _remember_origin(self, tally: Tally) -> Origin:
+        """The tally's origin. Origins are kept, since the same peers come again and again."""
         origins = self._origins[tally.kind]
         if len(origins) >= MAX_ORIGINS:
             origins.clear()
@@ -131,7 +133,7 @@ class Detector:
         if tally.peer:
             peer = pack_network(tally.peer) if tally.kind == "account" else digest(tally.peer)
         country = tally.country.encode() if len(tally.country) == 2 and tally.country.isascii() else NOWHERE
-        origin = origins[tally.country, tally.peer] = country + peer
+        origin = origins[tally.country, tally.peer] = make_origin(country, peer)
         return origin
 
     def _judge(self, shard: _Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:

@@ -26,11 +26,11 @@ class Enricher:
         self._known: dict[str, tuple[str, str]] = {}
 
     def enrich(self, events: Iterable[Event]) -> None:
-        """Completes events in place, but for connections, which nobody counts."""
+        """Completes events in place."""
         known = self._known
         for event in events:
             address = event.client_ip
-            if address is None or event.kind == "connect":
+            if address is None:
                 continue
             found = known.get(address) or self._look_up(address)
             event.country, event.network = found

@@ -75,6 +75,13 @@ class Generations(Generic[V]):
         self.old, self.young = (dict(part) for part in dumped)
 
 
+def _complete(event: Event, message: Message) -> None:
+    event.account = event.account or message.account
+    event.client_ip = event.client_ip or message.client_ip
+    event.service = event.service or message.service
+    event.sender = event.sender or message.sender
+
+
 class _Dump(msgspec.Struct, array_like=True):
     messages: list[list[tuple[Key, Message]]]
     sessions: list[list[tuple[Key, int]]]
@@ -100,31 +107,26 @@ class Joiner:
     def join(self, events: Iterable[Event]) -> None:
         """Completes events in place, in the order of their lines."""
         for event in events:
-            if event.queue_id is not None:
-                self._message(event, event.queue_id)
-            elif event.session is not None and event.kind == "auth_failure":
-                self._session(event, event.session)
-
-    def _message(self, event: Event, queue_id: str) -> None:
-        key = (event.host, queue_id)
-        kind = event.kind
-        if kind == "connect":
-            self._open(key, event)
-        elif kind in {"delivery", "reject"}:
-            message = self._messages.get(key)
-            if message is not None:
-                event.account = event.account or message.account
-                event.client_ip = event.client_ip or message.client_ip
-                event.service = event.service or message.service
-                event.sender = event.sender or message.sender
-        elif kind == "submission":
-            self._messages.put(
-                key, Message(event.account, event.client_ip, event.service, event.method, event.sender, True)
-            )
-        elif event.status == "queued":
-            self._queued(key, event)
-        elif event.status == "removed":
-            self._messages.pop(key)
+            queue_id = event.queue_id
+            if queue_id is None:
+                if event.session is not None and event.kind == "auth_failure":
+                    self._session(event, event.session)
+                continue
+            kind = event.kind
+            if kind == "delivery" or kind == "reject":  # noqa: PLR1714  # the hottest line: twice as fast as a set
+                message = self._messages.get((event.host, queue_id))
+                if message is not None:
+                    _complete(event, message)
+            elif kind == "other":
+                if event.status == "queued":
+                    self._queued((event.host, queue_id), event)
+                elif event.status == "removed":
+                    self._messages.pop((event.host, queue_id))
+            elif kind == "connect":
+                self._open((event.host, queue_id), event)
+            elif kind == "submission":
+                message = Message(event.account, event.client_ip, event.service, event.method, event.sender, True)
+                self._messages.put((event.host, queue_id), message)
 
     def _open(self, key: Key, event: Event) -> None:
         if event.account:

@@ -17,7 +17,7 @@ added, and windows that move on only lose.
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pipeline.peers import NOBODY, digest
 from schemas.tally import Tally
@@ -90,12 +90,26 @@ def new_state() -> bytearray:
     return bytearray(HEADER.pack(1.0, 0, 0, NEVER, _FIRST_COMPACTION, 0))
 
 
-def add(state: bytearray, tally: Tally, origin: bytes, weights: Weights) -> int:
+class Origin(NamedTuple):
+    """Country (2 bytes) and peer (8 bytes), zeros where unknown or none, and the tags that entries have for them."""
+
+    country: bytes
+    peer: bytes
+    send: bytes
+    error: bytes
+    seen: bytes
+    accused: bytes
+
+
+def make_origin(country: bytes, peer: bytes) -> Origin:
+    """The origin with its tags, which are worth keeping: they are needed at every tally."""
+    return Origin(country, peer, *(kind + country + peer for kind in (SEND, ERROR, SEEN, ACCUSED)))
+
+
+def add(state: bytearray, tally: Tally, origin: Origin, weights: Weights) -> int:
     """Counts a tally in place. Returns whether rules must be asked: NOT, or ALL (the margin is used up, the tally is
     late, or of a kind that always asks: an accusation, a success from where errors came), or ACCUSE (only whether its
     peer is to be accused).
-
-    ``origin``: 2 bytes of country and 8 bytes that stand for the peer; zeros for none.
     """
     margin, latest, until, since, compact_at, failed_before = _unpack_header(state)
     slot = int(tally.at) // SLOT
@@ -107,35 +121,32 @@ def add(state: bytearray, tally: Tally, origin: bytes, weights: Weights) -> int:
         recipients, webmail = tally.recipients, tally.webmail
         takes = messages * weights.message
         share = recipients * weights.recipient
-        if share > takes:
-            takes = share
+        takes = max(takes, share)
         if failed or webmail:
             takes = max(takes, failed * weights.failed, webmail * weights.webmail)
-        _count(state, packed, SEND + origin, messages, recipients, failed, webmail)
-    if tally.successes and not origin.endswith(NOBODY):
-        share = _see(state, slot, SEEN + origin, weights)
-        if share > takes:
-            takes = share
+        _count(state, packed, origin.send, messages, recipients, failed, webmail)
+    if tally.successes and origin.peer != NOBODY:
+        share = _see(state, slot, origin.seen, weights)
+        takes = max(takes, share)
     if tally.errors or tally.errors_mta or tally.errors_sasl:
         errors = tally.errors + max(tally.errors_mta, tally.errors_sasl)
         takes = max(takes, errors * weights.error)
-        at = state.rfind(ERROR + origin, HEAD)
+        at = state.rfind(origin.error, HEAD)
         if at < 0 or _unpack_slot(state, at - 4)[0] <= slot - weights.failing_recent:
             takes = max(takes, weights.failing_source)
-        _count(state, packed, ERROR + origin, tally.errors, tally.errors_mta, tally.errors_sasl, 0)
+        _count(state, packed, origin.error, tally.errors, tally.errors_mta, tally.errors_sasl, 0)
         failed_before = 1
     if failed_before and tally.successes and not ask:
-        ask = _errors(state, ERROR + origin) * weights.peer_error >= 1.0
+        ask = _errors(state, origin.error) * weights.peer_error >= 1.0
     if tally.accused:
-        _count(state, packed, ACCUSED + origin, 1, 0, 0, 0)
+        _count(state, packed, origin.accused, 1, 0, 0, 0)
         ask = True
     if tally.senders:
         takes = max(takes, len(tally.senders) * weights.sender)
         for sender in tally.senders:
-            _count(state, packed, SENDER + origin[:2] + digest(sender), 1, 0, 0, 0)
+            _count(state, packed, SENDER + origin.country + digest(sender), 1, 0, 0, 0)
     margin -= takes
-    if slot > latest:
-        latest = slot
+    latest = max(latest, slot)
     if len(state) >= HEAD + compact_at * SIZE:
         compact(state, latest)
         ask = True  # sources that are forgotten count as unknown from now on

@@ -16,7 +16,21 @@ from pipeline.rules import RULES, RuleSet, build
 from pipeline.rules.config import load
 from pipeline.rules.rule import Rule
 from pipeline.rules.view import METRICS, View
-from pipeline.windows import ENTRY, HEAD, LATENESS, MAX_ENTRIES, SLOT, Weights, add, compact, entries, latest, new_state
+from pipeline.windows import (
+    ENTRY,
+    HEAD,
+    LATENESS,
+    MAX_ENTRIES,
+    SLOT,
+    Origin,
+    Weights,
+    add,
+    compact,
+    entries,
+    latest,
+    make_origin,
+    new_state,
+)
 from schemas.tally import Tally
 
 START = 1_795_485_000
@@ -25,8 +39,8 @@ COUNTRIES = {"": "", "198.18.0.1": "JP", "198.18.0.2": "JP", "203.0.113.9": "BR"
 SENDERS = ("a@x.example", "b@x.example", "c@x.example")
 
 
-def origin(peer: str) -> bytes:
-    return COUNTRIES[peer].encode().ljust(2, b"\0") + (pack_network(peer) if peer else NOBODY)
+def origin(peer: str) -> Origin:
+    return make_origin(COUNTRIES[peer].encode().ljust(2, b"\0"), pack_network(peer) if peer else NOBODY)
 
 
 @dataclass
@@ -176,14 +190,14 @@ def test_counters_that_are_full_go_on_in_another_entry() -> None:
 
 def test_one_tally_beyond_what_a_counter_holds_is_counted_full() -> None:
     state = new_state()
-    add(state, Tally("system", "*", "", "", START, errors=100_000), bytes(10), Weights())
+    add(state, Tally("system", "*", "", "", START, errors=100_000), make_origin(bytes(2), NOBODY), Weights())
     assert entries(state)[0][4] == 65535
 
 
 def test_memory_of_one_subject_is_bounded_and_sums_stay() -> None:
     state, steps = new_state(), 9_000
     for n in range(steps):
-        peer = b"JP" + n.to_bytes(8, "big")
+        peer = make_origin(b"JP", n.to_bytes(8, "big"))
         add(
             state,
             Tally("account", "a", "x", "JP", START + n / 50, messages=1, recipients=2, successes=1),
@@ -200,11 +214,11 @@ def test_memory_of_one_subject_is_bounded_and_sums_stay() -> None:
 def test_compaction_is_rare_also_for_a_subject_that_is_as_large_as_it_may_be() -> None:
     state = new_state()
     for n in range(3 * MAX_ENTRIES):
-        peer = b"JP" + (n % MAX_ENTRIES).to_bytes(8, "big")
+        peer = make_origin(b"JP", (n % MAX_ENTRIES).to_bytes(8, "big"))
         add(state, Tally("ip", "203.0.113.9", "x", "JP", START + n / 20, messages=1, successes=1), peer, Weights())
     compactions, before = 0, len(state)
     for n in range(3 * MAX_ENTRIES, 4 * MAX_ENTRIES):
-        peer = b"JP" + (n % MAX_ENTRIES).to_bytes(8, "big")
+        peer = make_origin(b"JP", (n % MAX_ENTRIES).to_bytes(8, "big"))
         add(state, Tally("ip", "203.0.113.9", "x", "JP", START + n / 20, messages=1, successes=1), peer, Weights())
         compactions, before = compactions + (len(state) < before), len(state)
     assert compactions <= 8
