@@ -39,7 +39,7 @@ def main() -> None:
             add(f"{what}, one worker, through the broker", f"{value:,.0f} /s")
             add("  / replay", f"{value / speed['replay lines/s']:.2f}", "0.50")
         found = policy.run()
-        add("policy server, a million decisions", f"{found['requests_per_second']:,.0f} /s", "20,000 /s")
+        add("policy server, a million decisions", f"{found['requests_per_s']:,.0f} /s", "20,000 /s")
         add("  p99", f"{found['p99_ms']:.1f} ms", "5 ms")
         add("  memory of a decision", f"{found['bytes_per_decision']:.0f} bytes")
     _keep(rows)

@@ -1,7 +1,9 @@
 """The streaming jobs through the embedded broker: lines a second of one worker of each."""
 
+import re
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 from pipeline.adapters.broker import EmbeddedBroker
@@ -63,8 +65,6 @@ def _drain(job: Job, bootstrap: str, topic: str, frames: int) -> float:
 
 def _drain_detect(job: Job, tallies: int) -> float:
     """The same for detect, which tells by its metrics how far it is."""
-    import re
-    import urllib.request
 
     def done() -> int:
         try:

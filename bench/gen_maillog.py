@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# ruff: noqa: E501  # log lines are long
 """Write a deterministic, mixed Postfix + Dovecot log in traditional syslog format.
 
 Line shapes follow Postfix 3.7 and Dovecot 2.3 as captured from running daemons.
@@ -11,7 +12,9 @@ import heapq
 import random
 import sys
 import time
+from collections.abc import Callable, Iterator
 from itertools import accumulate
+from pathlib import Path
 
 HOST = "mx1"
 B32 = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
@@ -19,45 +22,46 @@ B64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
 class Generator:
-    def __init__(self, seed, accounts, start, gap, error_rate):
+    def __init__(self, seed: int, accounts: int, start: float, gap: float, error_rate: float) -> None:
         self.rng = random.Random(seed)
         self.accounts = accounts
         self.error_rate = error_rate
         self.cum = list(accumulate(1 / (i + 20) for i in range(accounts)))
         self.now, self.gap = start, gap
-        self.heap, self.seq, self.out = [], 0, []
+        self.heap: list[tuple[float, int, str, str]] = []
+        self.seq = 0
 
-    def user(self, i):
+    def user(self, i: int) -> str:
         return f"user{i:06d}@{'mail' if i % 5 else 'corp'}.example.org"
 
-    def home_ip(self, i, k=0):
+    def home_ip(self, i: int, k: int = 0) -> str:
         h = (i * 2654435761 + k * 40503) & 0xFFFFFFFF
         if h % 8 == 0:
             return f"2001:db8:0:{h >> 16:x}::{(h & 0xFFFF) or 1:x}"
         return f"198.{18 + (h >> 8 & 1)}.{h >> 24}.{(h >> 16 & 0xFF) or 1}"
 
-    def foreign_ip(self):
+    def foreign_ip(self) -> str:
         r = self.rng
         if r.random() < 0.08:
             return f"2001:db8:f:{r.randrange(1, 65536):x}::{r.randrange(1, 65536):x}"
         return f"100.{r.randrange(64, 128)}.{r.randrange(256)}.{r.randrange(1, 255)}"
 
-    def name(self, ip):
+    def name(self, ip: str) -> str:
         if ":" in ip or hash_str(ip) % 3 == 0:
             return f"unknown[{ip}]"
         return f"{ip.replace('.', '-')}.dyn.isp.example[{ip}]"
 
-    def queue_id(self):
+    def queue_id(self) -> str:
         r = self.rng
         if r.random() < 0.5:
             return f"{r.randrange(16**5):05X}{r.randrange(16**6):06X}"
         return "4j" + "".join(r.choices(B32, k=13))
 
-    def emit(self, t, tag, text):
+    def emit(self, t: float, tag: str, text: str) -> None:
         self.seq += 1
         heapq.heappush(self.heap, (t, self.seq, tag, text))
 
-    def send(self, t, user, ip, nrcpt=1):
+    def send(self, t: float, user: str, ip: str, nrcpt: int = 1) -> None:
         r = self.rng
         pid, peer, q = r.randrange(2000, 32000), self.name(ip), self.queue_id()
         smtpd = f"postfix/{'submission' if pid % 3 else 'smtps'}/smtpd[{pid}]"
@@ -73,7 +77,7 @@ class Generator:
             f"disconnect from {peer} ehlo=2 starttls=1 auth=1 mail=1 rcpt={nrcpt} data=1 quit=1 commands={7 + nrcpt}",
         )
 
-    def message(self, t, q, sender, agent, nrcpt, rcpt):
+    def message(self, t: float, q: str, sender: str, agent: str, nrcpt: int, rcpt: Callable[[], str]) -> None:
         r = self.rng
         self.emit(
             t + 0.01,
@@ -113,7 +117,7 @@ class Generator:
                 )
         self.emit(t + 9, "postfix/qmgr[1412]", f"{q}: removed")
 
-    def receive(self, t):
+    def receive(self, t: float) -> None:
         r = self.rng
         pid, peer, q = r.randrange(2000, 32000), self.name(self.foreign_ip()), self.queue_id()
         to, frm = self.user(self.pick()), f"news{r.randrange(3000)}@sender{r.randrange(2000)}.example.com"
@@ -137,10 +141,10 @@ class Generator:
             f"disconnect from {peer} ehlo=2 starttls=1 mail=1 rcpt=1 data=1 quit=1 commands=7",
         )
 
-    def b64(self, k):
+    def b64(self, k: int) -> str:
         return "".join(self.rng.choices(B64, k=k))
 
-    def fail_smtp(self, t, user, ip, pid=None):
+    def fail_smtp(self, t: float, user: str, ip: str, pid: int | None = None) -> None:
         pid = pid or self.rng.randrange(2000, 32000)
         self.emit(
             t,
@@ -148,7 +152,7 @@ class Generator:
             f"warning: {self.name(ip)}: SASL {'PLAIN' if pid % 4 else 'LOGIN'} authentication failed: (reason unavailable), sasl_username={user}",
         )
 
-    def imap(self, t, user, ip, fail=None):
+    def imap(self, t: float, user: str, ip: str, fail: bool | None = None) -> None:
         r = self.rng
         proto, ses = ("imap" if r.random() < 0.9 else "pop3"), self.b64(16)
         tail = f"method=PLAIN, rip={ip}, lip=198.18.0.10, "
@@ -169,10 +173,10 @@ class Generator:
                 f"deleted=0 expunged=0 trashed=0 hdr_count={r.randrange(50)} hdr_bytes={r.randrange(20000)} body_count={r.randrange(5)} body_bytes={r.randrange(90000)}",
             )
 
-    def pick(self):
+    def pick(self) -> int:
         return self.rng.choices(range(self.accounts), cum_weights=self.cum)[0]
 
-    def session(self):
+    def session(self) -> None:
         r = self.rng
         i, x = self.pick(), r.random()
         ip = self.home_ip(i, r.randrange(3)) if r.random() < 0.97 else self.foreign_ip()
@@ -196,7 +200,7 @@ class Generator:
             for k in range(60):
                 self.send(self.now + k * 2, u, self.foreign_ip(), r.randrange(5, 30))
 
-    def lines(self, n):
+    def lines(self, n: int) -> Iterator[str]:
         done, last, stamp = 0, None, ""
         while done < n:
             self.session()
@@ -211,14 +215,14 @@ class Generator:
                 yield f"{stamp} {HOST} {tag}: {text}\n"
 
 
-def hash_str(s):
+def hash_str(s: str) -> int:
     h = 0
     for c in s:
         h = (h * 31 + ord(c)) & 0xFFFFFFFF
     return h
 
 
-def main():
+def main() -> None:
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("-n", "--lines", type=int, default=1_000_000)
     p.add_argument("--seed", type=int, default=1)
@@ -230,8 +234,7 @@ def main():
     p.add_argument("--start", type=int, default=1795478400, help="Unix time of the first line")
     p.add_argument("-o", "--output", default="-")
     a = p.parse_args()
-    out = sys.stdout if a.output == "-" else open(a.output, "w", encoding="ascii")
-    with out:
+    with sys.stdout if a.output == "-" else Path(a.output).open("w", encoding="ascii") as out:
         out.writelines(Generator(a.seed, a.accounts, a.start, a.gap, a.error_rate).lines(a.lines))
 
 

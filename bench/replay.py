@@ -1,4 +1,4 @@
-"""The whole flow in memory against the floor, in one run; where the time goes; memory and speed by number of accounts."""
+"""The whole flow in memory against the floor, in one run; where the time goes; memory and speed by accounts."""
 
 import gc
 import subprocess
@@ -11,7 +11,7 @@ from bench.baseline import count
 from pipeline.adapters.logfile import frames
 from pipeline.decide import Allowlist
 from pipeline.detector import Detector
-from pipeline.flow import Normalizer, Replay
+from pipeline.flow import COUNTED, Normalizer, Replay
 from pipeline.formats import split_frame
 from pipeline.rules import build
 from pipeline.rules.config import load
@@ -60,9 +60,10 @@ def shares(path: Path) -> dict[str, float]:
         events = [e for e in outcomes if isinstance(e, Event)]
         normalizer.joiner.join(events)
         marks.append(time.perf_counter())
-        normalizer.enricher.enrich(events)
+        counted = [pair for pair in zip(events, lines, strict=False) if pair[0].kind in COUNTED]
+        normalizer.enricher.enrich(event for event, _ in counted)
         marks.append(time.perf_counter())
-        tallies = normalizer.tallier.tally(zip(events, lines, strict=False))
+        tallies = normalizer.tallier.tally(counted)
         marks.append(time.perf_counter())
         findings = detector.count(tallies, 2 * position)
         if findings.accusations:

@@ -1,4 +1,4 @@
-"""Writes ``rendered/*.schema.json`` and ``rendered/*.example.json``: run ``python -m schemas.render`` after a change."""
+"""Writes ``rendered/*.schema.json`` and ``*.example.json``: run ``python -m schemas.render`` after a change."""
 
 import json
 from collections.abc import Iterator

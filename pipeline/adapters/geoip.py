@@ -24,6 +24,7 @@ class GeoFile:
         self.reload_if_changed()
 
     def __call__(self, address: str) -> str:
+        """The country of a canonical address."""
         try:
             record = self._get(address)
         except ValueError:  # an IPv6 address, and the file knows only IPv4

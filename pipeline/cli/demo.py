@@ -71,8 +71,9 @@ class Story:
 def demo(logs: tuple[Path, ...], geoip: Path | None, home: str, zone: str) -> None:
     """Shows Sekimori at work: broker, streaming jobs and policy agent on this machine, fed with a real log.
 
-    LOGS are your own log files instead of the recorded ones. The recorded log was written by a real Postfix and Dovecot under attack: a stolen account, brute force, spraying,
-    mass sending by webmail, and honest users between them. Nothing leaves this machine, and nothing is left running.
+    LOGS are your own log files instead of the recorded ones. Those were written by a real Postfix and Dovecot under
+    attack: a stolen account, brute force, spraying, mass sending by webmail, and honest users between them. Nothing
+    leaves this machine, and nothing is left running.
     """
     console = Console()
     signal.signal(signal.SIGTERM, _interrupted)

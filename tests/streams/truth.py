@@ -40,12 +40,8 @@ class Report:
 
 def judge(truth: dict, decisions: list[Decision]) -> Report:
     report = Report()
-    stopped = {
-        d.subject for d in decisions if d.subject_kind == "account" and stops(d) and d.scope in ("send", "both")
-    }
-    networks = [
-        ipaddress.ip_network(d.subject) for d in decisions if d.subject_kind in ("ip", "prefix") and stops(d)
-    ]
+    stopped = {d.subject for d in decisions if d.subject_kind == "account" and stops(d) and d.scope in ("send", "both")}
+    networks = [ipaddress.ip_network(d.subject) for d in decisions if d.subject_kind in ("ip", "prefix") and stops(d)]
     for account, known in truth["accounts"].items():
         if known["label"] == "abusive" and known["kind"] not in UNTOLD:
             if account not in stopped:
@@ -64,12 +60,16 @@ def judge(truth: dict, decisions: list[Decision]) -> Report:
 
 def leaked(truth_events: Path, decisions: list[Decision], offset: float = 0.0, scale: float = 1.0) -> dict[str, int]:
     """Messages that each account sent up to the second of its decision, while it was abused."""
-    when = {d.subject: d.issued_at.timestamp() for d in reversed(decisions) if d.subject_kind == "account" and d.scope == "send"}
+    when = {
+        d.subject: d.issued_at.timestamp()
+        for d in reversed(decisions)
+        if d.subject_kind == "account" and d.scope == "send"
+    }
     counts: dict[str, int] = {}
     for line in truth_events.read_text().splitlines():
         e = json.loads(line)
         user = e["user"] or e.get("frm")
-        if e["what"] == "mail" and e["result"] == "sent" and e["label"] == "abusive" and user in when:
-            if offset + (e["t"] - offset) * scale < when[user] + 1:
-                counts[user] = counts.get(user, 0) + 1
+        abuse = e["what"] == "mail" and e["result"] == "sent" and e["label"] == "abusive"
+        if abuse and user in when and offset + (e["t"] - offset) * scale < when[user] + 1:
+            counts[user] = counts.get(user, 0) + 1
     return counts
