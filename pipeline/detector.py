@@ -101,28 +101,28 @@ class Detector:
                 findings.repeated += 1
                 return findings
             self._sources[source] = offset
+        shards, origins, weights, home = self._shards, self._origins, self.rules.weights, self._home
         for tally in tallies:
-            shard = self._shards[crc32(tally.subject.encode()) >> 8 & SHARDS - 1]
-            if position > shard.position:
-                self._tally(shard, tally, findings)
+            kind, subject, country = tally.kind, tally.subject, tally.country
+            shard = shards[crc32(subject.encode()) >> 8 & SHARDS - 1]
+            if position <= shard.position:
+                continue
+            state = shard.states[kind].get(subject) or self._new(shard, kind, subject)
+            shard.dirty = True
+            origin = origins[kind].get((country, tally.peer)) or self._remember_origin(tally)
+            at_home, abroad = weights[kind]
+            asked = add(state, tally, origin, at_home if country in home else abroad)
+            if asked == ALL:
+                self._judge(shard, tally, state, origin.peer, findings)
+            elif asked == ACCUSE:
+                self._accuse_peer(shard, tally, state, origin.peer, findings)
         return findings
 
-    def _tally(self, shard: _Shard, tally: Tally, findings: Findings) -> None:
-        kind = tally.kind
-        states = shard.states[kind]
-        state = states.get(tally.subject)
-        if state is None:
-            if len(states) >= self._limit:
-                self._evict(shard, kind)
-            state = states[tally.subject] = new_state()
-        shard.dirty = True
-        origin = self._origins[kind].get((tally.country, tally.peer)) or self._remember_origin(tally)
-        at_home, abroad = self.rules.weights[kind]
-        ask = add(state, tally, origin, at_home if tally.country in self._home else abroad)
-        if ask == ALL:
-            self._judge(shard, tally, state, origin.peer, findings)
-        elif ask == ACCUSE:
-            self._accuse_peer(shard, tally, state, origin.peer, findings)
+    def _new(self, shard: _Shard, kind: CountedKind, subject: str) -> bytearray:
+        if len(shard.states[kind]) >= self._limit:
+            self._evict(shard, kind)
+        state = shard.states[kind][subject] = new_state()
+        return state
 
     def _remember_origin(self, tally: Tally) -> Origin:
         """The tally's origin. Origins are kept, since the same peers come again and again."""

@@ -4,6 +4,7 @@ The streaming jobs, replay, backtests, notebooks and tests call only what is her
 """
 
 import ipaddress
+import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
@@ -101,9 +102,13 @@ def _time(seconds: float) -> datetime:
 def trusted_hosts(rules: RulesFile) -> Trusted:
     """The predicate for our own hosts."""
     networks = [ipaddress.ip_network(text) for text in (*rules.trusted.hosts, *rules.trusted.webmail)]
+    masked = [(n.version == 6, int(n.network_address), int(n.netmask)) for n in networks]
 
     def is_trusted(address: str) -> bool:
-        return any(ipaddress.ip_address(address) in network for network in networks)
+        is_v6 = ":" in address
+        packed = socket.inet_pton(socket.AF_INET6 if is_v6 else socket.AF_INET, address)
+        number = int.from_bytes(packed, "big")
+        return any(v6 == is_v6 and number & mask == network for v6, network, mask in masked)
 
     return is_trusted
 
