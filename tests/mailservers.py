@@ -47,6 +47,11 @@ def missing() -> str:
     lacking = [name for name in ("postfix", "dovecot", "doveadm") if shutil.which(name, path=_path()) is None]
     if lacking:
         return f"{', '.join(lacking)} not found"
+    version = subprocess.run(
+        [shutil.which("dovecot", path=_path()) or "dovecot", "--version"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if not version.startswith("2.3."):
+        return f"Dovecot 2.3 is wanted, this is {version}"
     return "" if os.geteuid() == 0 else "this is not root"
 
 

@@ -15,7 +15,7 @@ from tests.e2e.clients import LOGINS, Login, Mail, Reply, Submitter, imap_login,
 from tests.e2e.places import ABROAD, HOME, Addresses
 from tests.mailservers import DOMAIN, MailServers
 
-Label = Literal["honest", "abusive"]
+Label = Literal["honest", "mistaken", "abusive"]  # mistaken: an honest person's wrong password
 NAMES = (
     *(f"normal{n:02}" for n in range(1, 13)),
     *(f"office{n:02}" for n in range(1, 9)),
@@ -157,7 +157,7 @@ class Scenario:
             for _ in range(rnd.randrange(2, 5)):
                 self._login(rnd.random(), name, "honest", pop3_login if n == 5 else imap_login, address, name)
         address = self._new("typo", HOME)
-        self._login(0.30, "typo", "abusive", imap_login, address, "normal03", "oops")
+        self._login(0.30, "typo", "mistaken", imap_login, address, "normal03", "oops")
         self._login(0.33, "typo", "honest", imap_login, address, "normal03")
 
     def _office(self) -> None:
@@ -171,7 +171,7 @@ class Scenario:
     def _stale_phone(self) -> None:
         address = self._new("stale", HOME)
         for _, share in self._spread(int(self.seconds / 6), 0, 0.97):
-            self._login(share, "stale-phone", "abusive", imap_login, address, "stale01", "last-years-password")
+            self._login(share, "stale-phone", "mistaken", imap_login, address, "stale01", "last-years-password")
         for share in (0.5, 0.99):
             self._submit(share, "stale", "honest", address, "stale01", self._mail("stale01"))
 

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.places import Addresses
-from tests.e2e.scenario import STOLEN, Scenario
+from tests.e2e.scenario import STOLEN, Done, Scenario
 from tests.e2e.stack import Stack
 from tests.mailservers import DOMAIN
 from tests.streams.cluster import decisions
 
 SECONDS = 60.0
 LEAK = 40  # messages
+LAST = 10  # tries of each abuser, the right password among them
 MUST_PASS = {("office", "login"): 24, ("office", "mail"): 16, ("stale", "login"): 2, ("stale", "mail"): 2}
 REFUSED_BY_US = "(limit "  # in every reason
 
@@ -36,11 +37,13 @@ def test_abuse_is_stopped_and_honest_people_notice_nothing(
     assert out[f"spoof02@{DOMAIN}"] == 0
 
     for account in (f"{name}@{DOMAIN}" for name in ("victim01", "web01", "spoof01")):
-        last = scenario.of(label="abusive", what="mail", account=account)[-20:]
-        assert all(not done.ok and REFUSED_BY_US in done.reply for done in last), last
+        assert _refused(scenario.of(label="abusive", what="mail", account=account)[-LAST:])
     for actor in ("brute-force", "reverse", "takeover"):
-        last = scenario.of(actor=actor, what="login")[-15:]
-        assert all(not done.ok and REFUSED_BY_US in done.reply for done in last), last
+        assert _refused(scenario.of(actor=actor, what="login")[-LAST:])
     assert [done.ok for done in scenario.of(actor="distributed-right")] == [False]
     restricted = {d.subject for d in decisions(stack.bootstrap).values() if d.action != "notify"}
     assert not restricted & {done.address for done in scenario.of(label="honest")}
+
+
+def _refused(tries: list[Done]) -> bool:
+    return len(tries) == LAST and all(not done.ok and REFUSED_BY_US in done.reply for done in tries)
