@@ -1,8 +1,16 @@
-"""What the flow asks of a log broker, in no client library's words. Every implementation passes one contract suite."""
+"""What the flow asks of a log broker and of an analytical store, in no client library's words.
 
-from collections.abc import Iterator, Sequence
+Every implementation passes one contract suite.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.sql import Value
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -83,3 +91,34 @@ class PartitionLog(Protocol):
 
         Raises TopicMissing, BrokerUnavailable.
         """
+
+
+class StoreUnavailable(ConnectionError):
+    """The store does not answer, or not now. It may come back: keep the position and try again."""
+
+
+class StoreError(RuntimeError):
+    """The store refuses a statement: a table is missing, or there is a mistake in it."""
+
+
+class RowStore(Protocol):
+    """A columnar store that speaks ClickHouse's SQL. Every method raises StoreUnavailable and StoreError.
+
+    In statements ``:name`` stands for a value; it is written as a literal, whatever it holds.
+    """
+
+    def execute(self, sql: str, **values: "Value") -> None:
+        """A statement without a result."""
+
+    def query(self, sql: str, **values: "Value") -> "pd.DataFrame":
+        """The result, the same types from every engine: integers int64, numbers float64, text str, DateTime
+        datetime64[s, UTC], Date datetime64[s], arrays lists."""
+
+    def insert(self, table: str, columns: "Mapping[str, Sequence[Any]]") -> None:
+        """Appends rows. Columns have one length; those left out get their default. DateTime: seconds since 1970 UTC.
+
+        When it returns, the rows are there. If it raises, none or all of them may be.
+        """
+
+    def close(self) -> None:
+        """Lets connections and locks go."""

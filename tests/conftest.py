@@ -6,7 +6,10 @@
   The embedded one is there in a fraction of a second, Apache Kafka in a few seconds. Both kinds by default;
   ``@pytest.mark.parametrize("fresh_broker", ["embedded"], indirect=True)`` chooses.
 
-Both have ``.bootstrap`` (``host:port``), ``.kind``, ``.kill()``, ``.restart()``, ``.stop()``.
+* ``clickhouse``: a real ClickHouse server for the whole run, without tables. ``fresh_clickhouse``: for this test alone.
+* ``store``: each engine in turn (``chdb`` in a folder, the server), with our tables, empty.
+
+Both brokers have ``.bootstrap`` (``host:port``), ``.kind``, ``.kill()``, ``.restart()``, ``.stop()``.
 """
 
 import threading
@@ -18,14 +21,19 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.servers import BROKERS, EmbeddedBroker, start_broker
+from pipeline.adapters.chdb_store import ChdbStore
+from pipeline.adapters.clickhouse import ClickHouse
+from pipeline.ports import RowStore
+from pipeline.storing import apply_ddl
+from tests.servers import BROKERS, ClickHouseServer, EmbeddedBroker, start_broker
 
 settings.register_profile("sekimori", deadline=None, print_blob=True)
 settings.load_profile("sekimori")
 
-SERVER_FIXTURES = frozenset({"broker", "fresh_broker"})
+SERVER_FIXTURES = frozenset({"broker", "fresh_broker", "clickhouse", "fresh_clickhouse"})
+ENGINES = ("chdb", pytest.param("clickhouse", marks=pytest.mark.servers))
 LEFT_BEHIND_SECONDS = 5.0
-SHARED: dict[str, EmbeddedBroker] = {}
+SHARED: dict[str, EmbeddedBroker | ClickHouseServer] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,13 +45,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def _brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], EmbeddedBroker]]:
+    started: dict[str, EmbeddedBroker] = {}
     with ExitStack() as stack:
 
         def get(kind: str) -> EmbeddedBroker:
-            if kind not in SHARED:
-                SHARED[kind] = start_broker(kind, tmp_path_factory.mktemp(kind))
-                stack.callback(SHARED[kind].stop)
-            return SHARED[kind]
+            if kind not in started:
+                SHARED[kind] = started[kind] = start_broker(kind, tmp_path_factory.mktemp(kind))
+                stack.callback(started[kind].stop)
+            return started[kind]
 
         yield get
 
@@ -64,6 +73,50 @@ def fresh_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Emb
     broker.stop()
 
 
+@pytest.fixture(scope="session")
+def _clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], ClickHouseServer]]:
+    with ExitStack() as stack:
+
+        def get() -> ClickHouseServer:
+            server = SHARED.get("clickhouse")
+            if not isinstance(server, ClickHouseServer):
+                server = SHARED["clickhouse"] = ClickHouseServer(tmp_path_factory.mktemp("clickhouse")).start()
+                stack.callback(server.stop)
+            return server
+
+        yield get
+
+
+@pytest.fixture
+def clickhouse(_clickhouse: Callable[[], ClickHouseServer]) -> ClickHouseServer:
+    """A ClickHouse server without tables."""
+    server = _clickhouse()
+    with ClickHouse(server.address) as store:
+        for name in store.query("SELECT name FROM system.tables WHERE database = currentDatabase()")["name"]:
+            store.execute(f"DROP TABLE IF EXISTS `{name}`")
+    return server
+
+
+@pytest.fixture
+def fresh_clickhouse(tmp_path: Path) -> Iterator[ClickHouseServer]:
+    """A ClickHouse server for this test alone, which may be killed and started again."""
+    server = ClickHouseServer(tmp_path / "clickhouse").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=ENGINES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RowStore]:
+    """An engine with our tables, empty."""
+    with ExitStack() as stack:
+        if request.param == "chdb":
+            opened: RowStore = stack.enter_context(ChdbStore(tmp_path / "chdb"))
+        else:
+            opened = stack.enter_context(ClickHouse(request.getfixturevalue("clickhouse").address))
+        apply_ddl(opened)
+        yield opened
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
     """Fails a test that leaves threads or child processes."""
@@ -81,7 +134,7 @@ def _nothing_left_behind() -> Iterator[None]:
 
 
 def _shared() -> set[int]:
-    return {pid for broker in SHARED.values() for pid in broker.pids}
+    return {pid for server in SHARED.values() for pid in server.pids}
 
 
 def _children() -> dict[int, str]:

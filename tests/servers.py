@@ -1,16 +1,21 @@
-"""Real brokers for the tests, started on free ports of the loopback interface and ended with the test process."""
+"""Real brokers and stores for the tests, on free ports of the loopback interface, ended with the test process."""
 
 import fcntl
 import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Self
 
-from pipeline.adapters.broker import EmbeddedBroker, free_port
+from pipeline.adapters.broker import Child, EmbeddedBroker, free_port
+from pipeline.adapters.clickhouse import ClickHouse
 from pipeline.adapters.topics import create_topics
+from pipeline.ports import StoreUnavailable
 
 ROOT = Path(__file__).parent.parent
 POM = Path(__file__).parent / "kafka" / "pom.xml"
@@ -88,6 +93,84 @@ def start_broker(kind: str, folder: Path, partitions: int = 4) -> EmbeddedBroker
     return broker
 
 
+class ClickHouseServer:
+    """A real ClickHouse server, its data in ``folder``; what is written survives a restart."""
+
+    start_seconds = 30.0
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.folder = folder
+        self.log = folder / "clickhouse.log"
+        self.config = folder / "config.xml"
+        self._child: Child | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(self._config())
+
+    def start(self) -> Self:
+        """Returns when it answers."""
+        binary = shutil.which("clickhouse-server", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        if binary is None:
+            raise RuntimeError("there is no clickhouse-server; run tests/install-servers.sh as root, or install it")
+        self._child = Child([binary, f"--config-file={self.config}"], self.log)
+        deadline = time.monotonic() + self.start_seconds
+        while not self._answers():
+            if time.monotonic() > deadline or not self._child.alive():
+                self.stop()
+                raise RuntimeError(f"ClickHouse did not start:\n{self.log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.05)
+        return self
+
+    def _answers(self) -> bool:
+        try:
+            with ClickHouse(self.address) as store:
+                store.execute("SELECT 1")
+        except StoreUnavailable:
+            return False
+        return True
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """Of its processes while it runs."""
+        return self._child.pids if self._child else frozenset()
+
+    def stop(self, signum: int = signal.SIGTERM) -> None:
+        """Ends it; ``signal.SIGKILL`` for a crash."""
+        if self._child is not None:
+            self._child.stop(signum)
+            self._child = None
+
+    def kill(self) -> None:
+        """A crash."""
+        self.stop(signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _config(self) -> str:
+        user = "<password/><networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota>"
+        return f"""<yandex>
+<logger><level>warning</level><console>1</console></logger>
+<listen_host>127.0.0.1</listen_host>
+<tcp_port>{self.port}</tcp_port>
+<path>{self.folder}/data/</path>
+<tmp_path>{self.folder}/tmp/</tmp_path>
+<mark_cache_size>268435456</mark_cache_size>
+<timezone>Asia/Tokyo</timezone>
+<users_config>{self.config}</users_config>
+<default_profile>default</default_profile>
+<default_database>default</default_database>
+<profiles><default/></profiles>
+<quotas><default/></quotas>
+<users><default>{user}</default></users>
+</yandex>
+"""
+
+
 def java() -> str:
     """A Java of version 17 or later."""
     home = os.environ.get("JAVA_HOME")
@@ -134,6 +217,7 @@ __all__ = [
     "BROKERS",
     "ROOT",
     "ApacheKafka",
+    "ClickHouseServer",
     "EmbeddedBroker",
     "free_port",
     "java",

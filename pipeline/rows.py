@@ -1,0 +1,119 @@
+"""Messages as rows of the analytical store: which column holds which field, the same for every engine.
+
+A column has the name of its field, but where ``RENAMED`` says otherwise. Times have two columns where parts of a
+second matter. Missing text is "", missing numbers are 0; what a column cannot hold becomes the nearest that it can.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from schemas.dead_letter import DeadLetter
+from schemas.enforcement import Decision, Evidence
+from schemas.event import Event
+
+Columns = dict[str, list[Any]]
+
+# Columns that are no field of the message: where it was read, and the part of its time that DateTime leaves out.
+PLACE = ("source", "frame", "record")
+MILLISECONDS = "milliseconds"
+RENAMED: dict[str, str] = {"offset": "frame", "index": "record"}
+
+LATEST = 4_102_444_800  # the year 2100, before the calendar of old servers ends
+UINT16, UINT32, UINT64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
+
+_EVENT_TEXTS = tuple(
+    field.name
+    for field in msgspec.structs.fields(Event)
+    if field.name not in ("kind", "time", "host", "program", "nrcpt", "size", "count")
+)
+_DECISION_TEXTS = ("id", "subject_kind", "subject", "action", "scope", "mode", "rule", "reason", "actor")
+_EVIDENCE = tuple(field.name for field in msgspec.structs.fields(Evidence))
+_JSON = msgspec.json.Encoder(order="sorted")
+
+
+def event_columns(frames: Iterable[tuple[str, int, Sequence[Event]]]) -> Columns:
+    """(source, offset, events) of whole raw frames -> columns of ``events``."""
+    events: list[Event] = []
+    sources: list[str] = []
+    offsets: list[int] = []
+    records: list[int] = []
+    for source, offset, found in frames:
+        events += found
+        sources += [source] * len(found)
+        offsets += [offset] * len(found)
+        records += range(len(found))
+    times = [event.time for event in events]
+    columns: Columns = {
+        "kind": [event.kind for event in events],
+        "time": _seconds(times),
+        MILLISECONDS: [time.microsecond // 1000 for time in times],
+        "host": [event.host for event in events],
+        "program": [event.program for event in events],
+        "nrcpt": _within(UINT32, [event.nrcpt or 0 for event in events]),
+        "size": _within(UINT64, [event.size or 0 for event in events]),
+        "count": _within(UINT32, [event.count for event in events]),
+    }
+    for name in _EVENT_TEXTS:
+        columns[name] = [getattr(event, name) or "" for event in events]
+    return columns | dict(zip(PLACE, (sources, _within(UINT64, offsets), records), strict=True))
+
+
+def decision_columns(decisions: Sequence[Decision]) -> Columns:
+    """Columns of ``decisions``. Those of ``evidence`` are columns of their own, ``parameters`` is JSON."""
+    columns: Columns = {name: [getattr(d, name) for d in decisions] for name in _DECISION_TEXTS}
+    columns |= {name: [getattr(d.evidence, name) for d in decisions] for name in ("metric", "observed", "threshold")}
+    columns |= {name: [list(getattr(d.evidence, name)) for d in decisions] for name in ("queue_ids", "lines")}
+    return columns | {
+        "rule_version": _within(UINT32, [d.rule_version for d in decisions]),
+        "issued_at": _seconds([d.issued_at for d in decisions]),
+        "expires_at": _seconds([d.expires_at for d in decisions]),
+        "protocols": [list(d.protocols) for d in decisions],
+        "window": _within(UINT32, [d.evidence.window for d in decisions]),
+        "parameters": [_JSON.encode(d.parameters).decode() for d in decisions],
+        "schema": _within(UINT16, [d.schema for d in decisions]),
+    }
+
+
+def dead_letter_columns(letters: Sequence[DeadLetter]) -> Columns:
+    """Columns of ``dead_letters``."""
+    return {
+        "source": [letter.source for letter in letters],
+        "frame": _within(UINT64, [letter.offset for letter in letters]),
+        "record": _within(UINT32, [letter.index for letter in letters]),
+        "reason": [letter.reason for letter in letters],
+        "raw": [letter.raw for letter in letters],
+        "time": _seconds([letter.time for letter in letters]),
+        "schema": _within(UINT16, [letter.schema for letter in letters]),
+    }
+
+
+class Release(msgspec.Struct, frozen=True):
+    """A decision lifted before its time: a tombstone of ``enforcement``. ``position``: its offset there."""
+
+    time: datetime
+    subject_kind: str
+    rule: str
+    subject: str
+    actor: str
+    note: str
+    position: int
+
+
+def release_columns(releases: Sequence[Release]) -> Columns:
+    """Columns of ``releases``."""
+    names = ("subject_kind", "rule", "subject", "actor", "note", "position")
+    columns: Columns = {name: [getattr(release, name) for release in releases] for name in names}
+    return columns | {"time": _seconds([release.time for release in releases])}
+
+
+def _seconds(times: Iterable[datetime]) -> list[int]:
+    return _within(LATEST, [int(time.timestamp()) for time in times])
+
+
+def _within(top: int, values: list[int]) -> list[int]:
+    if values and (min(values) < 0 or max(values) > top):
+        return [min(max(value, 0), top) for value in values]
+    return values

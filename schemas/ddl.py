@@ -1,0 +1,33 @@
+"""The tables of the analytical store: ``clickhouse/NNNN_name.sql``, in order of their numbers.
+
+Files are append-only: what has been applied somewhere is never changed, a later file alters it. They use only what
+ClickHouse 18.16, today's ClickHouse and chdb have in common: no TTL, no DateTime64, no IPv6, no LowCardinality.
+"""
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+_NAME = re.compile(r"(\d{4})_[a-z_]+\.sql")
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One file. ``statements`` can be repeated without harm."""
+
+    number: int
+    name: str
+    statements: tuple[str, ...]
+
+
+def migrations() -> tuple[Migration, ...]:
+    """Every file, in order."""
+    files = (resources.files("schemas") / "clickhouse").iterdir()
+    numbered = ((_NAME.fullmatch(file.name), file.read_text(encoding="utf-8")) for file in files)
+    found = [Migration(int(match[1]), match[0], _statements(text)) for match, text in numbered if match]
+    return tuple(sorted(found, key=lambda migration: migration.number))
+
+
+def _statements(text: str) -> tuple[str, ...]:
+    code = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    return tuple(part.strip() for part in code.split(";") if part.strip())
