@@ -1,0 +1,89 @@
+"""Worker processes that share out pieces of work, and end with whoever started them."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from ctypes import c_int64
+from multiprocessing.sharedctypes import RawArray
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+POLL = 0.2  # seconds between two looks at how far the workers are
+
+_ticks: Any = None  # in a worker: how far each slot is, in memory shared with whoever started it
+
+
+class WorkerLost(RuntimeError):
+    """A worker process ended by itself, or was killed."""
+
+
+def tick(slot: int, value: int) -> None:
+    """Called in a worker: notes how far a piece of work is."""
+    if _ticks is not None:
+        _ticks[slot] = value
+
+
+def _begin(ticks: Any) -> None:
+    global _ticks  # noqa: PLW0603  # the only way to hand memory to a worker of a pool
+    _ticks = ticks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
+
+
+class Workers:
+    """``jobs`` processes. Context manager: whatever is still at work is stopped in the end.
+
+    On Linux they are forked, so they must be started before any thread is: at the latest by the first ``map``.
+    """
+
+    def __init__(self, jobs: int, slots: int) -> None:
+        """``slots``: of ``tick``."""
+        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self._ticks = RawArray(c_int64, max(1, slots))
+        self._before = set(multiprocessing.active_children())
+        self._pool = ProcessPoolExecutor(jobs, context, _begin, (self._ticks,))
+        self._pool.submit(os.getpid).result()
+
+    def map(
+        self, work: Callable[[Task], Result], tasks: Iterable[Task], watch: Callable[[int, list[int]], None]
+    ) -> list[Result]:
+        """Results in the order of tasks. ``watch`` is told how many are done, and the ticks, several times a second.
+
+        Raises what ``work`` raises, at once, and WorkerLost.
+        """
+        futures = [self._pool.submit(work, task) for task in tasks]
+        waiting: set[Future[Result]] = set(futures)
+        try:
+            while waiting:
+                done, waiting = wait(waiting, POLL, FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                watch(len(futures) - len(waiting), list(self._ticks))
+            return [future.result() for future in futures]
+        except BrokenProcessPool:
+            raise WorkerLost("a worker process was killed, perhaps for want of memory: try --jobs 1") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is not None:
+            for process in set(multiprocessing.active_children()) - self._before:
+                process.terminate()
+        self._pool.shutdown(cancel_futures=True)

@@ -1,0 +1,215 @@
+"""What another rules file would have done: the same tallies counted under several rule sets, and the difference.
+
+Counting is split as the cluster splits it: by partition of subjects. Only accounts accuse and only networks are
+accused, so every partition's accounts can be counted first, in parallel, and then every partition's networks, each
+with the accusations put where ``flow.Replay`` would have counted them: the outcome is exactly that of a replay.
+"""
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from pipeline.decide import Allowlist
+from pipeline.detector import Detector, Findings
+from pipeline.rules import RuleSet
+from pipeline.subjects import partition_of
+from schemas.enforcement import Decision
+from schemas.tally import Tally
+
+ChangeKind = Literal["added", "removed", "earlier", "later", "changed"]
+CHANGE_KINDS: tuple[ChangeKind, ...] = ("added", "removed", "earlier", "later", "changed")
+
+
+class TallyFrame(msgspec.Struct, gc=False, array_like=True):
+    """Those tallies of a frame that belong to one partition. ``places``: where they stood in the whole frame."""
+
+    number: int
+    places: list[int]
+    tallies: list[Tally]
+
+
+class Accusation(msgspec.Struct, gc=False, array_like=True):
+    """A network accused while an account was counted: by the tally at ``place`` of frame ``number``."""
+
+    number: int
+    place: int
+    tally: Tally
+
+
+@dataclass
+class Counted:
+    """What one rule set made of a partition. ``subjects``: how many were remembered at the end."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    accusations: list[Accusation] = field(default_factory=list)
+    subjects: int = 0
+
+
+def split(tallies: Sequence[Tally], number: int, partitions: int) -> Iterator[tuple[bool, int, TallyFrame]]:
+    """A frame's tallies -> (are they accounts?, partition, their frame). Evidence is left out: it tells no difference,
+    and is most of the bytes."""
+    parts: dict[tuple[bool, int], TallyFrame] = {}
+    for place, tally in enumerate(tallies):
+        tally.samples = tally.queue_ids = ()
+        key = tally.kind == "account", partition_of(tally, partitions)
+        part = parts.get(key)
+        if part is None:
+            part = parts[key] = TallyFrame(number, [], [])
+        part.places.append(place)
+        part.tallies.append(tally)
+    for (accounts, partition), part in parts.items():
+        yield accounts, partition, part
+
+
+def interleave(times: Sequence[Sequence[float]]) -> list[list[int]]:
+    """Times of each source's frames, in the order of the source -> their numbers in the order of replay."""
+    numbers: list[list[int]] = [[] for _ in times]
+    streams = ([(time, source) for time in of_source] for source, of_source in enumerate(times))
+    for number, (_, source) in enumerate(heapq.merge(*streams)):
+        numbers[source].append(number)
+    return numbers
+
+
+def detector(rules: RuleSet, partitions: int) -> Detector:
+    """A detector for one partition of ``partitions``."""
+    return Detector(rules, Allowlist(rules.file.allow), max(1, rules.file.subjects // partitions))
+
+
+def count_accounts(frames: Iterable[TallyFrame], detectors: Sequence[Detector]) -> list[Counted]:
+    """A partition's accounts, in order, under several rule sets."""
+    counted = [Counted() for _ in detectors]
+    pairs = list(zip(detectors, counted, strict=True))
+    for frame in frames:
+        for place, tally in zip(frame.places, frame.tallies, strict=True):
+            for by, into in pairs:
+                findings = by.count((tally,), frame.number)
+                if findings.decisions:
+                    into.decisions += findings.decisions
+                if findings.accusations:
+                    into.accusations += [Accusation(frame.number, place, t) for t in findings.accusations]
+    for by, into in pairs:
+        into.subjects = by.subjects()
+    return counted
+
+
+def count_others(
+    frames: Iterable[TallyFrame], detectors: Sequence[Detector], accusations: Sequence[Sequence[Accusation]]
+) -> list[Counted]:
+    """A partition's networks and countries, in order. ``accusations``: for each rule set, in order (see ``route``)."""
+    counted = [Counted() for _ in detectors]
+    waiting = [_Waiting(by, accused) for by, accused in zip(detectors, accusations, strict=True)]
+    for frame in frames:
+        for accused, into in zip(waiting, counted, strict=True):
+            accused.count_before(frame.number, into)
+            _note(accused.detector.count(frame.tallies, frame.number), into)
+    for accused, into in zip(waiting, counted, strict=True):
+        accused.count_before(None, into)
+        into.subjects = accused.detector.subjects()
+    return counted
+
+
+class _Waiting:
+    """Accusations that are counted right after the frame that they come from."""
+
+    def __init__(self, detector: Detector, accusations: Sequence[Accusation]) -> None:
+        self.detector = detector
+        self._accusations = accusations
+        self._next = 0
+
+    def count_before(self, number: int | None, into: Counted) -> None:
+        """Those of frames before ``number``; None: all that are left."""
+        while self._next < len(self._accusations):
+            accusation = self._accusations[self._next]
+            if number is not None and accusation.number >= number:
+                return
+            self._next += 1
+            _note(self.detector.count((accusation.tally,), accusation.number), into)
+
+
+def _note(findings: Findings, into: Counted) -> None:
+    if findings.decisions:
+        into.decisions += findings.decisions
+
+
+def route(accusations: Iterable[Accusation], partitions: int) -> list[list[Accusation]]:
+    """Accusations of all partitions -> those for each, in the order in which replay counts them."""
+    routed: list[list[Accusation]] = [[] for _ in range(partitions)]
+    for accusation in sorted(accusations, key=lambda a: (a.number, a.place)):
+        routed[partition_of(accusation.tally, partitions)].append(accusation)
+    return routed
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a decision differs. ``before`` is the baseline's, ``after`` the new rules'; one of them may be missing.
+
+    ``changed``: at the same time, but with another action, scope or end.
+    """
+
+    kind: ChangeKind
+    before: Decision | None
+    after: Decision | None
+
+    @property
+    def decision(self) -> Decision:
+        """The new one, or that which is gone."""
+        found = self.after or self.before
+        assert found is not None
+        return found
+
+    @property
+    def seconds(self) -> float:
+        """How much later (negative: earlier) it comes; 0 if there is nothing to compare with."""
+        if self.before is None or self.after is None:
+            return 0.0
+        return (self.after.issued_at - self.before.issued_at).total_seconds()
+
+
+def compare(before: Iterable[Decision], after: Iterable[Decision]) -> list[Change]:
+    """The difference, in the order of time.
+
+    A decision and a new one are the same if rule, subject and mode are, and the restrictions overlap. So a rule that
+    goes from shadow to enforce removes decisions and adds others.
+    """
+    old, new = _by_identity(before), _by_identity(after)
+    changes = [c for key in old.keys() | new.keys() for c in _align(old.get(key, []), new.get(key, []))]
+    return sorted(changes, key=lambda c: (c.decision.issued_at, c.decision.key, c.kind, c.decision.mode))
+
+
+def _by_identity(decisions: Iterable[Decision]) -> dict[tuple[str, str], list[Decision]]:
+    found: dict[tuple[str, str], list[Decision]] = {}
+    for decision in sorted(decisions, key=lambda d: d.issued_at):
+        found.setdefault((decision.key, decision.mode), []).append(decision)
+    return found
+
+
+def _align(old: list[Decision], new: list[Decision]) -> Iterator[Change]:
+    """Both in the order of time, none overlapping another of its own list."""
+    i = j = 0
+    while i < len(old) and j < len(new):
+        if old[i].expires_at <= new[j].issued_at:
+            yield Change("removed", old[i], None)
+            i += 1
+        elif new[j].expires_at <= old[i].issued_at:
+            yield Change("added", None, new[j])
+            j += 1
+        else:
+            kind = _difference(old[i], new[j])
+            if kind:
+                yield Change(kind, old[i], new[j])
+            i += 1
+            j += 1
+    yield from (Change("removed", decision, None) for decision in old[i:])
+    yield from (Change("added", None, decision) for decision in new[j:])
+
+
+def _difference(old: Decision, new: Decision) -> ChangeKind | None:
+    if new.issued_at < old.issued_at:
+        return "earlier"
+    if new.issued_at > old.issued_at:
+        return "later"
+    terms = (old.action, old.scope, old.expires_at, old.parameters)
+    return None if terms == (new.action, new.scope, new.expires_at, new.parameters) else "changed"
