@@ -1,9 +1,14 @@
-"""Prepares the cluster: waits for a broker, then makes every topic that is missing."""
+"""Prepares the cluster: waits for a broker, then makes every topic that is missing; the same for the store."""
 
 from collections.abc import Callable
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+
+from pipeline.adapters.clickhouse import ClickHouse
 from pipeline.adapters.kafka import wait_until_up
 from pipeline.adapters.topics import TopicReport, create_topics
+from pipeline.ports import StoreUnavailable
+from pipeline.storing import apply_ddl
 
 
 def prepare(
@@ -15,3 +20,18 @@ def prepare(
     """
     wait_until_up(bootstrap, wait, waiting)
     return create_topics(bootstrap, partitions=partitions, dry_run=dry_run)
+
+
+def prepare_store(address: str, wait: float) -> list[str]:
+    """Makes the tables that are missing; the files applied. ``wait``: seconds for the store to answer.
+
+    Raises StoreUnavailable, StoreError, ValueError (no such address).
+    """
+    retrying = Retrying(
+        retry=retry_if_exception_type(StoreUnavailable),
+        wait=wait_exponential(multiplier=0.1, max=2),
+        stop=stop_after_delay(wait),
+        reraise=True,
+    )
+    with ClickHouse(address) as store:
+        return retrying(apply_ddl, store)

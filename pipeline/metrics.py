@@ -77,4 +77,16 @@ STREAM: tuple[Metric, ...] = (
     Metric("sekimori_rules_loads_total", "counter", "Readings of a changed rules file", ("outcome",)),
 )
 
-METRICS: tuple[Metric, ...] = (*ENFORCE, *NORMALIZE, *DETECT, *STREAM)
+_TOOK = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60)
+
+STORE: tuple[Metric, ...] = (
+    Metric("sekimori_store_rows_total", "counter", "Rows written by table", ("table",)),
+    Metric("sekimori_store_repeated_events_total", "counter", "Events left out because the store has them already"),
+    Metric("sekimori_store_write_seconds", "histogram", "Time to write a batch", (), _TOOK),
+    Metric("sekimori_store_failures_total", "counter", "Batches that could not be written and come again"),
+    Metric("sekimori_store_up", "gauge", "1 while the store takes what it is sent"),
+    Metric("sekimori_store_message_age_seconds", "gauge", "Age of the newest message of the last batch written"),
+    Metric("sekimori_store_dropped_months_total", "counter", "Months dropped by retention, of each table", ("table",)),
+)
+
+METRICS: tuple[Metric, ...] = (*ENFORCE, *NORMALIZE, *DETECT, *STREAM, *STORE)

@@ -26,6 +26,8 @@ class Settings:
     * ``metrics_port``: Prometheus metrics and health, 0 = none. ``log_json``: structured logs as JSON lines.
     * ``checkpoint_seconds``: how often streaming jobs save their state (0.2 to 600 s).
     * ``dovecot_api_key``: what Dovecot must send as ``X-API-Key``; empty for none.
+    * ``clickhouse``: the analytical store, ``host:port`` or ``clickhouse://user:password@host/base``; empty: none.
+    * ``store_days``: days that it keeps, in whole months; 0 keeps everything.
     * ``session_timeout``: seconds until the broker takes the partitions of a dead worker away.
     """
 
@@ -41,6 +43,8 @@ class Settings:
     checkpoint_seconds: float = 10.0
     session_timeout: float = 10.0
     dovecot_api_key: str = ""
+    clickhouse: str = ""
+    store_days: int = 400
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -65,6 +69,8 @@ class Settings:
             raise SettingsError(f"SEKIMORI_PARTITIONS: {self.partitions} is outside 1 to 512")
         if not 0.2 <= self.checkpoint_seconds <= 600:
             raise SettingsError(f"SEKIMORI_CHECKPOINT_SECONDS: {self.checkpoint_seconds} is outside 0.2 to 600")
+        if not 0 <= self.store_days <= 36_500:
+            raise SettingsError(f"SEKIMORI_STORE_DAYS: {self.store_days} is outside 0 to 36500")
         if not (len(self.home) == 2 and self.home.isascii() and self.home.isupper()):
             raise SettingsError(f"SEKIMORI_HOME: {self.home!r} is no ISO 3166 code such as JP")
         try:

@@ -1,4 +1,4 @@
-"""``sekimori prepare``: the topics, with the right configuration."""
+"""``sekimori prepare``: the topics, with the right configuration, and the tables of the analytical store."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ from rich.text import Text
 from jobs import prepare as job
 from pipeline.adapters.kafka import servers
 from pipeline.adapters.topics import TopicReport
-from pipeline.ports import BrokerUnavailable
+from pipeline.ports import BrokerUnavailable, StoreError, StoreUnavailable
 from pipeline.settings import Settings, SettingsError
 
 _COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs": "red"}
@@ -29,7 +29,8 @@ _COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs"
 def prepare(broker: str | None, partitions: int | None, wait: float, dry_run: bool, as_json: bool) -> None:
     """Makes the topics that are missing. Topics that are there are compared, never changed.
 
-    Exits with 1 if a topic differs from what is needed, and says what to do about it.
+    With SEKIMORI_CLICKHOUSE set, the tables there are made, too. Exits with 1 if a topic differs from what is needed,
+    and says what to do about it.
     """
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
@@ -37,7 +38,9 @@ def prepare(broker: str | None, partitions: int | None, wait: float, dry_run: bo
         bootstrap = broker or settings.brokers
         servers(bootstrap)
         reports = job.prepare(bootstrap, partitions or settings.partitions, wait, dry_run, _waiting(bootstrap))
-    except (SettingsError, ValueError, BrokerUnavailable) as error:
+        if settings.clickhouse and not dry_run:
+            job.prepare_store(settings.clickhouse, wait)
+    except (SettingsError, ValueError, BrokerUnavailable, StoreUnavailable, StoreError) as error:
         raise click.ClickException(str(error)) from None
     if as_json:
         for report in reports:

@@ -9,11 +9,12 @@ import click
 import jobs.detect
 import jobs.enforce
 import jobs.normalize
+import jobs.store
 from pipeline.adapters.geoip import GeoFileError
 from pipeline.adapters.logs import set_up_logs
-from pipeline.ports import BrokerUnavailable, TopicMissing
+from pipeline.ports import StoreError, TopicMissing
 from pipeline.rules.config import RulesError
-from pipeline.settings import Settings, SettingsError
+from pipeline.settings import Settings
 
 _metrics = click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics and /healthz there.")
 
@@ -28,7 +29,7 @@ def _start(job: Callable[[Settings], None]) -> None:
         settings = Settings.from_env(os.environ)
         set_up_logs(settings.log_json)
         job(settings)
-    except (SettingsError, RulesError, GeoFileError, BrokerUnavailable, TopicMissing, ValueError, OSError) as error:
+    except (RulesError, GeoFileError, TopicMissing, StoreError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -76,3 +77,10 @@ def enforce(
             disconnect=disconnect,
         )
     )
+
+
+@run.command()
+@_metrics
+def store(metrics: str | None) -> None:
+    """Events, dead letters and decisions -> ClickHouse, for analysts. Set SEKIMORI_CLICKHOUSE."""
+    _start(lambda settings: jobs.store.run(settings, metrics))

@@ -106,7 +106,9 @@ def test_what_was_inserted_comes_back(store: RowStore) -> None:
             got = found[name]
             if isinstance(got.dtype, pd.DatetimeTZDtype):
                 got = got.astype("int64")
-            expected = values if order != "subject" else [v for _, v in sorted(zip(columns["subject"], values, strict=True))]
+            expected = (
+                values if order != "subject" else [v for _, v in sorted(zip(columns["subject"], values, strict=True))]
+            )
             assert got.tolist() == expected, (table, name)
 
 

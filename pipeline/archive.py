@@ -1,0 +1,74 @@
+"""What the analytical store keeps of the topics: a message in, what is to be stored out."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from pipeline.metrics import Recorder
+from pipeline.ports import Record
+from pipeline.rows import Release
+from pipeline.stages import OFFSET, SOURCE, unreadable
+from pipeline.storing import Frame, Sink
+from schemas.codec import decode_dead_letters, decode_decision, decode_events
+from schemas.dead_letter import DeadLetter
+from schemas.enforcement import Decision, split_key
+from schemas.topics import DEAD_LETTERS, ENFORCEMENT, EVENTS, Topic
+
+STORED: tuple[Topic, ...] = (EVENTS, DEAD_LETTERS, ENFORCEMENT)
+MAX_NOTE = 1000  # characters
+
+
+def messages_of(record: Record) -> Sequence[Frame | Decision | Release | DeadLetter]:
+    """What is to be stored of a message. One that cannot be read becomes a dead letter."""
+    try:
+        if record.topic == ENFORCEMENT.name:
+            return [_release(record) if record.value is None else decode_decision(record.value)]
+        if record.value is None:
+            return []
+        if record.topic == DEAD_LETTERS.name:
+            return decode_dead_letters(record.value)
+        return [_frame(record, record.value)]
+    except ValueError as error:
+        return [unreadable(f"{record.topic}-{record.partition}", record, str(error))]
+
+
+def _frame(record: Record, value: bytes) -> Frame:
+    """By its headers; an event that somebody else has written is known by its own place."""
+    headers = dict(record.headers)
+    if SOURCE in headers and OFFSET in headers:
+        return Frame(headers[SOURCE].decode(), int(headers[OFFSET]), decode_events(value))
+    return Frame(f"{record.topic}-{record.partition}", record.offset, decode_events(value))
+
+
+def _release(record: Record) -> Release:
+    headers = {name: value.decode("utf-8", "backslashreplace")[:MAX_NOTE] for name, value in record.headers}
+    kind, rule, subject = split_key((record.key or b"").decode())
+    at = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+    return Release(at, kind, rule, subject, headers.get("actor", ""), headers.get("note", ""), record.offset)
+
+
+class Archive:
+    """Stores batches of messages, and measures."""
+
+    def __init__(self, sink: Sink, recorder: Recorder) -> None:
+        self._sink = sink
+        self._recorder = recorder
+        self._newest_ms = 0
+
+    def take(self, record: Record) -> int:
+        """Collects, and returns how many rows wait; nothing is written."""
+        self._newest_ms = max(self._newest_ms, record.timestamp_ms)
+        for message in messages_of(record):
+            self._sink.add(message)
+        return self._sink.waiting
+
+    def forget(self) -> None:
+        """Drops what is not written, because it will come again."""
+        self._sink.clear()
+
+    def write(self, now: float) -> None:
+        """Writes all that was taken. ``now``: seconds since 1970. Raises StoreUnavailable, StoreError."""
+        stored = self._sink.flush()
+        for table, rows in stored.rows.items():
+            self._recorder.add("sekimori_store_rows_total", rows, table)
+        self._recorder.add("sekimori_store_repeated_events_total", stored.repeated)
+        self._recorder.set("sekimori_store_message_age_seconds", max(0.0, now - self._newest_ms / 1000))
