@@ -49,7 +49,7 @@ class Normalizer:
 
     def __init__(self, rules: RulesFile, zone: tzinfo = UTC, lookup: Lookup = no_country) -> None:
         self.reader = LineReader(zone)
-        self.joiner = Joiner(frozenset(rules.trusted.webmail))
+        self.joiner = Joiner(frozenset(str(ipaddress.ip_address(text)) for text in rules.trusted.webmail))
         self.enricher = Enricher(lookup)
         self.tallier = Tallier(trusted_hosts(rules))
 

@@ -90,8 +90,8 @@ class _Dump(msgspec.Struct, array_like=True):
 class Joiner:
     """The join state of one source (a partition of raw lines, or a file).
 
-    ``webmail_hosts``: addresses whose unauthenticated mail is webmail; its envelope sender is the account. The same
-    holds for a smtpd whose service name is ``webmail``. ``limit``: queue ids remembered, about 300 bytes each.
+    ``webmail_hosts``: addresses whose mail is webmail; without authentication, its envelope sender is the account. The
+    same holds for a smtpd whose service name is ``webmail``. ``limit``: queue ids remembered, about 300 bytes each.
     """
 
     def __init__(self, webmail_hosts: frozenset[str] = frozenset(), limit: int = 200_000) -> None:
@@ -120,7 +120,7 @@ class Joiner:
             elif kind == "other":
                 if event.status == "queued":
                     self._queued((event.host, queue_id), event)
-                elif event.status == "removed":
+                elif event.status == "removed" or event.program == "pickup":  # the id is used again, by this host
                     self._messages.pop((event.host, queue_id))
             elif kind == "connect":
                 self._open((event.host, queue_id), event)
@@ -129,10 +129,10 @@ class Joiner:
                 self._messages.put((event.host, queue_id), message)
 
     def _open(self, key: Key, event: Event) -> None:
-        if event.account:
-            self._messages.put(key, Message(event.account, event.client_ip, event.service, event.method))
-        elif event.service == "webmail" or event.client_ip in self._webmail_hosts:
-            self._messages.put(key, Message(None, event.client_ip, "webmail", None))
+        webmail = event.service == "webmail" or event.client_ip in self._webmail_hosts
+        if event.account or webmail:
+            service = "webmail" if webmail else event.service
+            self._messages.put(key, Message(event.account, event.client_ip, service, event.method))
         else:
             self._messages.pop(key)  # the queue id is used again, by mail that belongs to nobody
 

@@ -4,6 +4,7 @@ import gzip
 import heapq
 import os
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,13 +35,16 @@ def open_log(path: Path) -> BinaryIO:
 
 
 def frames(path: Path, size: int = FRAME, now: float = 0.0) -> Iterator[FileFrame]:
-    """A file's lines in frames of about ``size`` bytes. ``now``: the reference for standard input. Raises OSError."""
+    """A file's lines in frames of about ``size`` bytes. ``now``: the reference for standard input.
+
+    Raises OSError, also where compressed data is damaged or cut off, after all lines that can be read.
+    """
     source = str(path)
     reference = now if source == "-" else os.stat(path).st_mtime
     with open_log(path) as file:
         under = getattr(file, "fileobj", None) or file
         rest = b""
-        while chunk := file.read(size):
+        while chunk := _read(file, size, source):
             head, found, tail = chunk.rpartition(b"\n")
             if not found and len(rest) + len(chunk) < MAX_LINE:
                 rest += chunk
@@ -50,6 +54,14 @@ def frames(path: Path, size: int = FRAME, now: float = 0.0) -> Iterator[FileFram
             rest = tail if found else b""
         if rest:
             yield FileFrame(source, reference, rest, under.tell() if under is not sys.stdin.buffer else 0)
+
+
+def _read(file: BinaryIO, size: int, source: str) -> bytes:
+    try:
+        chunk: bytes = getattr(file, "read1", file.read)(size)  # gives what there is before it fails
+        return chunk
+    except (EOFError, zlib.error) as error:
+        raise OSError(f"{source}: damaged gzip data: {error}") from None
 
 
 def merged(files: list[Path], time_of: Callable[[FileFrame], float], now: float = 0.0) -> Iterator[FileFrame]:

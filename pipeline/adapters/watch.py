@@ -8,10 +8,11 @@ import structlog
 
 from pipeline.adapters.kafka import TopicReader
 from pipeline.metrics import Recorder
+from pipeline.networks import parse_subject
 from pipeline.ports import BrokerUnavailable, TopicMissing
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import RulesError, load
-from schemas.codec import DecodeError, decode_setting
+from schemas.codec import decode_setting
 from schemas.topics import SETTINGS
 
 FOR_EVER = float("inf")
@@ -95,10 +96,11 @@ class AllowWatch:
         else:
             try:
                 setting = decode_setting(value)
-            except DecodeError as error:
+                named = parse_subject(setting.subject, setting.subject_kind)
+            except ValueError as error:
                 _log.error("setting_unreadable", key=key.decode("utf-8", "replace"), error=str(error))
                 return
             until = setting.expires_at.timestamp() if setting.expires_at else FOR_EVER
-            granted[setting.subject_kind, setting.subject] = until
+            granted[named] = until
         self.granted = granted
         self._changed()

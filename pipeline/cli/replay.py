@@ -1,6 +1,7 @@
 """``sekimori replay``: the whole flow in memory, over log files."""
 
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -40,6 +41,8 @@ def replay(
     FILES are logs of any of the known formats, plain or gz, `-` for standard input. Several files are read side by
     side, in the order of time, as the cluster would have read them. Nothing is sent anywhere.
     """
+    if not re.fullmatch("[A-Z]{2}", home):
+        raise click.BadParameter(f"{home!r} is no ISO 3166 code such as JP", param_hint="--home")
     try:
         rules = build(load(rules_path), home, str(rules_path or "default.toml"))
         lookup = GeoFile(geoip) if geoip else no_country

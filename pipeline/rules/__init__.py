@@ -93,7 +93,7 @@ class RuleSet:
 
 
 def build(file: RulesFile, home: str, name: str = "rules") -> RuleSet:
-    """Checks limits against what each rule can count. Raises RulesError."""
+    """Checks what is configured against what each rule can do. Raises RulesError."""
     active = [_activate(rule, file.rules[rule.id], name) for rule in RULES if file.rules[rule.id].mode != "off"]
     kinds: tuple[CountedKind, ...] = ("account", "ip", "country", "system")
     by_kind = {kind: tuple(a for a in active if kind in a.rule.kinds) for kind in kinds}
@@ -109,6 +109,10 @@ def _activate(rule: Rule, config: RuleConfig, name: str) -> Active:
                 can = ", ".join(rule.metrics)
                 raise RulesError(f"{name}: rules.{rule.id}.limits.{group}: {text!r}: the rule counts {can}")
             limits.append((group, limit))
+    if config.accuse and rule.accuses is None:
+        raise RulesError(f"{name}: rules.{rule.id}.accuse: the rule cannot tell which networks are to blame")
+    if config.home is not None and "ip" not in rule.kinds:
+        raise RulesError(f"{name}: rules.{rule.id}.home: the rule is not about networks")
     special = frozenset(group.encode() for group in config.limits if len(group) == 2)
     durations = (seconds(config.for_), seconds(config.cap), seconds(config.decay))
     return Active(rule, config, tuple(limits), *durations, special)

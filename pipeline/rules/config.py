@@ -8,9 +8,10 @@ connecting country: ``all``, ``home`` (also: unknown), ``abroad``, or a country'
 import ipaddress
 import re
 import tomllib
+from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -22,6 +23,7 @@ _DURATION = re.compile(r"([0-9]{1,6})([smhd])")
 _LIMIT = re.compile(r"([0-9]{1,9}) ([a-z_]+) / ([0-9]{1,6}[smhd])")
 _CLASS = re.compile(r"all|home|abroad|[A-Z]{2}")
 DAY = 86400
+T = TypeVar("T")
 
 
 class RulesError(ValueError):
@@ -37,11 +39,10 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is done instead when the subject is at home."""
+    """What is done instead when a network is at home."""
 
     action: Action | None = None
     scope: Scope | None = None
-    for_: Annotated[str | None, Meta(description="duration")] = msgspec.field(default=None, name="for")
 
 
 class RuleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,7 +76,7 @@ class Allow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Trusted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Our own hosts: nobody's origin. ``webmail``: their unauthenticated mail belongs to the envelope sender."""
+    """Our own hosts: nobody's origin. ``webmail``: addresses; their unauthenticated mail belongs to its sender."""
 
     hosts: list[str] = []
     webmail: list[str] = []
@@ -156,25 +157,39 @@ def _overlay(base: dict[str, Any], over: dict[str, Any], name: str) -> dict[str,
 
 
 def _convert(data: dict[str, Any], name: str) -> RulesFile:
-    try:
-        file = msgspec.convert(data, RulesFile)
-    except msgspec.ValidationError as error:
-        raise RulesError(f"{name}: {_key(str(error))}") from None
+    rules = {rule: _typed(table, RuleConfig, f"{name}: rules.{rule}.") for rule, table in data["rules"].items()}
+    file = _typed({**data, "rules": rules}, RulesFile, f"{name}: ")
     for rule, config in file.rules.items():
         _check(rule, config, name)
-    for key, addresses in (("allow.addresses", file.allow.addresses), ("trusted.hosts", file.trusted.hosts)):
-        for address in addresses:
-            try:
-                ipaddress.ip_network(address)
-            except ValueError as error:
-                raise RulesError(f"{name}: {key}: {error}") from None
+    _check_each(file.allow.addresses, ipaddress.ip_network, f"{name}: allow.addresses")
+    _check_each(file.allow.countries, _country, f"{name}: allow.countries")
+    _check_each(file.trusted.hosts, ipaddress.ip_network, f"{name}: trusted.hosts")
+    _check_each(file.trusted.webmail, ipaddress.ip_address, f"{name}: trusted.webmail")
     return file
 
 
-def _key(message: str) -> str:
-    """msgspec's "why - at `$.a[...].b`" with the key in front."""
-    why, _, where = message.partition(" - at `$.")
-    return f"{where.rstrip('`')}: {why}" if where else why
+def _typed(data: dict[str, Any], kind: type[T], at: str) -> T:
+    """``data`` as a struct. Raises RulesError: msgspec's "why - at `$.a[...].b`" with the key in front."""
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        why, _, where = str(error).partition(" - at `$")
+        key = f"{at}{where.strip('.`')}".rstrip(".: ")
+        raise RulesError(f"{key}: {why}") from None
+
+
+def _check_each(texts: Iterable[str], read: Callable[[str], object], at: str) -> None:
+    for text in texts:
+        try:
+            read(text)
+        except ValueError as error:
+            raise RulesError(f"{at}: {error}") from None
+
+
+def _country(text: str) -> str:
+    if re.fullmatch("[A-Z]{2}", text) is None:
+        raise ValueError(f"{text!r} is no ISO 3166 code such as JP")
+    return text
 
 
 def _check(rule: str, config: RuleConfig, name: str) -> None:
