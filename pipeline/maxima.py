@@ -1,0 +1,235 @@
+"""How much subjects do: for each limit of the rules, the most on each day.
+
+The unit is a subject on a day on which it did anything. Of each, and for each limit, the largest count is kept at which
+the rule would have fired: found by the rules' own functions, with limits that always lie one above the most that was
+seen that day.
+"""
+
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, tzinfo
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.decide import Allowlist
+from pipeline.detector import Detector, Findings, ask
+from pipeline.peers import NOBODY, digest, pack_network
+from pipeline.rules import Active, RuleSet
+from pipeline.rules.config import Limit
+from pipeline.rules.view import METRICS, NOWHERE, View
+from pipeline.windows import (
+    ALL,
+    GRACE,
+    LATENESS,
+    NEVER,
+    SLOT,
+    Origin,
+    Weights,
+    add,
+    entries,
+    judged,
+    latest,
+    make_origin,
+    new_state,
+)
+from schemas.enforcement import Decision
+from schemas.tally import CountedKind, Tally
+
+UNITS = tuple(f.name for f in fields(Weights) if f.name not in ("recent", "failing_recent"))
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One limit of a rule, and the kind of subject that it is watched on."""
+
+    kind: CountedKind
+    active: Active
+    group: str
+    limit: Limit
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The most that each subject did on each day, where it did anything that counts.
+
+    ``names``: subjects and their numbers, from 0. ``subjects``, ``most``: of the same length, a number and a count for
+    each subject-day with more than 0. ``days``: of each subject, on which it did anything.
+    """
+
+    watched: Watched
+    names: Mapping[str, int]
+    subjects: NDArray[np.int64]
+    most: NDArray[np.int64]
+    days: NDArray[np.int64]
+
+
+class _Subject:
+    __slots__ = ("day", "days", "most", "number", "state", "weights")
+
+    def __init__(self, number: int, limits: int, weights: Weights) -> None:
+        self.number = number
+        self.state = new_state()
+        self.day = -1
+        self.days = 0
+        self.most = [0] * limits
+        self.weights = weights
+
+
+class _Kind:
+    """All subjects of one kind."""
+
+    def __init__(self, kind: CountedKind, rules: RuleSet, only: str | None) -> None:
+        self.kind = kind
+        self.watched = [
+            Watched(kind, replace(active, limits=()), group, limit)
+            for active in rules.by_kind[kind]
+            if only in (None, active.rule.id)
+            for group, limit in active.limits
+        ]
+        self.recent = min(weights.recent for weights in rules.weights[kind])
+        self.failing_recent = min(weights.failing_recent for weights in rules.weights[kind])
+        self.subjects: dict[str, _Subject] = {}
+        self.found = [(array("q"), array("q")) for _ in self.watched]
+        self.weights_of = lru_cache(maxsize=1 << 14)(self._weights)
+        self.active_of = lru_cache(maxsize=1 << 14)(self._active)
+
+    def _active(self, number: int, count: int) -> Active:
+        """The rule with that limit alone, set to ``count``."""
+        watched = self.watched[number]
+        return replace(watched.active, limits=((watched.group, replace_count(watched.limit, count)),))
+
+    def _weights(self, most: tuple[int, ...]) -> Weights:
+        """Of limits that lie one above ``most``."""
+        shares = dict.fromkeys(UNITS, 0.0)
+        for watched, count in zip(self.watched, most, strict=True):
+            unit = METRICS[watched.limit.metric].unit
+            if unit:
+                shares[unit] = max(shares[unit], 1.0 / (count + 1))
+        return Weights(**shares, recent=self.recent, failing_recent=self.failing_recent)
+
+    def close(self, subject: _Subject) -> None:
+        """The subject's day is over."""
+        for count, (numbers, counts) in zip(subject.most, self.found, strict=True):
+            if count:
+                numbers.append(subject.number)
+                counts.append(count)
+        subject.most = [0] * len(self.watched)
+        subject.days += 1
+
+
+def replace_count(limit: Limit, count: int) -> Limit:
+    """The same limit with another count."""
+    return Limit(count, limit.metric, limit.window)
+
+
+class Maxima:
+    """Watches tallies, in order. ``only``: the id of the one rule to watch. Days are those of ``zone``."""
+
+    def __init__(self, rules: RuleSet, zone: tzinfo, only: str | None = None) -> None:
+        self._home = rules.home.encode()
+        self._kinds = {kind: _Kind(kind, rules, only) for kind in rules.by_kind}
+        self._zone = zone
+        self._day_of = lru_cache(maxsize=4096)(self._day)
+        self.days: set[int] = set()
+
+    def _day(self, quarter: int) -> int:
+        """Offsets from UTC are whole quarters of an hour."""
+        day = datetime.fromtimestamp(quarter * 900, self._zone).toordinal()
+        self.days.add(day)
+        return day
+
+    def count(self, tallies: Iterable[Tally]) -> None:
+        """Counts a batch."""
+        for tally in tallies:
+            kind = self._kinds[tally.kind]
+            if not kind.watched:
+                continue
+            subject = kind.subjects.get(tally.subject)
+            if subject is None:
+                weights = kind.weights_of((0,) * len(kind.watched))
+                subject = kind.subjects[tally.subject] = _Subject(len(kind.subjects), len(kind.watched), weights)
+            day = self._day_of(int(tally.at) // 900)
+            if day > subject.day:
+                if subject.day >= 0:
+                    kind.close(subject)
+                subject.day = day
+                judged(subject.state, 0.0, 0, NEVER)
+            origin = _origin(tally.peer, tally.country, tally.kind == "account")
+            if add(subject.state, tally, origin, subject.weights) == ALL:
+                self._look(kind, subject, tally, origin.peer)
+
+    def _look(self, kind: _Kind, subject: _Subject, tally: Tally, peer: bytes) -> None:
+        """Raises the subject's maxima as far as rules would fire, and notes how much may come before the next look."""
+        now, slot = latest(subject.state), int(tally.at) // SLOT
+        found = entries(subject.state)
+        ends = [now]
+        if slot < now - GRACE:
+            ends = sorted({e[0] for e in found if max(slot, now - LATENESS // SLOT) <= e[0] <= now} | {now})
+        views = [View(found, end, peer, self._home, tally.successes > 0) for end in ends]
+        margin, since = 1.0, NEVER
+        for number, watched in enumerate(kind.watched):
+            count = subject.most[number] + 1
+            bound = max(view.bound(watched.limit.metric) for view in views)
+            if bound < count:
+                margin = min(margin, 1.0 - bound / count)
+                continue
+            verdict, share = ask(kind.active_of(number, count), views)
+            while verdict is not None:
+                subject.most[number], count = verdict.observed, verdict.observed + 1
+                share = verdict.observed / count
+                if len(views) == 1:  # then nothing else can reach one more
+                    break
+                verdict, share = ask(kind.active_of(number, count), views)
+            if share >= 1.0 and watched.active.rule.patience:
+                since = min(since, now + watched.active.rule.patience // SLOT)
+            else:
+                margin = min(margin, 1.0 - share)
+        subject.weights = kind.weights_of(tuple(subject.most))
+        judged(subject.state, margin, 0, since)
+
+    def seen(self) -> list[Seen]:
+        """Everything so far; ends the day of every subject."""
+        result = []
+        for kind in self._kinds.values():
+            for subject in kind.subjects.values():
+                kind.close(subject)
+                subject.day = -1
+            names = {name: subject.number for name, subject in kind.subjects.items()}
+            days = np.array([subject.days for subject in kind.subjects.values()], np.int64)
+            for watched, (numbers, counts) in zip(kind.watched, kind.found, strict=True):
+                as_arrays = np.array(numbers, np.int64), np.array(counts, np.int64)
+                result.append(Seen(watched, names, *as_arrays, days))
+        return result
+
+
+@lru_cache(maxsize=1 << 18)
+def _origin(name: str, country: str, is_network: bool) -> Origin:
+    peer = (pack_network(name) if is_network else digest(name)) if name else NOBODY
+    return make_origin(country.encode() if len(country) == 2 and country.isascii() else NOWHERE, peer)
+
+
+class Watching(Detector):
+    """The detector of a replay that also watches what it counts, and remembers whom it would restrict."""
+
+    def __init__(self, rules: RuleSet, maxima: Maxima) -> None:
+        super().__init__(rules, Allowlist(rules.file.allow), rules.file.subjects)
+        self._maxima = maxima
+        self.suspects: dict[tuple[CountedKind, str], set[str]] = {}
+
+    def count(self, tallies: Iterable[Tally], position: int, source: str = "", offset: int = 0) -> Findings:
+        """See ``Detector``."""
+        tallies = list(tallies)
+        self._maxima.count(tallies)
+        findings = super().count(tallies, position, source, offset)
+        for decision in findings.decisions:
+            if decision.action != "notify":
+                self.suspects.setdefault(_subject(decision), set()).add(decision.rule)
+        return findings
+
+
+def _subject(decision: Decision) -> tuple[CountedKind, str]:
+    kinds: Mapping[str, CountedKind] = {"account": "account", "country": "country", "system": "system"}
+    return kinds.get(decision.subject_kind, "ip"), decision.subject
