@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import Settings, SettingsError
+
+WRONG = {
+    "SEKIMORI_BROKER": ("x", "no such setting; there are SEKIMORI_BROKERS, "),
+    "SEKIMORI_PARTITIONS": ("four", "'four' is no int"),
+    "SEKIMORI_CHECKPOINT_SECONDS": ("soon", "'soon' is no float"),
+    "SEKIMORI_LOG_JSON": ("maybe", "'maybe' is no bool"),
+    "SEKIMORI_HOME": ("Japan", "'Japan' is no ISO 3166 code"),
+    "SEKIMORI_ZONE": ("Nowhere/Land", "is no IANA zone such as Asia/Tokyo"),
+    "SEKIMORI_GEOIP": ("/nowhere/geo.mmdb", "there is no file /nowhere/geo.mmdb"),
+    "SEKIMORI_RULES": ("/nowhere/rules.toml", "there is no file /nowhere/rules.toml"),
+}
+
+
+@pytest.mark.parametrize(("name", "value", "why"), [(n, v, w) for n, (v, w) in WRONG.items()])
+def test_what_is_wrong_is_refused_with_name_and_why(name: str, value: str, why: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_env({name: value})
+    assert str(refused.value).startswith(f"{name}: ")
+    assert why in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PARTITIONS", "0"), ("PARTITIONS", "513"), ("CHECKPOINT_SECONDS", "0.1"), ("HOME", "jp"),
+                        ("ZONE", "../../etc/passwd"), ("CHECKPOINT_SECONDS", "nan")]
+)  # fmt: skip
+def test_what_is_impossible_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"SEKIMORI_{name}: "):
+        Settings.from_env({f"SEKIMORI_{name}": value})
+
+
+def test_nothing_given_is_the_default_and_so_is_an_empty_value() -> None:
+    assert Settings.from_env({}) == Settings() == Settings.from_env({"SEKIMORI_PARTITIONS": "", "PATH": "/bin"})
+
+
+def test_values_are_converted(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.touch()
+    settings = Settings.from_env(
+        {
+            "SEKIMORI_PARTITIONS": "8",
+            "SEKIMORI_CHECKPOINT_SECONDS": "2.5",
+            "SEKIMORI_LOG_JSON": "yes",
+            "SEKIMORI_RULES": str(rules),
+            "SEKIMORI_ZONE": "Asia/Tokyo",
+        }
+    )
+    assert (settings.partitions, settings.checkpoint_seconds, settings.log_json) == (8, 2.5, True)
+    assert (settings.rules, settings.zone) == (rules, "Asia/Tokyo")
