@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import faust
 import structlog
 from faust.types import TP
 
+from pipeline.adapters.faust_app import PromptApp
 from pipeline.adapters.kafka import KafkaLog
 from pipeline.metrics import Recorder
 from pipeline.ports import Record
@@ -175,7 +175,7 @@ class StreamJob:
 
 def faust_app(name: str, settings: Settings) -> Any:
     """A Faust application: no tables of Faust's own, no web server, raw bytes."""
-    return faust.App(
+    return PromptApp(
         name,
         broker=";".join(f"kafka://{address.strip()}" for address in settings.brokers.split(",")),
         store="memory://",
