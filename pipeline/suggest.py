@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.cases import Case
 from pipeline.maxima import Seen
 from pipeline.peers import network
+from pipeline.rules import RULES
 from pipeline.rules.config import Limit
 from schemas.tally import CountedKind
 
@@ -29,14 +30,16 @@ Honest = Callable[[Seen], NDArray[np.bool_]]
 
 
 def honest(suspects: Suspects, cases: Iterable[Case]) -> Honest:
-    """Whom to take for honest: known honest ones, and all others but known abused ones, and those that another rule
-    than the one looked at would restrict (since the limits in force must not decide what is found to be honest)."""
+    """Whom to take for honest: known honest ones, and all others but known abused ones, and those that a rule restricts
+    that counts something else than the one looked at: limits in force on the very same thing must not decide it."""
     labels = {(case.network is not None, _written(case)): case.label == "honest" for case in cases}
 
     def mask(seen: Seen) -> NDArray[np.bool_]:
         found = np.ones(len(seen.names), bool)
+        metrics = set(seen.watched.active.rule.metrics)
+        same = {rule.id for rule in RULES if metrics.intersection(rule.metrics)}
         for (kind, subject), rules in suspects.items():
-            if kind == seen.watched.kind and set(rules) - {seen.watched.active.rule.id}:
+            if kind == seen.watched.kind and set(rules) - same:
                 found[seen.names[subject]] = False
         for (is_network, subject), label in labels.items():
             if is_network == (seen.watched.kind == "ip") and subject in seen.names:
