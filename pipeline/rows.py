@@ -110,7 +110,13 @@ def release_columns(releases: Sequence[Release]) -> Columns:
 
 
 def _seconds(times: Iterable[datetime]) -> list[int]:
-    return _within(LATEST, [int(time.timestamp()) for time in times])
+    found: list[int] = []
+    last, seconds = None, 0
+    for time in times:
+        if time is not last:  # lines of one second share it
+            last, seconds = time, int(time.timestamp())
+        found.append(seconds)
+    return _within(LATEST, found)
 
 
 def _within(top: int, values: list[int]) -> list[int]:

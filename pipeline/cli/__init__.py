@@ -9,12 +9,13 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("demo", "The whole of it on this machine, in a minute."),
     ("parse", "What is understood of each line of a log."),
     ("replay", "What would have been decided on these logs."),
+    ("load", "Logs into a folder, for analysis in notebooks."),
     ("backtest", "What another rules file would have done."),
     ("suggest", "Limits from data, for a wanted false-positive budget."),
     ("rules", "Shows the rules, and checks a rules file."),
     ("prepare", "Creates the topics."),
     ("ship", "Log files -> Kafka."),
-    ("run", "A job of the cluster: normalize, detect, enforce."),
+    ("run", "A job of the cluster: normalize, detect, enforce, store."),
     ("decisions", "Shows, makes and lifts decisions; the allowlist."),
 )
 

@@ -30,4 +30,4 @@ CREATE TABLE IF NOT EXISTS events (
     record UInt32
 ) ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(time)
-ORDER BY (kind, account, time, source, frame, record);
+ORDER BY (kind, time, source, frame, record);
