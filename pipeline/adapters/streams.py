@@ -18,10 +18,10 @@ import structlog
 from faust.types import TP
 
 from pipeline.adapters.faust_app import PromptApp
-from pipeline.adapters.kafka import KafkaLog
+from pipeline.adapters.kafka import KafkaLog, partition_counts, wait_until_up
 from pipeline.metrics import Recorder
 from pipeline.ports import Record
-from pipeline.settings import Settings
+from pipeline.settings import Settings, SettingsError
 from pipeline.stages import MakeStage, Outgoing, PartitionStage
 from schemas.topics import STATE_BYTES, Topic
 
@@ -58,11 +58,12 @@ class StreamJob:
         self._state_topic = state_topic
         self._make = make
         self._recorder = recorder
+        self._names = [topic.name for topic in topics]
         self._held: dict[TP, _Held] = {}
         self._lock = asyncio.Lock()
         self.app = faust_app(f"sekimori-{name}", settings)
         source = self.app.topic(
-            *(topic.name for topic in topics),
+            *self._names,
             key_serializer="raw",
             value_serializer="raw",
             key_type=bytes,
@@ -72,6 +73,20 @@ class StreamJob:
         self.app.task(self._save_for_ever)
         self.app.on_partitions_assigned.connect(self._assigned)
         self.app.on_before_shutdown.connect(self._shut_down)
+
+    def check(self, seconds: float) -> None:
+        """Waits for the broker, ``seconds`` at most, and holds the topics against the settings.
+
+        Raises BrokerUnavailable, TopicMissing, SettingsError.
+        """
+        brokers, partitions = self._settings.brokers, self._settings.partitions
+        wait_until_up(brokers, seconds)
+        for topic, found in partition_counts(brokers, self._names).items():
+            if found != partitions:
+                raise SettingsError(
+                    f"{topic} has {found} partitions, and SEKIMORI_PARTITIONS is {partitions}: set it to {found}"
+                )
+        _log.info("job_started", topics=self._names)
 
     def stages(self) -> Mapping[TP, PartitionStage]:
         """The stages of the partitions that this worker holds."""
@@ -180,6 +195,7 @@ def faust_app(name: str, settings: Settings) -> Any:
         broker=";".join(f"kafka://{address.strip()}" for address in settings.brokers.split(",")),
         store="memory://",
         web_enabled=False,
+        logging_config={"version": 1, "disable_existing_loggers": False},  # ours is set up already
         topic_allow_declare=False,
         topic_disable_leader=True,
         topic_partitions=settings.partitions,

@@ -13,6 +13,7 @@ from pipeline.adapters.policy_server import host_port
 from pipeline.adapters.prometheus import PrometheusRecorder, metrics_app
 from pipeline.adapters.streams import StreamJob
 
+WAIT = 60.0  # seconds that a broker may take to come up
 LOOK = 2.0  # seconds between looks at rules and files
 
 
@@ -28,8 +29,14 @@ class Worker:
             job.app.task(self._serve_metrics)
 
     def run(self) -> None:
-        """Blocks until SIGTERM or SIGINT, then saves the state and leaves the group."""
+        """Blocks until SIGTERM or SIGINT, then saves the state and leaves the group.
+
+        Raises BrokerUnavailable if there is no broker for a minute, TopicMissing, and SettingsError if the topics have
+        another number of partitions than the settings say.
+        """
+        self._job.check(WAIT)
         worker = faust.Worker(self._job.app, loglevel=logging.WARNING, redirect_stdouts=False, quiet=True)
+        worker.spinner = None  # it writes control sequences, whatever standard output is
         worker.execute_from_commandline()
 
     async def _look(self) -> None:
