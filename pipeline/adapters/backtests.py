@@ -126,6 +126,8 @@ def run(plan: Plan, jobs: int, progress: Progress) -> Backtest:
     for (variant, _), found in zip(pieces, measured, strict=True):
         for number, effects in zip(plan.sharing(variant), found, strict=True):
             result.outcomes[number].effects.add(effects)
+    for outcome in result.outcomes:  # only now: what was restricted before the start stops mail after it
+        outcome.decisions = [d for d in outcome.decisions if d.issued_at.timestamp() >= plan.start]
     result.ignored = sum(reading.ignored for reading in readings)
     result.unreadable = sum(reading.unreadable for reading in readings)
     return result

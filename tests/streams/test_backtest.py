@@ -1,0 +1,196 @@
+"""Backtest and suggest on recorded logs: by the same path as replay, whatever the number of processes."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pipeline.adapters.backtests import Backtest, Plan, run
+from pipeline.adapters.geoip import GeoFile
+from pipeline.adapters.logfile import FileFrame, merged
+from pipeline.flow import Replay, first_time
+from pipeline.rules import build
+from pipeline.rules.config import RulesFile, load
+from schemas.enforcement import Decision
+from tests.streams.cases import ENDED, prepare
+from tests.streams.copies import copies
+
+STRICTER = '[rules.account_send_rate.limits]\nabroad = ["10 messages / 10m"]\n'
+LOOSER = '[rules.account_send_rate]\nmode = "shadow"\n[rules.foreign_senders]\nmode = "off"\n'
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("recorded"))
+
+
+def tried(files: list[Path], rules: list[RulesFile], jobs: int, geo: Path, **more: float) -> Backtest:
+    return run(Plan(tuple(files), tuple(rules), "JP", UTC, geo, **more), jobs, lambda what, part, lines: None)
+
+
+def replayed(files: list[Path], geo: Path) -> list[Decision]:
+    flow = Replay(build(load(None), "JP"), lookup=GeoFile(geo))
+
+    def time_of(frame: FileFrame) -> float:
+        return first_time(frame.content, frame.reference, flow.zone)
+
+    return [d for f in merged(files, time_of) for d in flow.feed(f.content, f.reference, f.source)]
+
+
+def plain(decisions: list[Decision]) -> list[Decision]:
+    """In one order, and without sample lines, which a backtest leaves out."""
+    bare = (
+        msgspec.structs.replace(d, evidence=msgspec.structs.replace(d.evidence, queue_ids=(), lines=()))
+        for d in decisions
+    )
+    return sorted(bare, key=lambda d: (d.issued_at, d.key))
+
+
+def sekimori(place: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.cli", *arguments]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def compared(place: Path, rules: str, *more: str) -> dict:
+    (place / "new.toml").write_text(rules)
+    arguments = ("--rules", "new.toml", "--geoip", "geo.mmdb", "--cases", "cases.jsonl", "--json")
+    return json.loads(sekimori(place, "backtest", "mail.log", "dovecot.log", *arguments, *more).stdout)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_decisions_are_those_of_a_replay(place: Path, tmp_path: Path, jobs: int) -> None:
+    files = [place / "mail.log", place / "dovecot.log"]
+    for number, lines in enumerate(copies(3)):
+        path = tmp_path / f"{number}.log"
+        path.write_bytes(b"\n".join(lines) + b"\n")
+        os.utime(path, (ENDED, ENDED))
+        files.append(path)
+    expected = plain(replayed(files, place / "geo.mmdb"))
+    found = tried(files, [load(None), load(None)], jobs, place / "geo.mmdb")
+    assert len(expected) > 300
+    for outcome in found.outcomes:
+        assert plain(outcome.decisions) == expected
+    one, two = (outcome.effects for outcome in found.outcomes)
+    assert one == two
+    assert one.messages > 3000
+
+
+def test_parallel_and_sequential_are_the_same_with_rules_that_differ_in_what_they_trust(place: Path) -> None:
+    files = [place / "mail.log", place / "dovecot.log"]
+    trusting = msgspec.structs.replace(
+        load(None), trusted=msgspec.structs.replace(load(None).trusted, hosts=["127.0.0.1", "198.18.0.0/15"])
+    )
+    one, four = (tried(files, [load(None), trusting, load(None)], jobs, place / "geo.mmdb") for jobs in (1, 4))
+    assert one == four
+    assert one.outcomes[0] == one.outcomes[2]
+    assert len(one.outcomes[1].decisions) < len(one.outcomes[0].decisions)
+
+
+def test_from_and_to(place: Path) -> None:
+    files, rules = [place / "mail.log", place / "dovecot.log"], [load(None)]
+    middle = ENDED - 180.0
+    (whole,), (first,), (last,) = (
+        tried(files, rules, 2, place / "geo.mmdb", **span).outcomes
+        for span in ({}, {"stop": middle}, {"start": middle})
+    )
+    assert first.decisions == [d for d in whole.decisions if d.issued_at.timestamp() < middle]
+    assert last.decisions == [d for d in whole.decisions if d.issued_at.timestamp() >= middle]
+    assert first.decisions
+    assert last.decisions
+    assert first.effects.messages + last.effects.messages == whole.effects.messages
+
+
+def test_the_same_rules_make_no_difference(place: Path) -> None:
+    it = compared(place, "")
+    assert (it["changes"], it["accounts"]) == ([], [])
+    assert it["new"] | {"name": ""} == it["baseline"] | {"name": ""}
+    assert it["lines"] == 8337
+    known = it["new"]["accounts"]
+    assert (known["abused"], known["found"], known["hurt"], known["precision"], known["recall"]) == (5, 5, [], 1.0, 1.0)
+    assert known["median"] <= 30
+    assert it["new"]["addresses"]["hurt"] == []
+
+
+def test_stricter_rules_find_earlier_and_leak_less(place: Path) -> None:
+    it = compared(place, STRICTER)
+    earlier = {c["after"]["subject"] for c in it["changes"] if c["kind"] == "earlier"}
+    assert {"victim01@testbed.example", "takeover01@testbed.example"} <= earlier
+    assert {c["kind"] for c in it["changes"] if c["after"]["rule"] == "account_send_rate"} == {"earlier"}
+    assert all(c["seconds"] < 0 for c in it["changes"] if c["kind"] == "earlier")
+    assert it["new"]["accounts"]["leaked"] < it["baseline"]["accounts"]["leaked"]
+    (victim,) = (
+        c
+        for c in it["changes"]
+        if c["after"]["rule"] == "account_send_rate" and c["after"]["subject"] == "victim01@testbed.example"
+    )
+    before, after = victim["effects"]["before"], victim["effects"]["after"]
+    assert after["messages"] - before["messages"] == before["left"] - after["left"] > 0
+    turns = {a["account"]: a["turn"] for a in it["accounts"]}
+    assert turns["victim01@testbed.example"] == "caught"
+    assert set(turns.values()) == {"caught"}
+
+
+def test_looser_rules_lose_accounts(place: Path) -> None:
+    it = compared(place, LOOSER, "--jobs", "1")
+    gone = {c["before"]["subject"] for c in it["changes"] if c["kind"] == "removed"}
+    assert {"spoof01@testbed.example", "web01@testbed.example"} <= gone
+    assert set(it["new"]["shadow"]) == {"account_send_rate"}
+    assert {"spoof01@testbed.example", "web01@testbed.example"} <= set(it["new"]["accounts"]["missed"])
+    assert it["new"]["accounts"]["recall"] < 1.0
+    assert {a["turn"] for a in it["accounts"]} == {"lost"}
+
+
+def test_hostile_lines_reach_neither_page_nor_terminal(place: Path, tmp_path: Path) -> None:
+    prepare(tmp_path)
+    for name in ("mail.log", "dovecot.log"):
+        content = (tmp_path / name).read_bytes().replace(b"victim01", b"<script>alert(1)</script>\x1b[2J\xc2\x9b")
+        (tmp_path / name).write_bytes(content)
+        os.utime(tmp_path / name, (ENDED, ENDED))
+    (tmp_path / "new.toml").write_text(STRICTER)
+    arguments = ("--rules", "new.toml", "--geoip", "geo.mmdb", "--html", "page.html")
+    done = sekimori(tmp_path, "backtest", "mail.log", "dovecot.log", *arguments)
+    text = (tmp_path / "page.html").read_text()
+    assert "&lt;script&gt;alert(1)" in text
+    assert "<script" not in text
+    assert "\x1b" not in done.stdout
+    assert "\x9b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--rules", "bad.toml"), "there is no such rule"),
+        (("--rules", "new.toml", "--cases", "bad.csv"), "case 1: label"),
+        (("--rules", "new.toml", "--geoip", "bad.csv"), "no usable MaxMind DB"),
+        (("--rules", "new.toml", "--html", "nowhere/page.html"), "no folder nowhere"),
+        (("--rules", "new.toml", "--zone", "Mars/Base"), "no IANA zone"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_read(place: Path, arguments: tuple[str, ...], why: str) -> None:
+    (place / "bad.toml").write_text("[rules.nothing]\n")
+    (place / "bad.csv").write_text("subject,label\na,guilty\n")
+    (place / "new.toml").write_text("")
+    done = sekimori(place, "backtest", "mail.log", *arguments, check=False)
+    assert done.returncode != 0
+    assert why in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_suggestions_are_a_rules_file(place: Path) -> None:
+    arguments = ("suggest", "mail.log", "dovecot.log", "--geoip", "geo.mmdb", "--cases", "cases.jsonl")
+    done = sekimori(place, *arguments, "--false-positives", "1/10", "--rule", "account_send_rate")
+    (place / "suggested.toml").write_text(done.stdout)
+    limits = load(place / "suggested.toml").rules["account_send_rate"].limits
+    assert limits["home"] != load(None).rules["account_send_rate"].limits["home"]
+    assert "Fewer than 7 days" in " ".join(done.stderr.split())
+    rows = [json.loads(line) for line in sekimori(place, *arguments, "--json").stdout.splitlines()]
+    assert {row["certainty"] for row in rows} == {"too little data"}  # for one in 10,000, on 150 seconds
+    assert len({row["rule"] for row in rows}) == 14
