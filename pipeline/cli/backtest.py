@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,7 +81,7 @@ def backtest(
         cases = load_cases(cases_path, zone)
         plan = Plan(files, rules, home, zone, geoip, _seconds(start, zone, -1), _seconds(stop, zone, 1), tuple(cases))
         started = time.monotonic()
-        with _progress() as progress:
+        with _progress() as progress, _ended_by_signal():
             done = run(plan, jobs or os.cpu_count() or 1, progress)
         took = time.monotonic() - started
         it = _compared(done, baseline, rules_path, cases)
@@ -141,6 +143,16 @@ def _progress() -> Iterator[Callable[[str, float, int], None]]:
         yield show
     finally:
         bar.stop()
+
+
+@contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """SIGTERM ends us as Ctrl-C does: workers are stopped, and their folder is removed."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _write(path: Path, it: Comparison) -> None:

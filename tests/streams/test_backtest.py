@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from datetime import UTC
@@ -182,6 +183,21 @@ def test_what_is_wrong_is_said_before_anything_is_read(place: Path, arguments: t
     assert done.returncode != 0
     assert why in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing_behind(place: Path, tmp_path: Path, number: int) -> None:
+    (place / "new.toml").write_text("")
+    endless, folder = tmp_path / "endless.log", tmp_path / "temporary"
+    os.mkfifo(endless)
+    folder.mkdir()
+    command = [sys.executable, "-m", "pipeline.cli", "backtest", str(endless), "--rules", "new.toml", "--jobs", "2"]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(folder)}
+    with subprocess.Popen(command, cwd=place, env=env, stderr=subprocess.DEVNULL) as process:
+        with endless.open("wb"):  # opens when a worker reads it
+            process.send_signal(number)
+            assert process.wait(10) != 0
+    assert list(folder.iterdir()) == []
 
 
 def test_suggestions_are_a_rules_file(place: Path) -> None:
