@@ -1,8 +1,8 @@
 """Faust's application with a consumer that does not keep messages waiting.
 
-aiokafka has one request at a time under way to each broker, for the partitions whose messages have all been taken. While
-a message of one partition is worked on, the next request goes out without that partition, and where the others are
-silent it lasts as long as an answer may take: 1.5 s by a constant of Faust's, in each job on the way to a decision.
+aiokafka has one request at a time under way to each broker, for the partitions whose messages have all been taken.
+While a message of one partition is worked on, the next request goes out without that partition, and where the others
+are silent it lasts as long as an answer may take: 1.5 s by a constant of Faust's, in each job on the way to a decision.
 """
 
 from typing import Any, Final
