@@ -121,8 +121,7 @@ class Detector:
     def _new(self, shard: _Shard, kind: CountedKind, subject: str) -> bytearray:
         if len(shard.states[kind]) >= self._limit:
             self._evict(shard, kind)
-        state = shard.states[kind][subject] = new_state()
-        return state
+        return shard.states[kind].setdefault(subject, new_state())
 
     def _remember_origin(self, tally: Tally) -> Origin:
         """The tally's origin. Origins are kept, since the same peers come again and again."""
@@ -204,18 +203,23 @@ class Detector:
             episode.looked_at.add(network)
 
     def _evict(self, shard: _Shard, kind: CountedKind) -> None:
-        """Makes room: first subjects that never succeeded in anything, the longest quiet of them; then any."""
+        """Makes room: those first that never succeeded, were never restricted, are the longest quiet, in that order.
+        Restrictions that still run are not forgotten."""
         states = shard.states[kind]
         restricted = {subject for _, k, subject in shard.episodes if k == kind}
 
         def worth(subject: str) -> tuple[bool, bool, int]:
-            state = states[subject]
-            kinds = state[KIND::SIZE]
-            return subject in restricted, SEEN[0] in kinds or SEND[0] in kinds, latest(state)
+            kinds = states[subject][KIND::SIZE]
+            return SEEN[0] in kinds or SEND[0] in kinds, subject in restricted, latest(states[subject])
 
-        for subject in heapq.nsmallest(len(states) // EVICT_SHARE + 1, states, key=worth):
+        now = max(map(latest, states.values())) * SLOT
+        evicted = set(heapq.nsmallest(len(states) // EVICT_SHARE + 1, states, key=worth))
+        for subject in evicted:
             del states[subject]
-            self.evicted += 1
+        for key, episode in list(shard.episodes.items()):
+            if key[1] == kind and key[2] in evicted and not is_running(episode, now):
+                del shard.episodes[key]
+        self.evicted += len(evicted)
 
     def subjects(self) -> int:
         """How many are remembered."""

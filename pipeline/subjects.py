@@ -172,12 +172,13 @@ def _sum(sums: dict[tuple[CountedKind, str, int], Tally], kind: CountedKind, sub
     if total is None:
         total = sums[key] = Tally(kind, subject, "", flow.country if kind == "country" else "", flow.at)
     total.at = max(total.at, flow.at)
-    total.messages += flow.messages
-    total.recipients += flow.recipients
-    total.failed += flow.failed
     total.errors += flow.errors
     total.errors_mta += flow.errors_mta
     total.errors_sasl += flow.errors_sasl
+    if kind == "country":  # of the whole system only errors are counted
+        total.messages += flow.messages
+        total.recipients += flow.recipients
+        total.failed += flow.failed
 
 
 def partition_of(tally: Tally, partitions: int) -> int:
