@@ -149,11 +149,13 @@ def _subject(tally: Tally) -> tuple[SubjectKind, str]:
 
 def reason(verdict: Verdict, subject: str, strikes: int) -> str:
     """One sentence for people."""
-    phrase = METRICS[verdict.limit.metric].phrase.format(n=verdict.observed)
-    where = {"all": "", "home": "", "abroad": " from abroad"}.get(verdict.group, f" from {verdict.group}")
+    observed = verdict.observed
+    phrase = METRICS[verdict.limit.metric].phrase.format(n=observed, s="" if observed == 1 else "s")
+    where = "" if verdict.group in ("all", "home") else f", from {verdict.group}"
     again = f"; time {strikes} in a row" if strikes > 1 else ""
     whom = "the whole system" if subject == "*" else subject
-    return f"{whom}: {phrase}{where} within {duration_text(verdict.limit.window)} (limit {verdict.limit.count}){again}"
+    window = duration_text(verdict.limit.window)
+    return f"{whom}: {phrase} within {window}{where} (limit {verdict.limit.count}){again}"
 
 
 def duration_text(length: int) -> str:

@@ -176,7 +176,7 @@ def _line(d: Decision) -> Text:
 def _screen(story: Story) -> Group:
     table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
     for name, width in (("time (UTC)", 10), ("action", 12), ("why", None)):
-        table.add_column(name, width=width, no_wrap=True, overflow="ellipsis")
+        table.add_column(name, min_width=width, no_wrap=True, overflow="ellipsis")
     decisions = sorted(story.decisions.values(), key=lambda d: (d.subject_kind != "account", d.issued_at))
     for d in decisions[:SHOWN]:
         style = "red" if d.action == "reject" else "magenta" if d.action == "deny_login" else "yellow"

@@ -126,7 +126,7 @@ def failing(view: View, found: list[Entry]) -> int:
 @dataclass(frozen=True)
 class Metric:
     """A count over the entries of one kind within a window. ``unit``: which of ``Weights`` it takes its share by, ""
-    for metrics that are always asked for. ``phrase``: for people, with ``{n}``."""
+    for metrics that are always asked for. ``phrase``: for people, with ``{n}``, and ``{s}`` for the plural."""
 
     kind: bytes
     count: Callable[[View, list[Entry]], int]
@@ -137,38 +137,38 @@ class Metric:
 _COUNTERS: Final = (itemgetter(4), itemgetter(5), itemgetter(6), itemgetter(7))
 
 METRICS: Final[dict[str, Metric]] = {
-    "messages": Metric(SEND, lambda _, found: sum(map(_COUNTERS[0], found)), "message", "{n} messages sent"),
-    "webmail": Metric(SEND, lambda _, found: sum(map(_COUNTERS[3], found)), "webmail", "{n} messages sent by webmail"),
-    "recipients": Metric(SEND, lambda _, found: sum(map(_COUNTERS[1], found)), "recipient", "mail to {n} recipients"),
+    "messages": Metric(SEND, lambda _, found: sum(map(_COUNTERS[0], found)), "message", "{n} message{s} sent"),
+    "webmail": Metric(
+        SEND, lambda _, found: sum(map(_COUNTERS[3], found)), "webmail", "{n} message{s} sent by webmail"
+    ),
+    "recipients": Metric(SEND, lambda _, found: sum(map(_COUNTERS[1], found)), "recipient", "mail to {n} recipient{s}"),
     "failed": Metric(
         SEND, lambda _, found: sum(map(_COUNTERS[2], found)), "failed", "mail to {n} recipients that do not exist"
     ),
-    "errors": Metric(ERROR, lambda _, found: sum_errors(found), "error", "{n} password errors"),
+    "errors": Metric(ERROR, lambda _, found: sum_errors(found), "error", "{n} password error{s}"),
     "guesses": Metric(
         ERROR,
         lambda view, found: sum_errors([e for e in found if e[3] not in view.seen]),
         "error",
-        "{n} password errors from networks that were never used",
+        "{n} password error{s} from unknown networks",
     ),
     "peer_errors": Metric(
         ERROR,
         lambda view, found: sum_errors([e for e in found if e[3] == view.peer]),
         "peer_error",
-        "{n} password errors and then a success from the same network",
+        "{n} password error{s} and then a success from the same network",
     ),
-    "sources": Metric(SEEN, lambda _, found: len(found), "source", "used from {n} networks"),
+    "sources": Metric(SEEN, lambda _, found: len(found), "source", "used from {n} network{s}"),
     "countries": Metric(
         SEEN, lambda _, found: len({e[2] for e in found} - {NOWHERE}), "source", "used from {n} countries"
     ),
-    "failing_sources": Metric(
-        ERROR, failing, "failing_source", "password errors from {n} networks that were never used"
-    ),
-    "failing_accounts": Metric(ERROR, failing, "failing_source", "password errors at {n} accounts"),
-    "senders": Metric(SENDER, lambda _, found: len({e[3] for e in found}), "sender", "{n} foreign envelope senders"),
+    "failing_sources": Metric(ERROR, failing, "failing_source", "password errors from {n} unknown network{s}"),
+    "failing_accounts": Metric(ERROR, failing, "failing_source", "password errors at {n} account{s}"),
+    "senders": Metric(SENDER, lambda _, found: len({e[3] for e in found}), "sender", "{n} foreign envelope sender{s}"),
     "accusers": Metric(
         ACCUSED,
         lambda _, found: len({e[3] for e in found}),
         "",
-        "misuse of, or attacks on, accounts that were then restricted ({n})",
+        "used against {n} account{s} that had to be restricted",
     ),
 }

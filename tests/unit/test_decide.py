@@ -84,7 +84,7 @@ def test_a_decision_says_who_what_why_and_until_when() -> None:
     assert made.id == decision_id("account_send_rate", "account", "alice@x.example", issued)
     assert made.key == "account:account_send_rate:alice@x.example"
     assert (made.rule, made.rule_version, made.actor) == ("account_send_rate", 1, "sekimori")
-    assert made.reason == "alice@x.example: 23 messages sent from abroad within 10 min (limit 20)"
+    assert made.reason == "alice@x.example: 23 messages sent within 10 min, from abroad (limit 20)"
     evidence = made.evidence
     assert (evidence.metric, evidence.window, evidence.observed, evidence.threshold) == ("messages", 600, 23, 20)
     assert (evidence.lines, evidence.queue_ids) == (("Nov 24 ...",), ("4jYQJg4KFnzJB9r",))
@@ -95,7 +95,7 @@ def test_a_decision_says_who_what_why_and_until_when() -> None:
     [
         ("all", 1, "alice@x.example: 23 messages sent within 10 min (limit 20)"),
         ("home", 1, "alice@x.example: 23 messages sent within 10 min (limit 20)"),
-        ("CN", 3, "alice@x.example: 23 messages sent from CN within 10 min (limit 20); time 3 in a row"),
+        ("CN", 3, "alice@x.example: 23 messages sent within 10 min, from CN (limit 20); time 3 in a row"),
     ],
 )
 def test_the_reason_names_class_of_country_and_repetition(group: str, strikes: int, reason: str) -> None:
