@@ -193,10 +193,9 @@ def test_a_signal_leaves_nothing_behind(place: Path, tmp_path: Path, number: int
     folder.mkdir()
     command = [sys.executable, "-m", "pipeline.cli", "backtest", str(endless), "--rules", "new.toml", "--jobs", "2"]
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(folder)}
-    with subprocess.Popen(command, cwd=place, env=env, stderr=subprocess.DEVNULL) as process:
-        with endless.open("wb"):  # opens when a worker reads it
-            process.send_signal(number)
-            assert process.wait(10) != 0
+    with subprocess.Popen(command, cwd=place, env=env, stderr=subprocess.DEVNULL) as process, endless.open("wb"):
+        process.send_signal(number)  # a worker reads, since the file could be opened for writing
+        assert process.wait(10) != 0
     assert list(folder.iterdir()) == []
 
 
