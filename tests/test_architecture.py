@@ -29,6 +29,7 @@ ANYWHERE = ("pipeline.peers", "pipeline.networks", "pipeline.metrics", "pipeline
 CLIENTS = frozenset(
     ("kafka", "faust", "aiokafka", "aiohttp", "geoip2", "maxminddb", "clickhouse_driver", "prometheus_client", "uvloop")
 )
+OUTSIDE = frozenset(("random", "secrets", "subprocess", "threading", "asyncio", "time.time"))
 IMPURE = frozenset(("time.time", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"))
 
 

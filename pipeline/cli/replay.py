@@ -25,6 +25,8 @@ from pipeline.rules.config import RulesError, load
 from schemas.codec import encode
 from schemas.enforcement import Decision
 
+PIPED = 200  # columns where there is no terminal
+
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, allow_dash=True))
@@ -96,10 +98,10 @@ def _decisions(flow: Replay, files: tuple[Path, ...], quiet: bool) -> Iterator[D
 
 
 def _print_decisions(decisions: list[Decision]) -> None:
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else PIPED)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("time (UTC)", "subject", "action", "scope", "for", "why"):
-        table.add_column(name, overflow="fold", no_wrap=name == "time (UTC)")
+        table.add_column(name, overflow="fold", no_wrap=name not in ("subject", "why"))
     for d in decisions:
         action = Text(d.action, style={"reject": "red", "deny_login": "magenta"}.get(d.action, ""))
         if d.mode == "shadow":
