@@ -10,17 +10,33 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
 
 from pipeline.formats import (
+    courier,
+    cyrus,
     dovecot,
     dovecot_auth,
     dovecot_login,
+    horde,
+    nextcloud,
+    nginx_mail,
+    open_xchange,
+    pam,
+    perdition,
+    popa3d,
     postfix,
     postfix_delivery,
     postfix_queue,
     postfix_smtpd,
+    roundcube,
+    saslauthd,
+    snappymail,
+    sogo,
+    solid_pop3d,
+    squirrelmail,
+    uw_imap,
 )
-from pipeline.formats.envelopes import decode_object
+from pipeline.formats.envelopes import Envelope, decode_object, open_envelope
 from pipeline.formats.fields import Format, Outcome, Reader, Unreadable
-from pipeline.formats.headers import read_header
+from pipeline.formats.headers import CONTAINER, PRI, TAGGED, read_header
 from pipeline.formats.routes import Route, Routes
 from pipeline.formats.stamps import Stamps
 from schemas.event import Event
@@ -35,11 +51,28 @@ FORMATS: tuple[Format, ...] = (
     dovecot_login.FORMAT,
     dovecot_auth.FORMAT,
     dovecot.FORMAT,
+    pam.FORMAT,
+    courier.FORMAT,
+    cyrus.FORMAT,
+    uw_imap.FORMAT,
+    saslauthd.FORMAT,
+    perdition.FORMAT,
+    popa3d.FORMAT,
+    solid_pop3d.FORMAT,
+    nginx_mail.FORMAT,
+    roundcube.FORMAT,
+    sogo.FORMAT,
+    horde.FORMAT,
+    squirrelmail.FORMAT,
+    snappymail.FORMAT,
+    open_xchange.FORMAT,
+    nextcloud.FORMAT,
 )
 _NEVER_TWICE = re.compile(r"[(<]")  # a user's name and session, or the whole header of RFC 5424
 _ROUTES = 4096  # tags are written by whoever writes to syslog: the cache is bounded
 _HEADS = 65_536
 _NO_HEADER = ("{", "[")
+_DEEPEST = 3  # envelopes within envelopes
 _LONGEST_HEAD = 200
 
 
@@ -82,10 +115,14 @@ class LineReader:
                 append(reader(time, host, program, service, parts[-1], ""))
         return outcomes
 
-    def _read_new(self, line: str, parts: list[str], reference: float) -> Outcome:
+    def _read_new(self, line: str, parts: list[str], reference: float, depth: int = 0) -> Outcome:
         """A line whose time and tag were not seen together before."""
         if line.startswith(_NO_HEADER):
-            return self._read_bare(line)
+            return self._read_bare(line, reference, depth)
+        if line.startswith("<"):
+            pri = PRI.match(line)
+            if pri is not None and not line.startswith(("1 ", "<"), pri.end()):
+                return self._read_one(line[pri.end() :], reference, depth)
         head = parts[0].partition("[")[0]
         time, key, lasting = self._stamps.seen(head[:16]), head[16:], True
         if head[4:5] == "-":
@@ -96,7 +133,7 @@ class LineReader:
             header = read_header(line, self._stamps, reference)
             route = None if header is None else _TABLE.tagged(header.host, header.tag)
             if header is None or route is None:
-                return self._read_bare(line)
+                return self._read_bare(line, reference, depth)
             time = header.time
             if time is None:
                 return Unreadable("syslog", "there is no such date or time") if route.known else None
@@ -113,12 +150,49 @@ class LineReader:
         rest = parts[2] if len(parts) > 2 else ""
         return route.reader(time, route.host, route.program, route.service, parts[1], rest)
 
-    def _read_bare(self, line: str) -> Outcome:
+    def _read_one(self, line: str, reference: float, depth: int) -> Outcome:
+        """A line out of an envelope."""
+        parts = line.split(": ", 2)
+        known = self._heads.get(parts[0].partition("[")[0])
+        if known is None or len(parts) == 1:
+            return self._read_new(line, parts, reference, depth)
+        reader, time, host, program, service = known
+        return reader(time, host, program, service, parts[1], parts[2] if len(parts) == 3 else "")
+
+    def _read_bare(self, line: str, reference: float, depth: int) -> Outcome:
         """A line that begins with no syslog header that we know."""
         if line.startswith("{"):
             fields = decode_object(line)
-            return None if fields is None else _TABLE.object(fields, self._stamps)
-        return _TABLE.bare(line, self._stamps)
+            if fields is None:
+                return None
+            outcome = _TABLE.object(fields, self._stamps)
+            envelope = open_envelope(fields, self._stamps) if outcome is None and depth < _DEEPEST else None
+            return outcome if envelope is None else self._read_envelope(envelope, reference, depth + 1)
+        outcome = _TABLE.bare(line, self._stamps)
+        if outcome is None and depth < _DEEPEST:
+            wrapped = CONTAINER.match(line)
+            if wrapped is not None:
+                return self._read_one(line[wrapped.end() :], reference, depth + 1)
+        return outcome
+
+    def _read_envelope(self, envelope: Envelope, reference: float, depth: int) -> Outcome:
+        time, host, tag, message = envelope
+        if not tag:
+            outcome = self._read_one(message, reference, depth)
+            if outcome is None and not message.startswith(_NO_HEADER):
+                tagged = TAGGED.match(message)
+                tag, message = (tagged[1], message[tagged.end() :]) if tagged else ("", message)
+            if not tag:
+                if isinstance(outcome, Event) and not outcome.host:
+                    outcome.host = host
+                return outcome
+        route = _TABLE.tagged(host, tag)
+        if route is None:
+            return None
+        if time is None:
+            return Unreadable("envelope", "no time that can be read") if route.known else None
+        first, _, rest = message.partition(": ")
+        return route.reader(time, host, route.program, route.service, first, rest)
 
 
 def split_frame(frame: bytes, *, keep_empty: bool = False) -> list[str]:

@@ -10,8 +10,13 @@ from typing import NamedTuple
 
 from pipeline.formats.stamps import Stamps
 
-_PRI = re.compile(r"<[0-9]{1,3}>")
+PRI = re.compile(r"<[0-9]{1,3}>")
+CONTAINER = re.compile(r"[0-9]{4}-[0-9:T.Z+-]{15,40} (?:stdout|stderr) [FP] ")
+"""What Kubernetes puts before a line (CRI logging format)."""
+TAGGED = re.compile(r"([A-Za-z][\w./-]{0,80})(?:\[[0-9]+\])?: ")
+"""A tag without a time before it."""
 _RFC5424 = re.compile(r"1 (\S+) (\S+) (\S+) (\S+) (\S+) ")
+_PID = re.compile(r"\[[0-9]+\]: ")
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}\S* ")
 _SD_VALUE = re.compile(r'(?:\[(?:[^\]"\\]|"(?:[^"\\]|\\.)*"|\\.)*\])+')
 _PROCESS = re.compile(
@@ -34,7 +39,7 @@ class Header(NamedTuple):
 
 def read_header(line: str, stamps: Stamps, reference: float) -> Header | None:
     """The header of one line; ``None`` if it has none that we know."""
-    pri = _PRI.match(line)
+    pri = PRI.match(line)
     if pri is not None:
         line = line[pri.end() :]
         structured = _RFC5424.match(line)
@@ -72,6 +77,9 @@ def _tagged(time: datetime | None, rest: str) -> Header | None:
         if process is not None:
             return Header(time, "", rest[: process.end() - 2], rest[process.end() :])
         return Header(time, "", first[:-1].partition("[")[0], after) if first.endswith(":") else None
+    pid = _PID.match(after)
+    if pid is not None:  # `sogod [12]: text`: the first word is the tag
+        return Header(time, "", first, after[pid.end() :])
     tag, found, text = after.partition(": ")
     if not found:
         if not after.endswith(":"):
