@@ -34,7 +34,9 @@ class Enricher:
                 continue
             found = known.get(address) or self._look_up(address)
             event.country, event.network = found
-            event.channel = _CHANNELS.get(event.service or "", "smtp" if event.method else "access")
+            event.channel = _CHANNELS.get(
+                event.service or "", "smtp" if event.method or event.kind == "submission" else "access"
+            )
 
     def _look_up(self, address: str) -> tuple[str, str]:
         if len(self._known) >= self._limit:

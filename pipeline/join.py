@@ -4,6 +4,8 @@
   accepted, delivery lines tell the outcome: joined by host and queue id. Only qmgr's line makes a ``submission``:
   the client line is also there for messages refused at DATA. A message without authentication (inbound mail, a
   forwarding, a list, a content filter's re-injection) is charged to nobody.
+* Sendmail, OpenSMTPD and Haraka name account, address and message in different lines of one session (of Sendmail: of
+  one process): joined by host and session.
 * An access server logs each failure (auth line) and then all of a session once more (login line, ``N attempts``):
   joined by session id, so that the login line counts only what was not seen.
 
@@ -18,6 +20,9 @@ import msgspec
 
 from schemas.event import Event
 
+SESSION_MTAS = frozenset(
+    ("smtpd", "sm-mta", "sendmail", "sm-msp-queue", "sm-client", "sm-acceptingconnections", "sendmail-client", "haraka")
+)
 V = TypeVar("V")
 Key = tuple[str, str]
 
@@ -108,6 +113,10 @@ class Joiner:
         """Completes events in place, in the order of their lines."""
         for event in events:
             queue_id = event.queue_id
+            if event.session is not None and event.program in SESSION_MTAS:
+                self._mta_session(event, (event.host, f"={event.session}"))
+                if queue_id is None:
+                    continue
             if queue_id is None:
                 if event.session is not None and event.kind == "auth_failure":
                     self._session(event, event.session)
@@ -125,6 +134,8 @@ class Joiner:
             elif kind == "connect":
                 self._open((event.host, queue_id), event)
             elif kind == "submission":
+                if event.client_ip in self._webmail_hosts:
+                    event.service = "webmail"
                 message = Message(event.account, event.client_ip, event.service, event.method, event.sender, True)
                 self._messages.put((event.host, queue_id), message)
 
@@ -136,10 +147,32 @@ class Joiner:
         else:
             self._messages.pop(key)  # the queue id is used again, by mail that belongs to nobody
 
+    def _mta_session(self, event: Event, key: Key) -> None:
+        """What a session's earlier lines say of this one, and what this one says of later ones."""
+        login = self._messages.get(key)
+        if event.kind == "connect":
+            if login is not None:
+                self._messages.pop(key)  # the second such line is the end of the session
+            elif event.client_ip:
+                self._messages.put(key, Message(None, event.client_ip, event.service, None))
+            return
+        if login is not None and event.kind != "delivery" and event.client_ip in (None, login.client_ip):
+            event.client_ip = login.client_ip
+            if event.kind not in {"auth_failure", "auth_success"}:
+                event.account, event.method = event.account or login.account, event.method or login.method
+                event.service = event.service or login.service
+        if event.kind == "auth_success":
+            self._messages.put(key, Message(event.account, event.client_ip, event.service, event.method))
+        elif event.status == "queued" and event.queue_id is not None:
+            self._open((event.host, event.queue_id), event)
+
     def _queued(self, key: Key, event: Event) -> None:
         message = self._messages.get(key)
         if message is None:
-            return
+            if event.client_ip is None or event.client_ip not in self._webmail_hosts:
+                return
+            message = Message(None, event.client_ip, "webmail", None)  # of an MTA whose one line says all
+            self._messages.put(key, message)
         if message.account is None:
             message.account = event.sender.lower() if event.sender else None
         message.sender = event.sender

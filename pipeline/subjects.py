@@ -18,6 +18,12 @@ MAX_LINE = 400  # characters of a line kept as evidence
 MAX_ORIGINS = 200_000  # addresses remembered as trusted or not
 MAX_NAME = 254  # characters of an account (RFC 5321 allows 64 + 1 + 255); longer ones are only counted by network
 
+MTAS = frozenset(
+    ("smtpd", "exim", "exim4", "sm-mta", "sendmail", "sm-acceptingconnections", "courieresmtpd", "esmtpd", "haraka",
+     "kumod", "qmail-smtpd")
+)  # fmt: skip
+"""Programs whose refusals their SASL server logs once more."""
+
 Trusted = Callable[[str], bool]
 """Canonical address -> is it one of our own hosts, which is nobody's origin?"""
 
@@ -79,7 +85,7 @@ class Tallier:
         if event.reason not in PASSWORD_ERRORS or event.count <= 0:
             return
         flow = self._flow(event, line)
-        if event.program == "smtpd":
+        if event.program in MTAS:
             flow.errors_mta += event.count
         elif event.service == "smtp":
             flow.errors_sasl += event.count

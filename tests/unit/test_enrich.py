@@ -26,8 +26,12 @@ def enriched(event: Event, country: str = "BR") -> Event:
     ],
 )
 def test_the_channel(service: str | None, method: str | None, channel: str) -> None:
-    event = Event("submission", AT, "mx", "qmgr", service, client_ip="198.51.100.7", method=method)
+    event = Event("auth_success", AT, "mx", "qmgr", service, client_ip="198.51.100.7", method=method)
     assert enriched(event).channel == channel
+
+
+def test_a_submission_is_never_access() -> None:
+    assert enriched(Event("submission", AT, "mx", "courierd", client_ip="198.51.100.7")).channel == "smtp"
 
 
 @pytest.mark.parametrize(("address", "network"), [("198.51.100.7", "198.51.100.7"), ("2001:db8::26", "2001:db8::/64")])
