@@ -218,7 +218,7 @@ def test_a_damaged_state_is_noticed(rules: RuleSet, damaged: bytes) -> None:
 # --- memory ---------------------------------------------------------------------------------------------------------
 
 LIMIT = 48 * SHARDS
-FLOOD = 5 * LIMIT
+FLOOD = 4 * LIMIT
 COUNTRIES = ("US", "HK", "DK", "ES", "")  # whatever the bytes of a country are
 
 

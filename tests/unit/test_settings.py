@@ -5,7 +5,7 @@ import pytest
 from pipeline.settings import Settings, SettingsError
 
 WRONG = {
-    "SEKIMORI_BROKER": ("x", "no such setting; there are SEKIMORI_BROKERS, "),
+    "SEKIMORI_BROKER": ("x", "no such setting; there are SEKIMORI_"),
     "SEKIMORI_PARTITIONS": ("four", "'four' is no int"),
     "SEKIMORI_CHECKPOINT_SECONDS": ("soon", "'soon' is no float"),
     "SEKIMORI_LOG_JSON": ("maybe", "'maybe' is no bool"),

@@ -195,7 +195,7 @@ def test_one_tally_beyond_what_a_counter_holds_is_counted_full() -> None:
 
 
 def test_memory_of_one_subject_is_bounded_and_sums_stay() -> None:
-    state, steps = new_state(), 9_000
+    state, steps = new_state(), 6_000
     for n in range(steps):
         peer = make_origin(b"JP", n.to_bytes(8, "big"))
         add(
