@@ -10,15 +10,23 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
 
 from pipeline.formats import (
+    amavis,
+    clamav_milter,
     courier,
+    courier_smtp,
     cyrus,
+    dkim,
     dovecot,
     dovecot_auth,
     dovecot_login,
+    exim,
+    haraka,
     horde,
+    kumomta,
     nextcloud,
     nginx_mail,
     open_xchange,
+    opensmtpd,
     pam,
     perdition,
     popa3d,
@@ -26,17 +34,22 @@ from pipeline.formats import (
     postfix_delivery,
     postfix_queue,
     postfix_smtpd,
+    qmail,
     roundcube,
+    rspamd,
     saslauthd,
+    sendmail,
     snappymail,
     sogo,
     solid_pop3d,
+    spamassassin,
     squirrelmail,
     uw_imap,
+    zimbra,
 )
 from pipeline.formats.envelopes import Envelope, decode_object, open_envelope
 from pipeline.formats.fields import Format, Outcome, Reader, Unreadable
-from pipeline.formats.headers import CONTAINER, PRI, TAGGED, read_header
+from pipeline.formats.headers import CONTAINER, PRI, TAGGED, Header, read_header
 from pipeline.formats.routes import Route, Routes
 from pipeline.formats.stamps import Stamps
 from schemas.event import Event
@@ -67,6 +80,19 @@ FORMATS: tuple[Format, ...] = (
     snappymail.FORMAT,
     open_xchange.FORMAT,
     nextcloud.FORMAT,
+    exim.FORMAT,
+    sendmail.FORMAT,
+    opensmtpd.FORMAT,
+    courier_smtp.FORMAT,
+    qmail.FORMAT,
+    haraka.FORMAT,
+    kumomta.FORMAT,
+    zimbra.FORMAT,
+    rspamd.FORMAT,
+    spamassassin.FORMAT,
+    amavis.FORMAT,
+    clamav_milter.FORMAT,
+    dkim.FORMAT,
 )
 _NEVER_TWICE = re.compile(r"[(<]")  # a user's name and session, or the whole header of RFC 5424
 _ROUTES = 4096  # tags are written by whoever writes to syslog: the cache is bounded
@@ -137,18 +163,27 @@ class LineReader:
             time = header.time
             if time is None:
                 return Unreadable("syslog", "there is no such date or time") if route.known else None
+            if not route.known and line[10:11] == " " and line[4:5] == "-":
+                return self._read_bare(line, reference, depth) or self._read_text(route, time, header)
             if len(parts) == 1 or len(head) > _LONGEST_HEAD or _NEVER_TWICE.search(head):
-                first, _, rest = header.text.partition(": ")
-                return route.reader(time, route.host, route.program, route.service, first, rest)
+                return self._read_text(route, time, header)
             if len(self._routes) >= _ROUTES:
                 self._routes.clear()
             self._routes[f"{header.host} {header.tag}".lstrip()] = route
+        if route.told_pid:
+            pid = parts[0].rpartition("[")[2].removesuffix("]") if parts[0].endswith("]") else None
+            route, lasting = route._replace(service=pid), False
         if lasting:
             if len(self._heads) >= _HEADS:
                 self._heads.clear()
             self._heads[head] = route.reader, time, route.host, route.program, route.service
         rest = parts[2] if len(parts) > 2 else ""
         return route.reader(time, route.host, route.program, route.service, parts[1], rest)
+
+    def _read_text(self, route: Route, time: datetime, header: Header) -> Outcome:
+        first, _, rest = header.text.partition(": ")
+        service = header.pid if route.told_pid else route.service
+        return route.reader(time, route.host, route.program, service, first, rest)
 
     def _read_one(self, line: str, reference: float, depth: int) -> Outcome:
         """A line out of an envelope."""
@@ -176,7 +211,7 @@ class LineReader:
         return outcome
 
     def _read_envelope(self, envelope: Envelope, reference: float, depth: int) -> Outcome:
-        time, host, tag, message = envelope
+        time, host, tag, message, pid = envelope
         if not tag:
             outcome = self._read_one(message, reference, depth)
             if outcome is None and not message.startswith(_NO_HEADER):
@@ -192,7 +227,7 @@ class LineReader:
         if time is None:
             return Unreadable("envelope", "no time that can be read") if route.known else None
         first, _, rest = message.partition(": ")
-        return route.reader(time, host, route.program, route.service, first, rest)
+        return route.reader(time, host, route.program, pid if route.told_pid else route.service, first, rest)
 
 
 def split_frame(frame: bytes, *, keep_empty: bool = False) -> list[str]:

@@ -25,6 +25,7 @@ _PROGRAMS = (
     "syslog_program", "syslog_identifier", "_application_name", "application_name", "APP_NAME", "APP-NAME",
     "programname", "process", "_COMM",
 )  # fmt: skip
+_PIDS = ("SYSLOG_PID", "_PID", "procid", "pid", "PID")
 _MESSAGES = ("MESSAGE", "message", "msg", "log", "short_message", "MSG", "event", "rawmsg")
 _INNER = ("name", "hostname", "original")  # of the objects host, process and event in ECS
 
@@ -36,6 +37,7 @@ class Envelope(NamedTuple):
     host: str
     tag: str
     message: str
+    pid: str | None
 
 
 def decode_object(line: str) -> dict[str, object] | None:
@@ -54,8 +56,9 @@ def open_envelope(fields: Mapping[str, object], stamps: Stamps) -> Envelope | No
     time = next((time for name in _TIMES if name in fields and (time := stamps.any(fields[name])) is not None), None)
     host = next(_texts(fields, _HOSTS), "")
     tag = (next(_texts(fields, _PROGRAMS), "") or _nested_program(fields)).strip()
-    tag = tag.removesuffix(":").partition("[")[0] if len(tag) <= _LONGEST_NAME else ""
-    return Envelope(time, host if len(host) <= _LONGEST_NAME else "", tag, message.strip(" \r\n"))
+    tag, _, inner = tag.removesuffix(":").partition("[") if len(tag) <= _LONGEST_NAME else ("", "", "")
+    pid = inner.removesuffix("]") or next((str(fields[name]) for name in _PIDS if name in fields), None)
+    return Envelope(time, host if len(host) <= _LONGEST_NAME else "", tag, message.strip(" \r\n"), pid)
 
 
 def _nested_program(fields: Mapping[str, object]) -> str:

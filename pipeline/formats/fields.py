@@ -48,6 +48,7 @@ class Format(NamedTuple):
     * ``within``: the format through which alone ``programs`` are reached, in place of their tags.
     * ``bare``: (first characters, reader) of lines that no syslog header begins.
     * ``objects``: reader of JSON objects, or ``None``.
+    * ``told_pid``: its readers are told the process id in place of the service.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Format(NamedTuple):
     within: str = ""
     bare: tuple[tuple[str, BareReader], ...] = ()
     objects: ObjectReader | None = None
+    told_pid: bool = False
 
 
 class _Addresses(dict[str, str | None]):

@@ -28,13 +28,14 @@ class Header(NamedTuple):
     """``tag`` is without pid; ``text`` is what follows it; ``host`` is empty where the line names none, as in
     Dovecot's own log file.
 
-    ``time`` is ``None`` where there is no such date.
+    ``pid`` is that of RFC 5424; ``time`` is ``None`` where there is no such date.
     """
 
     time: datetime | None
     host: str
     tag: str
     text: str
+    pid: str | None = None
 
 
 def read_header(line: str, stamps: Stamps, reference: float) -> Header | None:
@@ -67,7 +68,7 @@ def _rfc5424(line: str, match: re.Match[str], stamps: Stamps) -> Header | None:
     else:
         return None
     text = rest.removeprefix(" ").removeprefix("\ufeff")
-    return Header(stamps.iso(match[1]), match[2], match[3], text)
+    return Header(stamps.iso(match[1]), match[2], match[3], text, match[4])
 
 
 def _tagged(time: datetime | None, rest: str) -> Header | None:

@@ -10,13 +10,15 @@ from pipeline.formats.stamps import Stamps
 
 
 class Route(NamedTuple):
-    """The reader of all lines of a host and tag, and what it is told. ``known``: a format names the tag."""
+    """The reader of all lines of a host and tag, and what it is told. ``known``: a format names the tag.
+    ``told_pid``: the reader wants the process id in place of the service."""
 
     reader: Reader
     host: str
     program: str
     service: str | None
     known: bool = True
+    told_pid: bool = False
 
 
 class Routes:
@@ -32,6 +34,7 @@ class Routes:
             for firsts, bare_reader in entry.bare:
                 for first in firsts:
                     bare[first] = (*bare.get(first, ()), bare_reader)
+        self._told_pid = frozenset(name for entry in formats if entry.told_pid for name in entry.programs)
         self._programs = {name: _first_of(readers) for name, readers in programs.items()}
         self._bare = bare
         self._objects: tuple[ObjectReader, ...] = tuple(entry.objects for entry in formats if entry.objects)
@@ -44,7 +47,7 @@ class Routes:
             return None
         reader = self._programs.get(tag)
         if reader is not None:
-            return Route(reader, host, tag, None)
+            return Route(reader, host, tag, None, True, tag in self._told_pid)
         first, *middle = tag.split("/")
         if not middle:
             return Route(dovecot.read_renamed, host, tag, None, False) if host else None

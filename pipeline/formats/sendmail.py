@@ -185,4 +185,4 @@ def _message(event: Event, text: str) -> Event:
 
 
 TAGS = ("sendmail", "sm-mta", "sm-msp-queue", "sm-client", "sm-acceptingconnections", "sendmail-client")
-FORMAT = Format(_NAME, dict.fromkeys(TAGS, read))
+FORMAT = Format(_NAME, dict.fromkeys(TAGS, read), told_pid=True)
