@@ -64,6 +64,10 @@ class Loader:
         lines, events = counts.of_source.get(source, (0, 0))
         counts.of_source[source] = (lines + batch.lines, events + len(batch.events))
 
+    def use(self, rules: RuleSet) -> None:
+        """Other rules from now on."""
+        self._detector.use(rules, Allowlist(rules.file.allow))
+
     def _detect(self, tallies: Iterable[Tally], sink: Sink) -> None:
         while tallies:
             findings = self._detector.count(tallies, self._position)

@@ -28,6 +28,7 @@ class Settings:
     * ``dovecot_api_key``: what Dovecot must send as ``X-API-Key``; empty for none.
     * ``clickhouse``: the analytical store, ``host:port`` or ``clickhouse://user:password@host/base``; empty: none.
     * ``store_days``: days that it keeps, in whole months; 0 keeps everything.
+    * ``analysis``: a folder made by ``sekimori load``, for notebooks; they prefer it to ``clickhouse``.
     * ``session_timeout``: seconds until the broker takes the partitions of a dead worker away.
     """
 
@@ -45,6 +46,7 @@ class Settings:
     dovecot_api_key: str = ""
     clickhouse: str = ""
     store_days: int = 400
+    analysis: Path | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":

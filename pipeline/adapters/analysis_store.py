@@ -1,0 +1,66 @@
+"""Opens the data that notebooks look at, and makes the sample."""
+
+import gzip
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC
+from importlib import resources
+from pathlib import Path
+
+from pipeline.adapters.chdb_store import ChdbStore
+from pipeline.adapters.clickhouse import ClickHouse
+from pipeline.adapters.geoip import GeoFile
+from pipeline.analysis.query import Period, covered
+from pipeline.analysis.sample import CHANGE, DAYS, ZONE, sample_frames
+from pipeline.loading import Loader
+from pipeline.ports import RowStore
+from pipeline.rules import build
+from pipeline.rules.config import load
+from pipeline.settings import Settings, SettingsError
+from pipeline.storing import Sink, apply_ddl
+
+ROWS = 100_000  # of one insert
+
+
+@contextmanager
+def opened(settings: Settings | None = None) -> Iterator[tuple[RowStore, Period]]:
+    """The store to be analysed, and the period that it covers.
+
+    ``SEKIMORI_ANALYSIS``: a folder made by ``sekimori load``; else ``SEKIMORI_CLICKHOUSE``; else the bundled sample, in
+    a folder that goes away at the end. Raises SettingsError, StoreUnavailable, StoreError, LookupError (empty).
+    """
+    settings = settings or Settings.from_env(os.environ)
+    if settings.analysis is not None:
+        if not settings.analysis.is_dir():
+            raise SettingsError(f"SEKIMORI_ANALYSIS: there is no folder {settings.analysis}; make it: sekimori load")
+        with ChdbStore(settings.analysis) as folder:
+            yield folder, covered(folder, settings.zone)
+    elif settings.clickhouse:
+        with ClickHouse(settings.clickhouse) as server:
+            yield server, covered(server, settings.zone)
+    else:
+        with tempfile.TemporaryDirectory(prefix="sekimori-sample-") as name, ChdbStore(Path(name)) as sample:
+            fill_with_sample(sample)
+            yield sample, covered(sample, ZONE.key)
+
+
+def fill_with_sample(store: RowStore, days: int = DAYS) -> None:
+    """Makes the tables and puts the bundled sample into them, through the flow. ``days``: of it."""
+    apply_ddl(store)
+    with resources.as_file(resources.files("pipeline.cli") / "recorded") as recorded:
+        lookup = GeoFile(recorded / "geo.mmdb")
+        mail, dovecot = (gzip.decompress((recorded / f"{name}.log.gz").read_bytes()) for name in ("mail", "dovecot"))
+    with resources.as_file(resources.files("pipeline.analysis") / "stricter.toml") as path:
+        stricter = build(load(path), "JP")
+    loader, sink = Loader(build(load(None), "JP"), UTC, lookup), Sink(store)
+    changed = False
+    for copy, frame, reference in sample_frames(mail, dovecot, days):
+        if not changed and copy.start.astimezone(ZONE).date() >= CHANGE:
+            changed = True
+            loader.use(stricter)
+        loader.feed(frame, reference, "sample", sink)
+        if sink.waiting >= ROWS:
+            sink.flush()
+    sink.flush()

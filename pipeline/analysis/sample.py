@@ -1,0 +1,92 @@
+"""A sample to look at: two weeks of a small provider, made of one recorded log of real servers.
+
+The recording is two and a half minutes long. What its honest accounts did is stretched and repeated over the hours of
+each day as people work; the whole of it, attacks included, comes once a day, under other names. It shows what notebooks
+look like, and is data for tests: it is not what mail is like.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+FIRST = date(2026, 11, 2)  # a Monday
+DAYS = 14
+CHANGE = date(2026, 11, 9)  # from here on ``stricter.toml`` holds
+ZONE = ZoneInfo("Asia/Tokyo")
+WORKING_HOURS, WEEKEND_HOURS = (8, 9, 10, 11, 13, 14, 15, 16, 17, 20, 22), (9, 11, 14, 18, 21)
+ATTACK_HOURS = (3, 10, 14, 22)
+STRETCH = 16  # so that the honest part of the recording lasts 40 minutes
+FRAME = 400  # lines
+
+_HONEST = rb"(?:normal|office|travel|stale)\d\d@testbed\.example"
+_SENT = re.compile(rb": ([0-9A-Za-z]{6,20}): client=.*sasl_username=" + _HONEST)
+_QUEUE_ID = re.compile(rb"^.{15} \S+ postfix/\S+: ([0-9A-Za-z]{6,20}): ")
+_LOGIN = re.compile(rb"user=<" + _HONEST)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One appearance of the recording. ``domain``: takes the place of the recorded one."""
+
+    start: datetime
+    attack: bool
+    domain: bytes
+
+
+def schedule(days: int = DAYS) -> list[Copy]:
+    """In order of time; they do not overlap."""
+    copies = []
+    for number in range(days):
+        day = FIRST + timedelta(days=number)
+        weekend = day.weekday() >= 5
+        for hour in WEEKEND_HOURS if weekend else WORKING_HOURS:
+            copies.append(Copy(_at(day, hour, 0), False, b"example.jp"))
+        for hour in ATTACK_HOURS[number % 4 : number % 4 + (2 if number == 9 else 1)]:
+            copies.append(Copy(_at(day, hour, 50), True, b"customer%d.example" % (number * 4 + hour % 4)))
+    return sorted(copies, key=lambda copy: copy.start)
+
+
+def _at(day: date, hour: int, minute: int) -> datetime:
+    return datetime.combine(day, time(hour, minute), ZONE).astimezone(UTC)
+
+
+def sample_frames(mail: bytes, dovecot: bytes, days: int = DAYS) -> Iterator[tuple[Copy, bytes, float]]:
+    """The recorded logs in, (copy, frame, reference) out: lines in the order of time."""
+    lines = sorted(mail.splitlines() + dovecot.splitlines(), key=lambda line: line[:15])
+    honest = _honest(lines)
+    for copy in schedule(days):
+        chosen = lines if copy.attack else honest
+        moved = _moved(chosen, copy.start, 1 if copy.attack else STRETCH, copy.domain)
+        reference = copy.start.timestamp() + 3600
+        for at in range(0, len(moved), FRAME):
+            yield copy, b"\n".join(moved[at : at + FRAME]), reference
+
+
+def _honest(lines: list[bytes]) -> list[bytes]:
+    """The messages and logins of honest accounts."""
+    messages = {match[1] for line in lines if (match := _SENT.search(line))}
+    return [
+        line for line in lines if ((found := _QUEUE_ID.match(line)) and found[1] in messages) or _LOGIN.search(line)
+    ]
+
+
+def _moved(lines: list[bytes], start: datetime, stretch: int, domain: bytes) -> list[bytes]:
+    if not lines:
+        return []
+    first = _seconds(lines[0])
+    stamps: dict[bytes, bytes] = {}
+    moved = []
+    for line in lines:
+        stamp = stamps.get(line[:15])
+        if stamp is None:
+            at = start + timedelta(seconds=(_seconds(line) - first) * stretch)
+            stamp = stamps[line[:15]] = f"{at:%b} {at.day:2d} {at:%H:%M:%S}".encode()
+        moved.append(stamp + line[15:].replace(b"testbed.example", domain))
+    return moved
+
+
+def _seconds(line: bytes) -> int:
+    """Of the day, as a traditional time stamp has them (RFC 3164)."""
+    return int(line[7:9]) * 3600 + int(line[10:12]) * 60 + int(line[13:15])
