@@ -8,6 +8,9 @@
   one process): joined by host and session.
 * An access server logs each failure (auth line) and then all of a session once more (login line, ``N attempts``):
   joined by session id, so that the login line counts only what was not seen.
+* A webmail's line on a message it sent names the account and the browser's address, where the MTA sees the webmail's
+  host: joined by the queue id that the MTA answered with. Whichever line comes first is counted; the other one is not,
+  but for what only the webmail knows, the network and country.
 
 Memory is bounded by two generations: when the young one holds half the allowance it becomes the old one, and the
 old one is forgotten.
@@ -23,6 +26,9 @@ from schemas.event import Event
 SESSION_MTAS = frozenset(
     ("smtpd", "sm-mta", "sendmail", "sm-msp-queue", "sm-client", "sm-acceptingconnections", "sendmail-client", "haraka")
 )
+WEBMAILS = frozenset(("roundcube",))
+"""Programs whose line on a message sent names the MTA's queue id."""
+SAME_MESSAGE = 60.0  # seconds between the webmail's line and the MTA's; queue ids are used again
 V = TypeVar("V")
 Key = tuple[str, str]
 
@@ -38,6 +44,15 @@ class Message(msgspec.Struct, gc=False, array_like=True):
     submitted: bool = False
 
 
+class Sent(msgspec.Struct, gc=False, array_like=True):
+    """A message of a webmail, told by one line so far: the MTA's on ``host``, or the webmail's if that is ``None``."""
+
+    account: str | None
+    client_ip: str | None
+    at: float
+    host: str | None
+
+
 class Generations(Generic[V]):
     """A dict of at most ``limit`` entries that forgets the longest untouched half at a time."""
 
@@ -46,6 +61,9 @@ class Generations(Generic[V]):
         self.young: dict[Key, V] = {}
         self.old: dict[Key, V] = {}
         self.forgotten = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.young or self.old)
 
     def get(self, key: Key) -> V | None:
         """The value; touching it makes it young again."""
@@ -90,6 +108,7 @@ def _complete(event: Event, message: Message) -> None:
 class _Dump(msgspec.Struct, array_like=True):
     messages: list[list[tuple[Key, Message]]]
     sessions: list[list[tuple[Key, int]]]
+    sent: list[list[tuple[Key, Sent]]] = msgspec.field(default_factory=lambda: [[], []])
 
 
 class Joiner:
@@ -103,11 +122,12 @@ class Joiner:
         self._webmail_hosts = webmail_hosts
         self._messages: Generations[Message] = Generations(limit)
         self._sessions: Generations[int] = Generations(max(2, limit // 4))
+        self._sent: Generations[Sent] = Generations(max(2, limit // 4))
 
     @property
     def forgotten(self) -> int:
         """Queue ids and sessions that had to be forgotten to stay in bounds."""
-        return self._messages.forgotten + self._sessions.forgotten
+        return self._messages.forgotten + self._sessions.forgotten + self._sent.forgotten
 
     def join(self, events: Iterable[Event]) -> None:
         """Completes events in place, in the order of their lines."""
@@ -134,10 +154,48 @@ class Joiner:
             elif kind == "connect":
                 self._open((event.host, queue_id), event)
             elif kind == "submission":
-                if event.client_ip in self._webmail_hosts:
-                    event.service = "webmail"
-                message = Message(event.account, event.client_ip, event.service, event.method, event.sender, True)
-                self._messages.put((event.host, queue_id), message)
+                self._submission((event.host, queue_id), event)
+
+    def _submission(self, key: Key, event: Event) -> None:
+        if event.program in WEBMAILS:
+            self._told_by_webmail(key[1], event)
+            return
+        if event.client_ip in self._webmail_hosts:
+            event.service = "webmail"
+        message = self._webmail_was_first(key, event)
+        if message is None:
+            message = Message(event.account, event.client_ip, event.service, event.method, event.sender, True)
+            self._told_by_mta(key, event)
+        else:
+            event.kind = "other"
+            event.account, event.client_ip, event.service = message.account, message.client_ip, message.service
+        self._messages.put(key, message)
+
+    def _told_by_webmail(self, queue_id: str, event: Event) -> None:
+        at = event.time.timestamp()
+        sent = self._sent.pop(("", queue_id))
+        if sent is None or sent.host is None or abs(sent.at - at) > SAME_MESSAGE:
+            self._sent.put(("", queue_id), Sent(event.account, event.client_ip, at, None))
+            return
+        event.count = 0
+        message = self._messages.get((sent.host, queue_id))
+        if message is not None:
+            message.account, message.client_ip, message.service = event.account, event.client_ip, "webmail"
+
+    def _told_by_mta(self, key: Key, event: Event) -> None:
+        if event.service == "webmail" or self._sent:
+            self._sent.put(("", key[1]), Sent(event.account, event.client_ip, event.time.timestamp(), key[0]))
+
+    def _webmail_was_first(self, key: Key, event: Event) -> Message | None:
+        """The message of an MTA's line that a webmail's line has told and counted."""
+        sent = self._sent.get(("", key[1])) if self._sent else None
+        if sent is None or sent.host is not None or abs(sent.at - event.time.timestamp()) > SAME_MESSAGE:
+            return None
+        known = self._messages.get(key)
+        if known is not None and known.account not in (None, sent.account) and known.service != "webmail":
+            return None
+        self._sent.pop(("", key[1]))
+        return Message(sent.account, sent.client_ip, "webmail", event.method, event.sender, True)
 
     def _open(self, key: Key, event: Event) -> None:
         webmail = event.service == "webmail" or event.client_ip in self._webmail_hosts
@@ -167,7 +225,11 @@ class Joiner:
             self._open((event.host, event.queue_id), event)
 
     def _queued(self, key: Key, event: Event) -> None:
-        message = self._messages.get(key)
+        message = self._webmail_was_first(key, event) if self._sent else None
+        if message is not None:
+            self._messages.put(key, message)
+        else:
+            message = self._messages.get(key)
         if message is None:
             if event.client_ip is None or event.client_ip not in self._webmail_hosts:
                 return
@@ -183,23 +245,35 @@ class Joiner:
         if not message.submitted and message.account:
             event.kind = "submission"
             message.submitted = True
+            self._told_by_mta(key, event)
 
     def _session(self, event: Event, session: str) -> None:
         key = (event.host, session)
-        if event.program.endswith("-login"):
+        if event.service == "webmail":
+            self._two_logs(event, key)
+        elif event.program.endswith("-login"):
             event.count = max(0, event.count - (self._sessions.pop(key) or 0))
         else:
             self._sessions.put(key, (self._sessions.get(key) or 0) + event.count)
 
+    def _two_logs(self, event: Event, key: Key) -> None:
+        """Roundcube tells a failure in ``errors``, with the mechanism, and in ``userlogins``, or in one of them."""
+        step = 1 if event.method else -1
+        balance = self._sessions.get(key) or 0
+        if balance * step < 0:
+            event.count = 0
+        self._sessions.put(key, balance + step)
+
     def dump(self) -> bytes:
         """The state, to be kept with the offset up to which lines were joined."""
-        return _PACK.encode(_Dump(self._messages.dump(), self._sessions.dump()))
+        return _PACK.encode(_Dump(self._messages.dump(), self._sessions.dump(), self._sent.dump()))
 
     def load(self, dumped: bytes) -> None:
         """Inverse of ``dump``. Raises msgspec.DecodeError."""
         dump = _UNPACK.decode(dumped)
         self._messages.load(dump.messages)
         self._sessions.load(dump.sessions)
+        self._sent.load(dump.sent)
 
 
 _PACK = msgspec.msgpack.Encoder()

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from zlib import crc32
 
+from msgspec.structs import replace
+
 from schemas.event import Event
 from schemas.kinds import PASSWORD_ERRORS
 from schemas.tally import CountedKind, Tally
@@ -73,9 +75,11 @@ class Tallier:
 
     def _submission(self, event: Event, line: str) -> None:
         flow = self._flow(event, line)
+        flow.successes += 1
+        if event.count == 0:  # the MTA's line was counted for the account; the webmail's knows the network
+            flow = self._flow(replace(event, account=None), line)
         flow.messages += 1
         flow.recipients += event.nrcpt or 1
-        flow.successes += 1
         if event.channel == "webmail":
             flow.webmail += 1
         if event.sender != event.account:
