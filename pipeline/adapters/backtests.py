@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.logfile import FRAME, frames
-from pipeline.adapters.spool import SpoolWriter, spooled
+from pipeline.adapters.spool import SpoolWriter, load_decisions, save_decisions, spooled
 from pipeline.adapters.workers import Workers, tick
 from pipeline.backtest import (
     Accusation,
@@ -121,8 +121,8 @@ def run(plan: Plan, jobs: int, progress: Progress) -> Backtest:
         tasks = [(*piece, [accused[n][piece[1]] for n in plan.sharing(piece[0])]) for piece in pieces]
         others = workers.map(partial(_count_others, plan, folder, numbers), tasks, share("networks"))
         result = Backtest(_outcomes(plan, pieces * 2, accounts + others), lines)
-        decided = [outcome.decisions for outcome in result.outcomes]
-        measured = workers.map(partial(_measure, plan, folder, numbers, decided), pieces, share("effects"))
+        save_decisions(folder, [outcome.decisions for outcome in result.outcomes])
+        measured = workers.map(partial(_measure, plan, folder, numbers), pieces, share("effects"))
     for (variant, _), found in zip(pieces, measured, strict=True):
         for number, effects in zip(plan.sharing(variant), found, strict=True):
             result.outcomes[number].effects.add(effects)
@@ -178,11 +178,10 @@ def _count_others(
     return count_others(spooled(folder, variant, partition, False, numbers), detectors, accusations)
 
 
-def _measure(
-    plan: Plan, folder: Path, numbers: list[list[int]], decided: list[list[Decision]], piece: Piece
-) -> list[Effects]:
+def _measure(plan: Plan, folder: Path, numbers: list[list[int]], piece: Piece) -> list[Effects]:
     variant, partition = piece
     frames = spooled(folder, variant, partition, True, numbers)
+    decided = load_decisions(folder)
     return measure(frames, [decided[n] for n in plan.sharing(variant)], plan.cases, plan.start)
 
 

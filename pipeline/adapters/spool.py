@@ -1,4 +1,5 @@
-"""Tallies on disk between two rounds of a backtest: one file for each source, partition and sort of subject."""
+"""Tallies on disk between two rounds of a backtest: one file for each source, partition and sort of subject; and what
+was decided, since all partitions need all of it."""
 
 import heapq
 import struct
@@ -10,6 +11,7 @@ from typing import BinaryIO, Self
 import msgspec
 
 from pipeline.backtest import TallyFrame
+from schemas.enforcement import Decision
 
 PENDING = 20_000  # tallies held back, of all partitions
 _LENGTH = struct.Struct("<I")
@@ -75,3 +77,13 @@ def _numbered(path: Path, numbers: Sequence[int]) -> Iterator[TallyFrame]:
             for frame in decoder.decode(file.read(*_LENGTH.unpack(head))):
                 frame.number = numbers[frame.number]
                 yield frame
+
+
+def save_decisions(folder: Path, decided: list[list[Decision]]) -> None:
+    """Of each rule set. Raises OSError."""
+    (folder / "decisions").write_bytes(msgspec.msgpack.encode(decided))
+
+
+def load_decisions(folder: Path) -> list[list[Decision]]:
+    """What ``save_decisions`` wrote. Raises OSError."""
+    return msgspec.msgpack.decode((folder / "decisions").read_bytes(), type=list[list[Decision]])
