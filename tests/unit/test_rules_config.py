@@ -1,11 +1,12 @@
 """The rules file: what is wrong is refused with file, key and why; what is given is laid over what is shipped."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.watch import RulesWatch
+from pipeline.adapters.watch import AllowWatch, RulesWatch
 from pipeline.metrics import METRICS
 from pipeline.rules import build
 from pipeline.rules.config import RulesError, default_text, load, parse_limit, seconds
@@ -188,3 +189,22 @@ def test_a_watch_does_not_begin_with_wrong_rules(tmp_path: Path) -> None:
     with pytest.raises(RulesError):
         RulesWatch(rules_file(tmp_path, "x = 1"), "JP", Loads())
     assert RulesWatch(None, "JP", Loads()).poll() is None
+
+
+def test_what_operators_allow_is_written_in_one_way_and_what_is_no_subject_is_left_out() -> None:
+    watch = AllowWatch("127.0.0.1:1")
+
+    def said(kind: str, subject: str, until: str | None = None) -> None:
+        setting = {"setting": "allow", "subject_kind": kind, "subject": subject, "actor": "operator:hana", "note": ""}
+        times = {"issued_at": "2026-11-24T01:00:00Z", "expires_at": until}
+        watch._apply(f"allow:{kind}:{subject}".encode(), json.dumps(setting | times).encode())
+
+    said("account", "Alice@X.example")
+    said("ip", "2001:DB8::1", "2026-11-25T00:00:00Z")
+    said("ip", "no address")
+    said("prefix", "198.51.100.0/99")
+    watch._apply(b"allow:ip:198.51.100.7", b"{")
+    assert watch.granted == {("account", "alice@x.example"): float("inf"), ("ip", "2001:db8::1"): 1_795_564_800.0}
+    watch._apply(b"allow:ip:2001:db8::1", None)
+    watch._apply(b"\xff", None)
+    assert set(watch.granted) == {("account", "alice@x.example")}
