@@ -67,7 +67,7 @@ def _rfc5424(line: str, match: re.Match[str], stamps: Stamps) -> Header | None:
         rest = rest[1:]
     else:
         return None
-    text = rest.removeprefix(" ").removeprefix("\ufeff")
+    text = rest.lstrip(" ").removeprefix("\ufeff").lstrip(" ")  # rsyslog keeps the blank that followed the tag
     return Header(stamps.iso(match[1]), match[2], match[3], text, match[4])
 
 

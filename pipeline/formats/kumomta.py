@@ -36,7 +36,9 @@ _EARLIEST, _LATEST = 0.0, 4e9
 def read_object(fields: Mapping[str, object], stamps: Stamps) -> Outcome:
     """One record; ``None`` if the object is not one."""
     what, response = fields.get("type"), fields.get("response")
-    if what not in _TYPES or not isinstance(response, dict) or "reception_protocol" not in fields:
+    if not isinstance(what, str) or what not in _TYPES:
+        return None
+    if not isinstance(response, dict) or "reception_protocol" not in fields:
         return None
     time = _time(fields)
     if time is None:
