@@ -6,7 +6,7 @@ What stands in quotes is the sender's; the message id stands to the right of the
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome
+from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, masked
 from schemas.event import Event
 
 _LINE = re.compile(
@@ -14,7 +14,6 @@ _LINE = re.compile(
     r"(?: \{[^{}]*\})?,(?P<rest>.*)",
     re.DOTALL,
 )
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _ORIGIN = re.compile(
     r"(?: [A-Z][\w/]*)*(?: \[(?P<ip>[0-9A-Fa-f:.]+)\](?::[0-9]+)?)?(?: \[[0-9A-Fa-f:.]*\])? "
     r"<(?P<sender>[^<>]*)> -> (?P<to><[^<>]*>)(?P<more>(?:,<[^<>]*>)*)"
@@ -33,7 +32,7 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
         return event
     event.status, event.reason = line["verdict"].lower(), line["name"]
     said = line["rest"]
-    plain = _QUOTED.sub(lambda match: "#" * len(match[0]), said) if '"' in said else said
+    plain = masked(said)
     origin = _ORIGIN.match(plain)
     if origin is None:
         return event

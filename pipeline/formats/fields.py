@@ -95,3 +95,11 @@ def account_name(text: str) -> str | None:
 def number(text: str) -> int | None:
     """A non-negative decimal number below 10^18, else ``None``."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.?)*(?:"|\Z)', re.DOTALL)
+
+
+def masked(text: str) -> str:
+    """The text with what stands in quotes (RFC 5321, quoted-string) blotted out, at the same length."""
+    return _QUOTED.sub(lambda match: "#" * len(match[0]), text) if '"' in text else text

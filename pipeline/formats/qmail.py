@@ -73,7 +73,7 @@ def read_vchkpw(time: datetime, host: str, program: str, service: str | None, fi
             user = text.removeprefix(words)
             if user.startswith("(pass: '"):
                 user = user.partition("') ")[2] if user.count("') ") == 1 else ""
-            event.account = account_name(user)
+            event.account = account_name(user) if event.client_ip or not client["ip"] else None
             break
     return event
 

@@ -8,7 +8,7 @@ which cannot be told in two ways.
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, MAX_REASON, Format, Outcome, Unreadable, account_name
+from pipeline.formats.fields import CANONICAL_IP, MAX_REASON, Format, Outcome, Unreadable, account_name, masked
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -16,7 +16,6 @@ _NAME = "sendmail"
 _ID = re.compile(r"[0-9A-Za-z]{12,16}")
 _RELAY = r"[^\s\[\]]* ?\[(?:IPv6:)?(?P<ip>[0-9A-Fa-f:.]+)\](?: \(may be forged\))?"
 _AT_END = re.compile(r"\[(?:IPv6:)?(?P<ip>[0-9A-Fa-f:.]+)\](?: \(may be forged\))?\Z")
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _LOGIN = re.compile(r".*, authid=(?P<user>[^,]+), mech=(?P<method>[\w-]+), bits=[0-9]+", re.DOTALL)
 _FAILURE = re.compile(
     r"AUTH failure \((?P<method>[A-Za-z0-9_-]{1,20})\): [^()]*\((?P<code>-?[0-9]+)\)(?P<detail>.*)", re.DOTALL
@@ -60,13 +59,8 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return _message(event, text)
 
 
-def _masked(text: str) -> str:
-    """The text with what stands in quotes blotted out, at the same length."""
-    return _QUOTED.sub(lambda match: "#" * len(match[0]), text) if '"' in text else text
-
-
 def _arrival(event: Event, text: str, pid: str | None) -> Event | Unreadable:
-    fields = _ARRIVAL.search(_masked(text))
+    fields = _ARRIVAL.search(masked(text))
     if fields is None:
         return Unreadable(_NAME, "from= is not followed by size, class and nrcpts")
     sender = text[5 : fields.start()]
@@ -85,7 +79,7 @@ def _arrival(event: Event, text: str, pid: str | None) -> Event | Unreadable:
 
 
 def _delivery(event: Event, text: str) -> Event:
-    plain = _masked(text)
+    plain = masked(text)
     place = _DELIVERY.search(plain)
     if place is None:
         return event  # the first of several lines of a long one
@@ -142,7 +136,7 @@ def _ruleset(event: Event, text: str) -> Event:
     if ruleset is None:
         return event
     event.kind = "reject"
-    plain = _masked(text)
+    plain = masked(text)
     places = list(_VERDICT.finditer(plain)) if plain.count(", relay=") == 1 else []
     if not places:
         return event
