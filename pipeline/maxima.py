@@ -69,7 +69,7 @@ class Seen:
 class _Subject:
     __slots__ = ("day", "days", "most", "number", "state", "weights")
 
-    def __init__(self, number: int, limits: int, weights: Weights) -> None:
+    def __init__(self, number: int, limits: int, weights: tuple[Weights, Weights]) -> None:
         self.number = number
         self.state = new_state()
         self.day = -1
@@ -89,8 +89,9 @@ class _Kind:
             if only in (None, active.rule.id)
             for group, limit in active.limits
         ]
-        self.recent = min(weights.recent for weights in rules.weights[kind])
-        self.failing_recent = min(weights.failing_recent for weights in rules.weights[kind])
+        self._home = rules.home
+        self._recent = min(weights.recent for weights in rules.weights[kind])
+        self._failing_recent = min(weights.failing_recent for weights in rules.weights[kind])
         self.subjects: dict[str, _Subject] = {}
         self.found = [(array("q"), array("q")) for _ in self.watched]
         self.weights_of = lru_cache(maxsize=1 << 14)(self._weights)
@@ -101,14 +102,19 @@ class _Kind:
         watched = self.watched[number]
         return replace(watched.active, limits=((watched.group, replace_count(watched.limit, count)),))
 
-    def _weights(self, most: tuple[int, ...]) -> Weights:
-        """Of limits that lie one above ``most``."""
-        shares = dict.fromkeys(UNITS, 0.0)
+    def _weights(self, most: tuple[int, ...]) -> tuple[Weights, Weights]:
+        """Of limits that lie one above ``most``: for what comes from at home, and from abroad."""
+        shares = dict.fromkeys(UNITS, 0.0), dict.fromkeys(UNITS, 0.0)
         for watched, count in zip(self.watched, most, strict=True):
             unit = METRICS[watched.limit.metric].unit
-            if unit:
-                shares[unit] = max(shares[unit], 1.0 / (count + 1))
-        return Weights(**shares, recent=self.recent, failing_recent=self.failing_recent)
+            at_home = watched.group in ("home", self._home)
+            for of_class, judges in zip(shares, (at_home or watched.group == "all", not at_home), strict=True):
+                if unit and judges:
+                    of_class[unit] = max(of_class[unit], 1.0 / (count + 1))
+        home, abroad = (
+            Weights(**of_class, recent=self._recent, failing_recent=self._failing_recent) for of_class in shares
+        )
+        return home, abroad
 
     def close(self, subject: _Subject) -> None:
         """The subject's day is over."""
@@ -129,7 +135,7 @@ class Maxima:
     """Watches tallies, in order. ``only``: the id of the one rule to watch. Days are those of ``zone``."""
 
     def __init__(self, rules: RuleSet, zone: tzinfo, only: str | None = None) -> None:
-        self._home = rules.home.encode()
+        self._home, self._homes = rules.home.encode(), ("", rules.home)
         self._kinds = {kind: _Kind(kind, rules, only) for kind in rules.by_kind}
         self._zone = zone
         self._day_of = lru_cache(maxsize=4096)(self._day)
@@ -158,7 +164,8 @@ class Maxima:
                 subject.day = day
                 judged(subject.state, 0.0, 0, NEVER)
             origin = _origin(tally.peer, tally.country, tally.kind == "account")
-            if add(subject.state, tally, origin, subject.weights) == ALL:
+            at_home, abroad = subject.weights
+            if add(subject.state, tally, origin, at_home if tally.country in self._homes else abroad) == ALL:
                 self._look(kind, subject, tally, origin.peer)
 
     def _look(self, kind: _Kind, subject: _Subject, tally: Tally, peer: bytes) -> None:
