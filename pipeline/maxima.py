@@ -89,6 +89,7 @@ class _Kind:
             if only in (None, active.rule.id)
             for group, limit in active.limits
         ]
+        self.metrics = frozenset(watched.limit.metric for watched in self.watched)
         self._home = rules.home
         self._recent = min(weights.recent for weights in rules.weights[kind])
         self._failing_recent = min(weights.failing_recent for weights in rules.weights[kind])
@@ -176,10 +177,11 @@ class Maxima:
         if slot < now - GRACE:
             ends = sorted({e[0] for e in found if max(slot, now - LATENESS // SLOT) <= e[0] <= now} | {now})
         views = [View(found, end, peer, self._home, tally.successes > 0) for end in ends]
+        bounds = {metric: max([view.bound(metric) for view in views]) for metric in kind.metrics}
         margin, since = 1.0, NEVER
         for number, watched in enumerate(kind.watched):
             count = subject.most[number] + 1
-            bound = max(view.bound(watched.limit.metric) for view in views)
+            bound = bounds[watched.limit.metric]
             if bound < count:
                 margin = min(margin, 1.0 - bound / count)
                 continue
