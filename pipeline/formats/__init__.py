@@ -149,6 +149,11 @@ class LineReader:
             pri = PRI.match(line)
             if pri is not None and not line.startswith(("1 ", "<"), pri.end()):
                 return self._read_one(line[pri.end() :], reference, depth)
+        own = line[10:11] == " " and line[4:5] == "-"  # a stamp as in a program's own log file
+        if own:
+            outcome = _TABLE.bare(line, self._stamps)
+            if outcome is not None:
+                return outcome
         head = parts[0].partition("[")[0]
         time, key, lasting = self._stamps.seen(head[:16]), head[16:], True
         if head[4:5] == "-":
@@ -163,9 +168,7 @@ class LineReader:
             time = header.time
             if time is None:
                 return Unreadable("syslog", "there is no such date or time") if route.known else None
-            if not route.known and line[10:11] == " " and line[4:5] == "-":
-                return self._read_bare(line, reference, depth) or self._read_text(route, time, header)
-            if len(parts) == 1 or len(head) > _LONGEST_HEAD or _NEVER_TWICE.search(head):
+            if len(parts) == 1 or (own and not route.known) or len(head) > _LONGEST_HEAD or _NEVER_TWICE.search(head):
                 return self._read_text(route, time, header)
             if len(self._routes) >= _ROUTES:
                 self._routes.clear()

@@ -1,7 +1,7 @@
 """rspamd: the verdict on a message (``rspamd_task_write_log``), as text, or as JSON (``log_json``, metadata_exporter).
 
 ``id: <message id>, qid: <queue id>, ip: …, user: …, from: <…>, (default: F (action): [score/required] [symbols]), …``.
-The message id is the client's and comes first, so a line in which it may imitate the rest gives the verdict only.
+The message id is the client's and comes first, so a line in which it may imitate the rest gives nothing of it.
 """
 
 import re
@@ -46,12 +46,13 @@ def read_bare(line: str, stamps: Stamps) -> Outcome:
 
 
 def _wrote(event: Event, text: str) -> Event:
-    origin = _ORIGIN.match(text)
-    forged = text.count(_OPEN) > 1
-    verdict = _VERDICT.search(text, text.rfind(_OPEN) if forged else 0)
+    if text.count(_OPEN) != 1:
+        return event
+    verdict = _VERDICT.match(text, text.index(_OPEN))
     if verdict is not None:
-        event.status, event.reason = verdict["action"], None if forged else verdict["score"]
-    if origin is None or forged or not text.startswith(_OPEN, origin.end()):
+        event.status, event.reason = verdict["action"], verdict["score"]
+    origin = _ORIGIN.match(text)
+    if origin is None or not text.startswith(_OPEN, origin.end()):
         return event
     event.message_id, event.queue_id = _known(origin["mid"]), _known(origin["qid"])
     event.client_ip = CANONICAL_IP[origin["ip"]] if origin["ip"] else None
