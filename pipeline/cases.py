@@ -79,7 +79,13 @@ def parse_cases(text: str, name: str, zone: tzinfo = UTC) -> list[Case]:
         rows = _rows(text, name)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError, csv.Error) as error:
         raise CasesError(f"{name}: cannot be read: {error}") from None
-    return [_case(row, f"{name}: case {number}", zone) for number, row in enumerate(rows, 1)]
+    cases = [_case(row, f"{name}: case {number}", zone) for number, row in enumerate(rows, 1)]
+    known: set[str] = set()
+    for number, case in enumerate(cases, 1):
+        if case.subject in known:
+            raise CasesError(f"{name}: case {number}: {case.subject} is given twice")
+        known.add(case.subject)
+    return cases
 
 
 def _rows(text: str, name: str) -> Sequence[object]:

@@ -111,7 +111,7 @@ def load_cases(path: Path | None, zone: tzinfo) -> list[Case]:
     if path is None:
         return []
     try:
-        return parse_cases(path.read_text(encoding="utf-8"), str(path), zone)
+        return parse_cases(path.read_text(encoding="utf-8-sig"), str(path), zone)
     except UnicodeDecodeError as error:
         raise CasesError(f"{path}: cannot be read: {error}") from None
 

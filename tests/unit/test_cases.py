@@ -45,6 +45,7 @@ def test_three_forms_say_the_same(name: str, text: str) -> None:
         ("c.jsonl", '{"subject": "a", "label": "abused", "since": "soon"}', "'soon' is no time"),
         ("c.jsonl", "[1]", "case 1: must be a table"),
         ("c.jsonl", "{", "cannot be read"),
+        ("c.csv", "subject,label\na,abused\nA,honest\n", "case 2: a is given twice"),
     ],
 )
 def test_what_is_wrong_is_said(name: str, text: str, why: str) -> None:
