@@ -72,19 +72,22 @@ def _failed(event: Event, text: str) -> None:
         user = user if why == _INVALID else ""
     else:
         event.reason = _reason(why) if event.method else "mechanism"
-    if user.startswith("(") and user.endswith(")"):
-        user = user[1:-1]
     event.account = account_name(user) if user != "-notset-" else None
 
 
 def _split(said: str) -> tuple[str, str]:
     if said.endswith(f" {_INVALID}"):
-        return said.removesuffix(f" {_INVALID}"), _INVALID
+        return _bare(said.removesuffix(f" {_INVALID}")), _INVALID
     if said.endswith("]"):
         user, _, why = said[:-1].partition("[")
-        return user.rstrip(" "), why
+        return _bare(user.removesuffix(" ")), why
     user, found, why = said.partition("SASL(")
-    return user.rstrip(" "), found + why
+    return user.removesuffix(" "), found + why
+
+
+def _bare(user: str) -> str:
+    """Cyrus 3 writes the user in parentheses."""
+    return user[1:-1] if user.startswith("(") and user.endswith(")") else user
 
 
 def _reason(why: str) -> AuthReason:

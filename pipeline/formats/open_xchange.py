@@ -31,12 +31,16 @@ def read_line(line: str, stamps: Stamps) -> Outcome:
     time = stamps.iso(match["time"].replace(",", ".")) if match and code else None
     if match is None or code is None or time is None:
         return None
-    found = {
-        name: re.findall(rf"\b{re.escape(name)}=(.*?)(?= com\.openexchange\.|\Z)", line)
-        for name in (*_ADDRESSES, _LOGIN)
-    }
-    once = {name: values[0] for name, values in found.items() if len(values) == 1}
-    return _event(Event("other", time, "", _NAME), code[0], code["code"], once)
+    properties: dict[str, str] = {}
+    for name in (*_ADDRESSES, _LOGIN):
+        values = re.findall(rf" {re.escape(name)}=(\S*)", line)
+        if len(values) > 1:
+            properties.clear()
+            break
+        properties.update((name, value) for value in values)
+    if not line.endswith(f" {_LOGIN}={properties.get(_LOGIN)}"):
+        properties.pop(_LOGIN, None)  # what follows may be the rest of it
+    return _event(Event("other", time, "", _NAME), code[0], code["code"], properties)
 
 
 def read_object(fields: Mapping[str, object], stamps: Stamps) -> Outcome:

@@ -92,7 +92,7 @@ def _login(event: Event, said: str) -> Outcome:
 
 def _error(event: Event, said: str) -> Outcome:
     event.kind, event.reason = "auth_failure", "unknown"
-    if said.count(" from ") > _MOST:
+    if said.count(" from ") > _MOST or _imitated(said) or said.count("). ") > ("(X-" in said):
         return event
     user, found, after = said.rpartition(" from ")
     end = _ERROR_END.fullmatch(after)
@@ -100,21 +100,26 @@ def _error(event: Event, said: str) -> Outcome:
         user, found, more = user.rpartition(" from ")
         after = f"{more} from {after}"
         end = _ERROR_END.fullmatch(after)
-    if end is None:
+    if end is None or not found:
         return Unreadable(_NAME, "login without an address")
     why = end["why"].partition(" in /")[0]
     method = _METHOD.match(why)
     event.method = method["method"] if method else "IMAP"
     low = why.lower()
     event.reason = next((reason for words, reason in _WHY if words in low), "password" if method else "temporary")
-    account, _, server = user.rpartition(" against ")
-    return _peer(event, account if account and " " not in server else user, end["peer"], said)
+    account, found, server = user.rpartition(" against ")
+    return _peer(event, account if found and " " not in server else user, end["peer"], said)
+
+
+def _imitated(said: str) -> bool:
+    """Do the headers or the user hold what the line is made of?"""
+    return "(X-" in said and said.count(" from ") > 1
 
 
 def _peer(event: Event, user: str, peer: str, said: str) -> Outcome:
     match = _PEER.fullmatch(peer)
-    if match is None or ("(X-" in said and said.count(" from ") > 1):
-        return event  # the headers or the user hold what the line is made of
+    if match is None or _imitated(said):
+        return event
     event.client_ip = real_address(match["ip"], match["real"] or "", match["forwarded"] or "")
     event.account = account_name(user)
     return event
