@@ -24,12 +24,12 @@ _LINE = re.compile(
 _ADDRESS = r'(?:"(?:[^"\\]|\\.)*"(?:@[^\s<>]*)?|[^\s<>]+)'
 _ARRIVAL = re.compile(rf"(?:<=|\(=) (?P<sender><>|{_ADDRESS})(?: R=\S+)?(?: DS)?(?P<host> H=)?", re.DOTALL)
 _FIELDS = re.compile(  # between host and size; DN and U hold a client's text
-    r"(?: TFO\*?)?(?: U=(?P<ident>\S+))?(?: P=(?P<proto>[\w-]+))?(?: L[*.]?-?)?(?: X=\S+)?(?: CV=\S+)?"
+    r"(?: TFO\*?)?(?: Ci=\S+)?(?: U=(?P<ident>\S+))?(?: P=(?P<proto>[\w-]+))?(?: L[*.]?-?)?(?: X=\S+)?(?: CV=\S+)?"
     r'(?: DN="[^"]*")?(?: SNI=\S*)?(?: A=(?P<auth>[^\s:"]+)(?::(?P<user>[^\s":]+)(?::\S*)?)?)?(?: PRDR)?'
     r"(?: PRX=\S+)?(?: K)? S=(?P<size>[0-9]+)"
 )
 _ENVELOPE = re.compile(  # of a reject, after the host
-    r'(?: U=\S+)?(?: X=\S+)?(?: CV=\S+)?(?: DN="[^"]*")?(?: SNI=\S*)?'
+    r'(?: Ci=\S+)?(?: U=\S+)?(?: X=\S+)?(?: CV=\S+)?(?: DN="[^"]*")?(?: SNI=\S*)?'
     rf'(?: F=<(?P<sender>(?:{_ADDRESS})?)>)?(?: A=(?P<auth>[^\s:"]+)(?::(?P<user>[^\s":]+))?)?'
     r" (?P<soft>temporarily )?rejected (?P<what>.*)",
     re.DOTALL,
@@ -43,10 +43,10 @@ _DELIVERY = re.compile(
 )
 _STATUS = {"=>": "sent", "->": "sent", ">>": "sent", "*>": "sent", "**": "bounced", "==": "deferred"}
 _DSN = re.compile(r"\b[245][0-9]{2}[ -](?P<dsn>[245]\.[0-9]{1,3}\.[0-9]{1,3})\b")
-_TOOK = re.compile(r" DT=[0-9.]+s\Z")
+_TOOK = re.compile(r" DT=[0-9.dhms]+\Z")
 _CONFIRMED = re.compile(r' C="(.*)"')
 _FAILED = re.compile(r"(?P<auth>[^\s:]+) authenticator failed for (?:H=)?")
-_ANSWER = re.compile(r"(?: U=\S+)?: (?P<code>[0-9]{3}) (?P<text>.*)", re.DOTALL)
+_ANSWER = re.compile(r"(?: (?:U|Ci|X)=\S+)*: (?P<code>[0-9]{3}) (?P<text>.*)", re.DOTALL)
 _SET_ID = " (set_id="
 _REFUSED_AUTH = re.compile(
     r'SMTP protocol error in "AUTH\b.*(?P<why>mechanism not supported|AUTH command used when not advertised)', re.DOTALL
@@ -61,7 +61,7 @@ _CONNECTS = (
     "SMTP connection from ", "TLS error on connection from ", "SMTP command timeout on ", "SMTP data timeout ",
     "unexpected disconnection while reading SMTP command from ", "no MAIL in ", "unexpected EOF while ",
 )  # fmt: skip
-_FROM = re.compile(r"\A[^\"<]*? (?:from|on) (?:H=)?")
+_FROM = re.compile(r"\A[^\"<]*? from (?:H=)?")
 _OTHERS = (
     "no host name found for ", "no IP address found for ", "SMTP syntax error in ", "SMTP protocol error in ",
     "SMTP protocol violation", "exim 4.", "Start queue run: pid=", "End queue run: pid=",

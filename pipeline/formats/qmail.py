@@ -22,7 +22,15 @@ _START = re.compile(r"starting delivery [0-9]+: msg (?P<id>[0-9]+) to (?:local|r
 _DELIVERY = re.compile(r"delivery [0-9]+: (?P<status>success|failure|deferral): (?P<text>.*)", re.DOTALL)
 _MESSAGE = re.compile(r"(?P<what>new|end) msg (?P<id>[0-9]+)")
 _STATUS = {"success": "sent", "failure": "bounced", "deferral": "deferred"}
-_RBL = re.compile(r"(?:rblsmtpd: )?(?P<ip>[0-9A-Fa-f:.]+) pid [0-9]+: ?(?P<code>[45][0-9]{2}) (?P<text>.*)", re.DOTALL)
+_RBL = re.compile(
+    r"(?:rblsmtpd: )?(?P<ip>[0-9A-Fa-f:.]+) pid [0-9]+(?: [\w.-]+)?: ?(?P<code>[45][0-9]{2}) (?P<text>.*)", re.DOTALL
+)
+_BAD = re.compile(r"badiprbl: ip (?P<ip>[0-9A-Fa-f:.]+) (?P<text>.*)", re.DOTALL)
+_PLESK = re.compile(
+    r"(?:smtp_auth: )?(?:FAILED: (?P<failed>.*) - (?P<why>[\w ]+) from |SMTP user (?P<user>.*?)(?: :)? logged in from )"
+    r"\S* ?\[(?P<ip>[0-9A-Fa-f:.]+)\]",
+    re.DOTALL,
+)
 _VCHKPW = re.compile(r"vchkpw-(?P<service>[\w-]+): (?:\((?P<method>[\w-]+)\) )?(?P<text>.*)", re.DOTALL)
 _CLIENT = re.compile(r":(?P<ip>[0-9.]*|[0-9A-Fa-f:.]+)\Z")
 _LONGEST_IP = 48
@@ -78,6 +86,29 @@ def read_vchkpw(time: datetime, host: str, program: str, service: str | None, fi
     return event
 
 
+def read_smtp_auth(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
+    """A line of Plesk's smtp_auth, which stands between qmail-smtpd and the password check."""
+    event = Event("other", time, host, program)
+    match = _PLESK.fullmatch(f"{first}: {rest}" if rest else first)
+    if match is None:
+        return event
+    event.client_ip = CANONICAL_IP[match["ip"]]
+    if match["why"] is None:
+        event.kind, event.account = "auth_success", account_name(match["user"])
+        return event
+    event.kind, event.account = "auth_failure", account_name(match["failed"])
+    event.reason = _WHY.get(match["why"], "temporary")
+    return event
+
+
+_WHY: dict[str, AuthReason] = {
+    "password incorrect": "password",
+    "no such user": "unknown_user",
+    "user not found": "unknown_user",
+    "account disabled": "disabled",
+}
+
+
 def read_smtpd(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """A line of qmail-smtpd with Spamcontrol, or of rblsmtpd."""
     match = _EPOCH.fullmatch(f"{first}: {rest}" if rest else first)
@@ -121,7 +152,7 @@ def _send(event: Event, text: str) -> Event | None:
         return event
     if text.startswith("status: "):
         return event
-    return _smtpd(event, text) if text.startswith("rblsmtpd: ") else None
+    return _smtpd(event, text) if text.startswith(("rblsmtpd: ", "badiprbl: ")) else None
 
 
 def _smtpd(event: Event, text: str) -> Event | None:
@@ -129,6 +160,10 @@ def _smtpd(event: Event, text: str) -> Event | None:
     if rbl is not None:
         event.kind, event.client_ip, event.status = "reject", CANONICAL_IP[rbl["ip"]], rbl["code"]
         event.reason = rbl["text"][:MAX_REASON]
+        return event
+    bad = _BAD.fullmatch(text)
+    if bad is not None:
+        event.kind, event.client_ip, event.reason = "reject", CANONICAL_IP[bad["ip"]], bad["text"][:MAX_REASON]
         return event
     control = _CONTROL.fullmatch(text.partition("qmail-smtpd: ")[2] or text)
     if control is None:
@@ -148,9 +183,13 @@ def _smtpd(event: Event, text: str) -> Event | None:
     return event
 
 
-FORMAT = Format(
-    "qmail",
-    {"qmail": read_send, "qmail-send": read_send, "vpopmail": read_vchkpw, "vchkpw": read_vchkpw,
-     "qmail-smtpd": read_smtpd, "rblsmtpd": read_smtpd},
-    bare=(("@", read_bare),),
-)  # fmt: skip
+_READERS = {
+    "qmail": read_send,
+    "qmail-send": read_send,
+    "vpopmail": read_vchkpw,
+    "vchkpw": read_vchkpw,
+    "smtp_auth": read_smtp_auth,
+    "qmail-smtpd": read_smtpd,
+    "rblsmtpd": read_smtpd,
+}
+FORMAT = Format("qmail", _READERS, bare=(("@", read_bare),))

@@ -30,6 +30,11 @@ _RULESET = re.compile(r"ruleset=(?P<name>\w+), arg1=(?P<arg>.*)", re.DOTALL)
 _VERDICT = re.compile(rf", relay={_RELAY}, (?P<verb>reject|discard|quarantine)(?:=(?P<text>.*))?", re.DOTALL)
 _ANSWER = re.compile(r"(?P<code>[245][0-9]{2}) (?:(?P<dsn>[245]\.[0-9]{1,3}\.[0-9]{1,3}) )?(?P<text>.*)", re.DOTALL)
 _ATTACK = re.compile(rf"{_RELAY}: possible SMTP attack: command=AUTH, count=[0-9]+")
+_MILTER = re.compile(
+    r"(?:Milter: (?:(?P<what>to|from)=(?P<address>.*?)|\w+)|[Mm]ilter=.*?), reject=(?P<code>[245][0-9]{2}) "
+    r"(?:(?P<dsn>[245]\.[0-9]{1,3}\.[0-9]{1,3}) )?(?P<text>.*)",
+    re.DOTALL,
+)
 _UNKNOWN = re.compile(r"(?P<recipient><[^<>\"\s]*>)\.\.\. (?P<text>User unknown.*)", re.DOTALL)
 _CONNECTS = (
     re.compile(rf"{_RELAY} did not issue MAIL/EXPN/VRFY/ETRN during connection to [\w.-]+"),
@@ -165,6 +170,14 @@ def _message(event: Event, text: str) -> Event:
     early = _EARLY.fullmatch(text)
     if early is not None:
         event.kind, event.client_ip, event.reason = "reject", CANONICAL_IP[early["ip"]], "pre-greeting traffic"
+        return event
+    milter = _MILTER.fullmatch(masked(text)) if text.startswith(("Milter: ", "Milter=", "milter=")) else None
+    if milter is not None:
+        event.kind, event.status, event.dsn = "reject", milter["code"], milter["dsn"]
+        event.reason = text[milter.start("text") :][:MAX_REASON]
+        if milter["what"]:
+            address = text[milter.start("address") : milter.end("address")].removeprefix("<").removesuffix(">")
+            event.recipient, event.sender = (address, None) if milter["what"] == "to" else (None, address)
         return event
     unknown = _UNKNOWN.fullmatch(text)
     if unknown is not None:

@@ -2,8 +2,10 @@
 
 import pytest
 
+from pipeline.enrich import Enricher
 from pipeline.formats import LineReader
 from pipeline.join import Joiner
+from pipeline.subjects import Tallier
 from schemas.event import Event
 
 REFERENCE = 1_796_083_200.0
@@ -127,3 +129,23 @@ def test_sessions_are_kept_with_the_state() -> None:
     joined([login(17)], first)
     second.load(first.dump())
     assert joined([arrival(17)], second)[0].account == "alice"
+
+
+EXIM = (
+    "2026-11-24 01:50:43 plain authenticator failed for (pc) [198.51.100.7]: "
+    "535 Incorrect authentication data (set_id=al)"
+)
+SENDMAIL = (
+    "Nov 24 01:50:43 mx sm-mta[17]: 6AO1n9wh000017: AUTH failure (PLAIN): authentication failure (-13) SASL(-13): "
+    "authentication failure: x, user=al, relay=[198.51.100.7]"
+)
+DOVECOT = "Nov 24 01:50:43 mx dovecot: auth: passwd-file(al,198.51.100.7): Password mismatch"
+
+
+@pytest.mark.parametrize("line", [EXIM, SENDMAIL])
+def test_a_failure_that_the_sasl_server_logs_too_is_told_apart(line: str) -> None:
+    lines = [line, DOVECOT]
+    events = joined(lines)
+    Enricher().enrich(events)
+    tallies = Tallier(lambda _: False).tally(zip(events, lines, strict=True))
+    assert [(t.errors, t.errors_mta, t.errors_sasl) for t in tallies if t.kind == "account"] == [(0, 1, 1)]
