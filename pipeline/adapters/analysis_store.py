@@ -1,21 +1,23 @@
 """Opens the data that notebooks look at, and makes the sample."""
 
+import atexit
 import gzip
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, timedelta
 from importlib import resources
 from pathlib import Path
 
 from pipeline.adapters.chdb_store import ChdbStore
 from pipeline.adapters.clickhouse import ClickHouse
 from pipeline.adapters.geoip import GeoFile
-from pipeline.analysis.query import Period, covered
+from pipeline.analysis.query import FOUND, Period, covered
 from pipeline.analysis.sample import CHANGE, DAYS, ZONE, sample_frames
 from pipeline.loading import Loader
 from pipeline.ports import RowStore
+from pipeline.rows import Release
 from pipeline.rules import build
 from pipeline.rules.config import load
 from pipeline.settings import Settings, SettingsError
@@ -46,6 +48,13 @@ def opened(settings: Settings | None = None) -> Iterator[tuple[RowStore, Period]
             yield sample, covered(sample, ZONE.key)
 
 
+def opened_until_exit() -> tuple[RowStore, Period]:
+    """As ``opened``, closed when the interpreter ends: for notebooks."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(opened())
+
+
 def fill_with_sample(store: RowStore, days: int = DAYS) -> None:
     """Makes the tables and puts the bundled sample into them, through the flow. ``days``: of it."""
     apply_ddl(store)
@@ -63,4 +72,16 @@ def fill_with_sample(store: RowStore, days: int = DAYS) -> None:
         loader.feed(frame, reference, "sample", sink)
         if sink.waiting >= ROWS:
             sink.flush()
+    sink.flush()
+    _release(store, sink)
+
+
+def _release(store: RowStore, sink: Sink) -> None:
+    """An operator lifts every restriction of an account five hours later."""
+    found = store.query(
+        f"SELECT subject, rule, min(issued_at) AS at FROM decisions WHERE {FOUND} GROUP BY subject, rule"
+    )
+    for number, row in enumerate(found.itertuples()):
+        at = row.at.to_pydatetime() + timedelta(hours=5)
+        sink.add(Release(at, "account", row.rule, row.subject, "operator:hana", "password changed", number))
     sink.flush()

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pipeline.analysis.query import ERRORS, Every, Period, Query, naive, start_of
+from pipeline.analysis.query import ERRORS, Every, Period, Query, filled, start_of
 from pipeline.ports import RowStore
 
 
@@ -16,7 +16,7 @@ def volumes(store: RowStore, period: Period, every: Every = "hour") -> pd.DataFr
         "FROM rates_per_minute WHERE minute >= :since AND minute < :until GROUP BY start ORDER BY start",
         **period.values,
     )
-    return found.assign(start=naive(found["start"], period.zone))
+    return filled(found, period, every)
 
 
 def countries(store: RowStore, period: Period) -> pd.DataFrame:

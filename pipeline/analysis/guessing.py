@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.analysis.query import ERRORS, Every, Period, Query, naive, start_of
+from pipeline.analysis.query import ERRORS, Every, Period, Query, filled, start_of
 from pipeline.ports import RowStore
 
 MANY_ERRORS = 10  # of one network at one account: somebody tries passwords, not an owner who mistypes
@@ -19,7 +19,7 @@ def password_errors(store: RowStore, period: Period, every: Every = "minute") ->
         "HAVING smtp + access > 0 ORDER BY start",
         **period.values,
     )
-    return found.assign(start=naive(found["start"], period.zone))
+    return filled(found, period, every)
 
 
 def guessing_sources(store: RowStore, period: Period) -> pd.DataFrame:
@@ -61,6 +61,7 @@ def guessed_accounts(store: RowStore, period: Period, limit: int = 50) -> pd.Dat
 def spikes(store: RowStore, period: Period, times: float = 5.0, at_least: int = 20) -> pd.DataFrame:
     """Minutes with ``times`` as many password errors as usual (the median of minutes with any), and ``at_least``."""
     found = password_errors(store, period, "minute")
+    found = found[found["smtp"] + found["access"] > 0]
     guesses = found["smtp"] + found["access"]
     usual = float(guesses.median()) if len(found) else 0.0
     chosen = found[(guesses >= at_least) & (guesses >= times * usual)]

@@ -2,14 +2,15 @@
 
 import pandas as pd
 
-from pipeline.analysis.query import FOUND, Period, Query, naive
+from pipeline.analysis.query import ERRORS, FOUND, Period, Query, naive
 from pipeline.ports import RowStore
 
 
 def incidents(store: RowStore, period: Period, limit: int = 50) -> pd.DataFrame:
     """Accounts that were found abused, those that sent most first."""
     return store.query(
-        "SELECT account, sum(messages) AS sent, sum(recipients) AS addressed, uniqExact(country) AS countries "
+        f"SELECT account, sum(messages) AS sent, sum(recipients) AS addressed, {ERRORS} AS guesses, "
+        "uniqExact(country) AS countries "
         "FROM rates_per_minute WHERE minute >= :since AND minute < :until AND account IN "
         f"(SELECT subject FROM decisions WHERE {FOUND} AND issued_at >= :since AND issued_at < :until) "
         "GROUP BY account ORDER BY sent DESC, account LIMIT :limit",
@@ -59,7 +60,13 @@ def timeline(store: RowStore, period: Period, account: str) -> pd.DataFrame:
 INCIDENT: tuple[Query, ...] = (
     Query(
         incidents,
-        {"account": "name", "sent": "messages", "addressed": "recipients", "countries": "countries"},
+        {
+            "account": "name",
+            "sent": "messages",
+            "addressed": "recipients",
+            "guesses": "errors",
+            "countries": "countries",
+        },
     ),
     Query(
         timeline,

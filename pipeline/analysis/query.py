@@ -27,6 +27,9 @@ FOUND = "subject_kind = 'account' AND mode = 'enforce' AND scope IN ('send', 'bo
 ABUSED = f"(SELECT subject FROM decisions WHERE {FOUND})"
 
 
+MOST_ROWS = 100_000  # of minutes in which nothing happened
+
+
 @dataclass(frozen=True)
 class Period:
     """From ``since`` up to, not including, ``until``. ``zone``: IANA zone whose days and hours count."""
@@ -66,6 +69,22 @@ def naive(times: pd.Series, zone: str) -> pd.Series:
     if getattr(times.dtype, "tz", None) is None:
         return times.astype("datetime64[s]")
     return times.dt.tz_convert(zone).dt.tz_localize(None).astype("datetime64[s]")
+
+
+def filled(frame: pd.DataFrame, period: Period, every: Every) -> pd.DataFrame:
+    """Rows of zeros for the minutes, hours or days in which nothing happened, and ``start`` as local time: a line
+    must not lead over a quiet night as if there had been none. Unless they would be more than ``MOST_ROWS``."""
+    step = {"minute": "min", "hour": "h", "day": "D"}.get(every)
+    if step is None or frame.empty:
+        return frame.assign(start=naive(frame["start"], period.zone))
+    since, until = pd.Timestamp(period.since), pd.Timestamp(period.until)
+    if every == "day":
+        since, until = (at.tz_convert(period.zone).tz_localize(None) for at in (since, until))
+        frame = frame.assign(start=naive(frame["start"], period.zone))
+    starts = pd.date_range(since.floor(step), until, freq=step, inclusive="left", unit="s")
+    if len(starts) <= MOST_ROWS:
+        frame = frame.set_index("start").reindex(starts, fill_value=0).rename_axis("start").reset_index()
+    return frame.assign(start=naive(frame["start"], period.zone))
 
 
 def covered(store: RowStore, zone: str = "UTC") -> Period:

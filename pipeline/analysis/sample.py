@@ -1,7 +1,8 @@
 """A sample to look at: two weeks of a small provider, made of one recorded log of real servers.
 
 The recording is two and a half minutes long. What its honest accounts did is stretched and repeated over the hours of
-each day as people work; the whole of it, attacks included, comes once a day, under other names. It shows what notebooks
+each day as people work; the whole of it, attacks included, comes at most a few times a
+day, under other names. It shows what notebooks
 look like, and is data for tests: it is not what mail is like.
 """
 
@@ -17,6 +18,7 @@ CHANGE = date(2026, 11, 9)  # from here on ``stricter.toml`` holds
 ZONE = ZoneInfo("Asia/Tokyo")
 WORKING_HOURS, WEEKEND_HOURS = (8, 9, 10, 11, 13, 14, 15, 16, 17, 20, 22), (9, 11, 14, 18, 21)
 ATTACK_HOURS = (3, 10, 14, 22)
+ATTACKS = (1, 0, 2, 1, 3, 0, 1, 2, 1, 0, 4, 2, 1, 1)  # of each day
 STRETCH = 16  # so that the honest part of the recording lasts 40 minutes
 FRAME = 400  # lines
 
@@ -43,8 +45,8 @@ def schedule(days: int = DAYS) -> list[Copy]:
         weekend = day.weekday() >= 5
         for hour in WEEKEND_HOURS if weekend else WORKING_HOURS:
             copies.append(Copy(_at(day, hour, 0), False, b"example.jp"))
-        for hour in ATTACK_HOURS[number % 4 : number % 4 + (2 if number == 9 else 1)]:
-            copies.append(Copy(_at(day, hour, 50), True, b"customer%d.example" % (number * 4 + hour % 4)))
+        for hour in sorted(ATTACK_HOURS[(number + n) % len(ATTACK_HOURS)] for n in range(ATTACKS[number])):
+            copies.append(Copy(_at(day, hour, 50), True, b"customer%d.example" % (number * 24 + hour)))
     return sorted(copies, key=lambda copy: copy.start)
 
 
