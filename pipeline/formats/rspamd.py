@@ -1,7 +1,8 @@
 """rspamd: the verdict on a message (``rspamd_task_write_log``), as text, or as JSON (``log_json``, metadata_exporter).
 
 ``id: <message id>, qid: <queue id>, ip: …, user: …, from: <…>, (default: F (action): [score/required] [symbols]), …``.
-The message id is the client's and comes first, so a line in which it may imitate the rest gives nothing of it.
+The message id is the client's and comes first, without blanks (rspamd writes ``?``); the sender comes last before the
+verdict, as the client wrote it. A line with two verdicts gives nothing.
 """
 
 import re
@@ -19,8 +20,8 @@ _LINE = re.compile(
 _FUNCTION = re.compile(r"(?:\[\w+\] )?(?:<\w*>; )?[\w ]+; (?P<function>\w+): (?P<text>.*)", re.DOTALL)
 _WROTE = "rspamd_task_write_log"
 _ORIGIN = re.compile(
-    r"id: <(?P<mid>[^<>]*)>(?:, qid: <(?P<qid>[^<>]*)>)?(?:, ip: (?P<ip>[^\s,]+))?(?:, user: (?P<user>[^\s,]+))?"
-    r"(?:, from: <(?P<sender>[^<>]*)>)?(?:, |,)?",
+    r"id: <(?P<mid>\S*)>(?:, qid: <(?P<qid>\S*)>)?(?:, ip: (?P<ip>[^\s,]+))?(?:, user: (?P<user>[^\s,]+))?"
+    r"(?:, from: <(?P<sender>.*)>)?",
     re.DOTALL,
 )
 _VERDICT = re.compile(r"\(default: \w \((?P<action>[\w ]+)\): \[(?P<score>[^\[\]\s/]+/[^\[\]\s/]+)\] ")
@@ -48,11 +49,12 @@ def read_bare(line: str, stamps: Stamps) -> Outcome:
 def _wrote(event: Event, text: str) -> Event:
     if text.count(_OPEN) != 1:
         return event
-    verdict = _VERDICT.match(text, text.index(_OPEN))
+    start = text.index(_OPEN)
+    verdict = _VERDICT.match(text, start)
     if verdict is not None:
         event.status, event.reason = verdict["action"], verdict["score"]
-    origin = _ORIGIN.match(text)
-    if origin is None or not text.startswith(_OPEN, origin.end()):
+    origin = _ORIGIN.fullmatch(text[:start].removesuffix(" ").removesuffix(","))
+    if origin is None:
         return event
     event.message_id, event.queue_id = _known(origin["mid"]), _known(origin["qid"])
     event.client_ip = CANONICAL_IP[origin["ip"]] if origin["ip"] else None

@@ -63,6 +63,11 @@ def blank(text: str) -> str:
     return re.sub(r"[\x00-\x20\s,]", "_", text)
 
 
+def graphic(text: str) -> str:
+    """rspamd's message ids: what is not graphic is replaced."""
+    return re.sub(r"[^\x21-\x7e]", "?", text)
+
+
 def junk(text: str) -> str:
     """HELO under ``helo_accept_junk_hosts``."""
     return printed(text).strip() or "x"
@@ -149,8 +154,8 @@ TEMPLATES: dict[str, Callable[[str, str, str], str]] = {
         "error=authentication failed for [x], invalid password;"
     ),
     "rspamd": lambda a, b, c: (
-        f"Nov 24 01:50:43 mx rspamd[8]: <a1>; task; rspamd_task_write_log: id: <{printed(a)}>, qid: <4ABCdef>, "
-        f"ip: {TRUE_IP}, from: <a@b.example>, (default: T (reject): [25.10/15.00] [X(1.00){{{printed(b)}}}]), len: 8"
+        f"Nov 24 01:50:43 mx rspamd[8]: <a1>; task; rspamd_task_write_log: id: <{graphic(a)}>, qid: <4ABCdef>, "
+        f"ip: {TRUE_IP}, from: <{printed(c)}>, (default: T (reject): [25.10/15.00] [X(1.00){{{printed(b)}}}]), len: 8"
     ),
     "spamd": lambda a, b, c: (
         f"Nov 24 01:50:43 mx spamd[8]: spamd: result: Y 15 - X scantime=1.3,size=8,user=x,uid=1,required_score=5.0,"
