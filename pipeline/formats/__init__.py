@@ -97,7 +97,7 @@ FORMATS: tuple[Format, ...] = (
 _NEVER_TWICE = re.compile(r"[(<]")  # a user's name and session, or the whole header of RFC 5424
 _ROUTES = 4096  # tags are written by whoever writes to syslog: the cache is bounded
 _HEADS = 65_536
-_NO_HEADER = ("{", "[")
+_NO_HEADER = ("{", "[", "<")
 _DEEPEST = 3  # envelopes within envelopes
 _LONGEST_HEAD = 200
 
@@ -143,23 +143,22 @@ class LineReader:
 
     def _read_new(self, line: str, parts: list[str], reference: float, depth: int = 0) -> Outcome:
         """A line whose time and tag were not seen together before."""
-        if line.startswith(_NO_HEADER):
-            return self._read_bare(line, reference, depth)
-        if line.startswith("<"):
-            pri = PRI.match(line)
-            if pri is not None and not line.startswith(("1 ", "<"), pri.end()):
-                return self._read_one(line[pri.end() :], reference, depth)
-        own = line[10:11] == " " and line[4:5] == "-"  # a stamp as in a program's own log file
-        if own:
-            outcome = _TABLE.bare(line, self._stamps)
+        head = parts[0].partition("[")[0]
+        time, key, lasting, own = self._stamps.seen(head[:16]), head[16:], True, False
+        if head[4:5] == "-":
+            own = head[10:11] == " "  # a stamp as in a program's own log file
+            outcome = _TABLE.bare(line, self._stamps) if own else None
             if outcome is not None:
                 return outcome
-        head = parts[0].partition("[")[0]
-        time, key, lasting = self._stamps.seen(head[:16]), head[16:], True
-        if head[4:5] == "-":
             stamp, _, key = head.partition(" ")
             time, lasting = self._stamps.iso(stamp), "." not in stamp  # with fractions no two heads are the same
         route = self._routes.get(key)
+        if time is None and line.startswith(_NO_HEADER):
+            pri = PRI.match(line)
+            if pri is None:
+                return self._read_bare(line, reference, depth)
+            if not line.startswith(("1 ", "<"), pri.end()):
+                return self._read_one(line[pri.end() :], reference, depth)
         if time is None or route is None or len(parts) == 1:
             header = read_header(line, self._stamps, reference)
             route = None if header is None else _TABLE.tagged(header.host, header.tag)

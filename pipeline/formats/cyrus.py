@@ -28,7 +28,7 @@ _CODES: dict[str, AuthReason] = {
     "-19": "disabled", "-20": "unknown_user",
 }  # fmt: skip
 _MECHANISMS = frozenset(
-    ("plaintext", "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "GSSAPI", "NTLM", "OTP", "EXTERNAL", "SCRAM-SHA-1",
+    ("PLAINTEXT", "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "GSSAPI", "NTLM", "OTP", "EXTERNAL", "SCRAM-SHA-1",
      "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS", "GSS-SPNEGO", "XOAUTH2", "OAUTHBEARER")
 )  # fmt: skip
 
@@ -65,7 +65,7 @@ def _read(event: Event, first: str, rest: str) -> Outcome:
 
 def _failed(event: Event, text: str) -> None:
     method, _, said = text.partition(" ")
-    event.method = method if method.partition("+")[0] in _MECHANISMS else None
+    event.method = method if method.partition("+")[0].upper() in _MECHANISMS else None
     user, why = _split(said)
     if said.count("SASL(") > 1 or said.count("[") > 1:
         event.reason = "unknown"  # the client's text imitates the library's

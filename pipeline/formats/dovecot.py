@@ -43,6 +43,11 @@ def read_process(time: datetime, host: str, program: str, service: str | None, f
     return read(time, host, "dovecot", None, program, f"{first}: {rest}")
 
 
+def read_tagged(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
+    """A line of syslog whose tag is the process, as some shippers write it."""
+    return read(time, host, "dovecot", None, program, f"{first}: {rest}")
+
+
 def read_renamed(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """A line under another name (``instance_name``): claimed only if it is a login or a refusal of Dovecot."""
     if first.partition("(")[0] not in READERS or ("(" not in rest and "user=<" not in rest):
@@ -51,4 +56,4 @@ def read_renamed(time: datetime, host: str, program: str, service: str | None, f
     return outcome if isinstance(outcome, Event) and outcome.kind != "other" else None
 
 
-FORMAT = Format("dovecot", {"dovecot": read})
+FORMAT = Format("dovecot", {"dovecot": read} | dict.fromkeys(SERVICES, read_tagged))

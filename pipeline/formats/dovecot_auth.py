@@ -72,6 +72,7 @@ def _refusal(event: Event, who: str, what: str) -> Event | Unreadable:
     session = None
     if inner.endswith(">"):
         inner, _, session = inner[:-1].rpartition(",<")
+    inner = inner.removesuffix(",")  # an empty session before 2.2.10
     user, _, address = inner.rpartition(",")
     while user and (address == "master" or address.startswith("sasl:")):
         user, _, address = user.rpartition(",")
