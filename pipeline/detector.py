@@ -15,10 +15,11 @@ from zlib import compress, crc32, decompress
 import msgspec
 
 from pipeline.decide import Allowlist, Episode, Verdict, decide, is_running, open_episode
+from pipeline.judge import ask, most
 from pipeline.peers import NOBODY, digest, pack_network, unpack_network
-from pipeline.rules import Active, RuleSet
+from pipeline.rules import RuleSet
 from pipeline.rules.rule import Accuses
-from pipeline.rules.view import METRICS, NOWHERE, View
+from pipeline.rules.view import NOWHERE, View
 from pipeline.windows import (
     ACCUSE,
     ALL,
@@ -145,7 +146,7 @@ class Detector:
             first = max(slot, now - LATENESS // SLOT)
             ends = sorted({e[0] for e in found if first <= e[0] <= now} | {now})
         views = [View(found, end, peer, home, tally.successes > 0) for end in ends]
-        margin, until, since = 1.0, 0, NEVER
+        margin, late_margin, until, since = 1.0, 1.0, 0, NEVER
         for active in self.rules.by_kind[tally.kind]:
             key = (active.rule.id, tally.kind, tally.subject)
             episode = shard.episodes.get(key)
@@ -156,21 +157,24 @@ class Detector:
                         since = min(since, now + active.rule.patience // SLOT)
                     else:
                         margin = min(margin, 1.0 - share)
+                        late_margin = min(late_margin, 1.0 - most(active, views[-1]))
                     continue
                 episode = shard.episodes[key] = self._open(verdict, tally, episode, findings)
             assert episode is not None
             since = min(since, int(episode.until) // SLOT)  # the slot in which it ends
-            if active.config.accuse and active.rule.accuses is not None and not self.allowlist.covers(tally):
+            ended = int(episode.until) // SLOT <= now
+            if active.config.accuse and active.rule.accuses and not ended and not self.allowlist.covers(tally):
                 until = max(until, int(episode.until) // SLOT)
                 self._accuse(active.rule.accuses, episode, views[-1], views[-1].peers, tally, findings)
-        judged(state, margin, until, since)
+        judged(state, margin, late_margin, until, since)
 
     def _accuse_peer(self, shard: _Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:
         """While a restriction runs: is the tally's network one more that misuses or attacks the account?"""
         for active in self.rules.by_kind[tally.kind]:
             if active.config.accuse and active.rule.accuses is not None:
                 episode = shard.episodes.get((active.rule.id, tally.kind, tally.subject))
-                if episode is not None and is_running(episode, tally.at) and tally.peer not in episode.looked_at:
+                running = episode is not None and int(episode.until) // SLOT > latest(state)
+                if episode is not None and running and tally.peer not in episode.looked_at:
                     view = View(entries(state), latest(state), peer, self.rules.home.encode())
                     self._accuse(active.rule.accuses, episode, view, (peer,), tally, findings)
 
@@ -271,30 +275,4 @@ class Detector:
 def _ask_again(shard: _Shard) -> None:
     for states in shard.states.values():
         for state in states.values():
-            judged(state, 0.0, 0, NEVER)
-
-
-def ask(active: Active, views: list[View]) -> tuple[Verdict | None, float]:
-    """The rule's verdict at the earliest end of a window where it fires, or the largest share of a limit used."""
-    largest = 0.0
-    condition = active.rule.condition
-    for view in views:
-        for group, limit in active.limits:
-            bound = view.bound(limit.metric)
-            if bound * 2 < limit.count:  # no window comes near, which spares looking at each
-                largest = max(largest, bound / limit.count)
-                continue
-            metric = METRICS[limit.metric]
-            found = view.window(metric.kind, limit.window)
-            if group != "all" and found:
-                chosen = active.choose(group, view.countries, view.home)
-                if chosen is not view.countries:
-                    found = [e for e in found if e[2] in chosen]
-            if not found:
-                continue
-            observed = metric.count(view, found)
-            if observed >= limit.count and (condition is None or condition(view, limit.window, active.config)):
-                known = view.known_sources() if active.rule.spares_known else ()
-                return Verdict(active, limit, observed, group, known), 1.0
-            largest = max(largest, observed / limit.count)
-    return None, largest
+            judged(state, 0.0, 0.0, 0, NEVER)

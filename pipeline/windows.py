@@ -1,6 +1,6 @@
 """Sliding windows of one subject: a sparse, packed ring of buckets.
 
-A subject's state is one ``bytearray``: a header of 20 bytes and entries of 24. An entry counts what one peer did in
+A subject's state is one ``bytearray``: a header of 24 bytes and entries of 24. An entry counts what one peer did in
 one slot (5 s of event time). Entries grow coarser with age (5 s, then 1 min, then 10 min) and are dropped after a day;
 only ``SEEN`` entries, one for each peer that ever succeeded, live for 30 days: they are the sources that a subject is
 known by.
@@ -9,9 +9,10 @@ A window of length W that ends at slot e covers (e - W, e], in steps of ``resolu
 10 min, 1 min up to 1 h, 10 min up to 24 h. So a window sees at most one step more than its length, never less.
 
 **Margin.** Judging all rules on every tally would be slow, and is not needed: the header keeps the share of the
-strictest limit that may still be used up before any rule could fire. Each tally takes its share (``Weights``), and only
-a margin below zero calls the rules, which set it anew. This is exact: sums and distinct counts grow at most by what is
-added, and windows that move on only lose.
+strictest limit that may still be used up before any rule could fire. Each tally takes its share (``Weights``), and
+only a margin below zero calls the rules, which set it anew. A second one, from all that is remembered instead of the
+windows that end now, does the same for tallies that are late, which fall into windows that ended before. This is
+exact: sums and distinct counts grow at most by what is added, and windows that move on only lose.
 """
 
 import struct
@@ -34,8 +35,8 @@ MAX_ENTRIES: Final = 4096  # of one subject: 98 kB; beyond, old entries forget w
 SEND, ERROR, SEEN, SENDER, ACCUSED = b"S\0", b"E\0", b"K\0", b"F\0", b"A\0"
 
 HEADER: Final = struct.Struct(
-    "<fIIIHH"
-)  # margin, latest slot, ask until slot, ask from slot, compact at (entries), has errors
+    "<ffIIIHH"
+)  # margin, the same for late tallies, latest slot, ask until, ask from slot, compact at (entries), has errors
 ENTRY: Final = struct.Struct("<I2s2s8sHHHH")  # slot, kind, country, peer, four counters
 _TAIL: Final = struct.Struct("<HHHH")
 _SLOT: Final = struct.Struct("<I")
@@ -87,7 +88,7 @@ def resolution(window: int) -> int:
 
 def new_state() -> bytearray:
     """A subject of which nothing is known: margin 1."""
-    return bytearray(HEADER.pack(1.0, 0, 0, NEVER, _FIRST_COMPACTION, 0))
+    return bytearray(HEADER.pack(1.0, 1.0, 0, 0, NEVER, _FIRST_COMPACTION, 0))
 
 
 class Origin(NamedTuple):
@@ -107,14 +108,15 @@ def make_origin(country: bytes, peer: bytes) -> Origin:
 
 
 def add(state: bytearray, tally: Tally, origin: Origin, weights: Weights) -> int:
-    """Counts a tally in place. Returns whether rules must be asked: NOT, or ALL (the margin is used up, the tally is
-    late, or of a kind that always asks: an accusation, a success from where errors came), or ACCUSE (only whether its
+    """Counts a tally in place. Returns whether rules must be asked: NOT, or ALL (the margin is used up, or the tally
+    is of a kind that always asks: an accusation, a success from where errors came), or ACCUSE (only whether its
     peer is to be accused).
     """
-    margin, latest, until, since, compact_at, failed_before = _unpack_header(state)
+    margin, late_margin, latest, until, since, compact_at, failed_before = _unpack_header(state)
     slot = int(tally.at) // SLOT
     packed = _pack_slot(slot)
-    ask = slot < latest - GRACE or slot >= since
+    late = slot < latest - GRACE
+    ask = slot >= since
     takes = 0.0  # every limit is about one metric, so that the largest share is what any of them can lose
     messages, failed = tally.messages, tally.failed
     if messages or failed:
@@ -146,15 +148,16 @@ def add(state: bytearray, tally: Tally, origin: Origin, weights: Weights) -> int
         for sender in tally.senders:
             _count(state, packed, SENDER + origin.country + digest(sender), 1, 0, 0, 0)
     margin -= takes
+    late_margin -= takes
     latest = max(latest, slot)
     if len(state) >= HEAD + compact_at * SIZE:
         compact(state, latest)
         ask = True  # sources that are forgotten count as unknown from now on
         compact_at = min(max(_FIRST_COMPACTION, 2 * (len(state) - HEAD) // SIZE), MAX_ENTRIES * 2)
-    _pack_header(state, 0, margin, latest, until, since, compact_at, failed_before)
-    if ask or margin <= ROUNDING:
+    _pack_header(state, 0, margin, late_margin, latest, until, since, compact_at, failed_before)
+    if ask or margin <= ROUNDING or (late and late_margin <= ROUNDING):
         return ALL
-    return ACCUSE if slot < until else NOT
+    return ACCUSE if latest < until else NOT
 
 
 def _errors(state: bytearray, tag: bytes) -> int:
@@ -261,12 +264,12 @@ def entries(state: bytes | bytearray) -> list[Entry]:
 
 def latest(state: bytes | bytearray) -> int:
     """The latest slot counted."""
-    slot: int = HEADER.unpack_from(state)[1]
+    slot: int = HEADER.unpack_from(state)[2]
     return slot
 
 
-def judged(state: bytearray, margin: float, until: int, since: int) -> None:
-    """Notes what the rules found: the margin that is left, until which slot every tally is to be judged, and from
+def judged(state: bytearray, margin: float, late_margin: float, until: int, since: int) -> None:
+    """Notes what the rules found: the margins that are left, until which slot every tally is to be judged, and from
     which slot on (``NEVER`` if none) the next one is."""
-    _, now, _, _, compact_at, failed_before = HEADER.unpack_from(state)
-    HEADER.pack_into(state, 0, margin, now, until, since, compact_at, failed_before)
+    _, _, now, _, _, compact_at, failed_before = HEADER.unpack_from(state)
+    HEADER.pack_into(state, 0, margin, late_margin, now, until, since, compact_at, failed_before)

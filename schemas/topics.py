@@ -29,17 +29,23 @@ class Topic:
         return common | {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
 
 
+# What a message of raw lines becomes is larger than it, and must not be too large to be sent.
+LARGE = 16 * 1_048_576
+
 MAILLOG = Topic("maillog", "host", "raw lines of MTAs and webmail, one or many per message, separated by LF")
 AUTHLOG = Topic("authlog", "host", "raw lines of IMAP, POP3 and SASL servers, one or many per message")
-EVENTS = Topic("events", "host", "normalised events, JSON lines")
-DEAD_LETTERS = Topic("dead-letters", "host", "what could not be read, with the reason", retention_ms=30 * DAY_MS)
-TALLIES = Topic("tallies", "none; the partition is given by the subject", "counts per subject, JSON lines")
+EVENTS = Topic("events", "host", "normalised events, JSON lines", max_bytes=LARGE)
+DEAD_LETTERS = Topic(
+    "dead-letters", "host", "what could not be read, with the reason", retention_ms=30 * DAY_MS, max_bytes=LARGE
+)
+TALLIES = Topic(
+    "tallies", "none; the partition is given by the subject", "counts per subject, JSON lines", max_bytes=LARGE
+)
 ENFORCEMENT = Topic("enforcement", "kind:rule:subject", "block decisions; a tombstone lifts one", compacted=True)
 SETTINGS = Topic("settings", "allow:kind:subject", "allowlist; a tombstone removes an entry", compacted=True)
 
-STATE_BYTES = 16 * 1_048_576
-NORMALIZE_STATE = Topic("normalize-state", "source", "join state of each source", True, max_bytes=STATE_BYTES)
-DETECT_STATE = Topic("detect-state", "partition/shard", "windows of each shard", True, max_bytes=STATE_BYTES)
+NORMALIZE_STATE = Topic("normalize-state", "source", "join state of each source", True, max_bytes=LARGE)
+DETECT_STATE = Topic("detect-state", "partition/shard", "windows of each shard", True, max_bytes=LARGE)
 
 TOPICS: tuple[Topic, ...] = (
     MAILLOG,

@@ -6,7 +6,6 @@ both to Sekimori are those of ``examples/``, with other ports.
 
 import hashlib
 import os
-import random
 import shutil
 import signal
 import socket
@@ -18,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from pipeline.adapters.broker import free_port
 from tests.servers import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -30,16 +30,6 @@ ENTRANCES = ("submission", "webmail", "strict", "imap", "pop3")
 
 def password(account: str) -> str:
     return f"pw-{hashlib.sha256(account.encode()).hexdigest()[:10]}"
-
-
-def quiet_port() -> int:
-    """A free port that the system gives to no outgoing connection (Linux: those are from 32768 on), so that it is still
-    free when somebody comes to listen there."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def missing() -> str:
@@ -65,8 +55,8 @@ class MailServers:
         # The daemons' own users must reach it, and UNIX socket names are short: not pytest's folder.
         self.folder = Path(tempfile.mkdtemp(prefix="sekimori-", dir="/tmp"))
         self.folder.chmod(0o755)
-        self.ports = {name: quiet_port() for name in ENTRANCES}
-        self.policy, self.auth_policy = (f"127.0.0.1:{quiet_port()}" for _ in range(2))
+        self.ports = {name: free_port() for name in ENTRANCES}
+        self.policy, self.auth_policy = (f"127.0.0.1:{free_port()}" for _ in range(2))
         self.mail_log, self.dovecot_log = self.folder / "log/mail.log", self.folder / "log/dovecot.log"
         self.postfix, self.dovecot = self.folder / "postfix", self.folder / "dovecot"
         self._accounts = sorted(accounts)

@@ -20,6 +20,7 @@ ORDER = (
     "pipeline.windows",
     "pipeline.rules",
     "pipeline.decide",
+    "pipeline.judge",
     "pipeline.detector",
     "pipeline.hooks",
     "pipeline.flow",

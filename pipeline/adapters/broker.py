@@ -1,10 +1,12 @@
 """A broker as a child process: the embedded one for the demo, and what every such server needs."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -13,10 +15,13 @@ from pipeline.ports import BrokerUnavailable
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback interface that nobody listens on, below those that the system gives to outgoing
+    connections (Linux: from 32768 on), so that it is still free when somebody comes to listen there."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311  # no secret
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Child:

@@ -23,7 +23,7 @@ from pipeline.metrics import Recorder
 from pipeline.ports import Record
 from pipeline.settings import Settings, SettingsError
 from pipeline.stages import MakeStage, Outgoing, PartitionStage
-from schemas.topics import STATE_BYTES, Topic
+from schemas.topics import LARGE, Topic
 
 TICK: Final = 0.05  # seconds between looks at what is to be saved
 BUDGET: Final = 0.02  # seconds that saving may take from the messages at a time
@@ -37,7 +37,9 @@ class _Held:
     stage: PartitionStage
     saved_at: float
     unacked: deque[Any] = field(default_factory=deque)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     sent: list[Awaitable[Any]] = field(default_factory=list)
+    saved: list[Awaitable[Any]] = field(default_factory=list)
     round: Iterator[tuple[bytes, bytes]] | None = None
     round_start: int = -1
 
@@ -108,8 +110,9 @@ class StreamJob:
                     message.value,
                     tuple(dict(message.headers or {}).items()),
                 )
-                for out in held.stage.process(record):
-                    held.sent.append(await self._send(out))
+                async with held.lock:
+                    for out in held.stage.process(record):
+                        held.sent.append(await self._send(out))
                 self._measure(record)
 
     async def _open(self, tp: TP) -> _Held:
@@ -154,17 +157,24 @@ class StreamJob:
                         await self._save(tp, held, BUDGET)
 
     async def _save(self, tp: TP, held: _Held, budget: float) -> None:
-        """Goes on with a round, or begins one; at its end, acknowledges what the state includes."""
-        if held.round is None:
-            held.round, held.round_start = held.stage.save(), held.stage.position
-        deadline = time.monotonic() + budget
-        for key, value in held.round:
-            held.sent.append(await self._send(Outgoing(self._state_topic.name, value, key, tp.partition)))
+        """Goes on with a round, or begins one; at its end, acknowledges what the state includes.
+
+        A part is sent only when everything that came of the records in it is safe: a record whose position is saved is
+        never worked on again.
+        """
+        async with held.lock:
+            if held.round is None:
+                held.round, held.round_start = held.stage.save(), held.stage.position
+            parts, complete = _take(held.round, budget)
+            before, held.sent = held.sent, []
+        await asyncio.gather(*before)
+        for key, value in parts:
+            held.saved.append(await self._send(Outgoing(self._state_topic.name, value, key, tp.partition)))
             self._recorder.add("sekimori_stream_saved_bytes_total", len(value))
-            if time.monotonic() > deadline:
-                return
-        sent, held.sent = held.sent, []
-        await asyncio.gather(*sent)
+        if not complete:
+            return
+        saved, held.saved = held.saved, []
+        await asyncio.gather(*saved)
         while held.unacked and held.unacked[0].message.offset <= held.round_start:
             held.unacked.popleft().ack()
         self._recorder.set("sekimori_stream_unsaved_messages", len(held.unacked), str(tp.partition))
@@ -188,6 +198,16 @@ class StreamJob:
                 await self._save(tp, held, float("inf"))
 
 
+def _take(parts: Iterator[tuple[bytes, bytes]], seconds: float) -> tuple[list[tuple[bytes, bytes]], bool]:
+    """As many parts as can be made in that time, and whether these were the last."""
+    deadline, taken = time.monotonic() + seconds, []
+    for part in parts:
+        taken.append(part)
+        if time.monotonic() > deadline:
+            return taken, False
+    return taken, True
+
+
 def faust_app(name: str, settings: Settings) -> Any:
     """A Faust application: no tables of Faust's own, no web server, raw bytes."""
     return PromptApp(
@@ -206,7 +226,7 @@ def faust_app(name: str, settings: Settings) -> Any:
         broker_heartbeat_interval=settings.session_timeout / 4,
         broker_rebalance_timeout=max(settings.session_timeout * 2, 6.0),
         broker_request_timeout=max(settings.session_timeout * 3, 30.0),
-        producer_max_request_size=STATE_BYTES,
+        producer_max_request_size=LARGE,
         producer_linger=0.005,
         stream_wait_empty=False,
         stream_buffer_maxsize=256,

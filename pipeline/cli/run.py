@@ -1,15 +1,13 @@
 """``sekimori run``: the jobs, as processes of a cluster."""
 
+import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
-import jobs.detect
-import jobs.enforce
-import jobs.normalize
-import jobs.store
 from pipeline.adapters.geoip import GeoFileError
 from pipeline.adapters.logs import set_up_logs
 from pipeline.ports import StoreError, TopicMissing
@@ -22,6 +20,11 @@ _metrics = click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics a
 @click.group()
 def run() -> None:
     """Runs a job until it is told to stop. Settings come from SEKIMORI_* (see README)."""
+
+
+def _job(name: str) -> Any:
+    """A job's module, imported only when it runs: the agent on a mail server need not load Faust."""
+    return importlib.import_module(f"jobs.{name}")
 
 
 def _start(job: Callable[[Settings], None]) -> None:
@@ -37,14 +40,14 @@ def _start(job: Callable[[Settings], None]) -> None:
 @_metrics
 def normalize(metrics: str | None) -> None:
     """Log lines -> events, tallies and dead letters. Start as many as you like, up to the number of partitions."""
-    _start(lambda settings: jobs.normalize.run(settings, metrics))
+    _start(lambda settings: _job("normalize").run(settings, metrics))
 
 
 @run.command()
 @_metrics
 def detect(metrics: str | None) -> None:
     """Tallies -> windows, rules -> decisions. Start as many as you like, up to the number of partitions."""
-    _start(lambda settings: jobs.detect.run(settings, metrics))
+    _start(lambda settings: _job("detect").run(settings, metrics))
 
 
 @run.command()
@@ -66,7 +69,7 @@ def enforce(
     if not (policy or policy_unix or dovecot):
         raise click.UsageError("give at least one of --policy, --policy-unix, --dovecot")
     _start(
-        lambda settings: jobs.enforce.run(
+        lambda settings: _job("enforce").run(
             settings,
             policy_tcp=policy,
             policy_unix=policy_unix,
@@ -83,4 +86,4 @@ def enforce(
 @_metrics
 def store(metrics: str | None) -> None:
     """Events, dead letters and decisions -> ClickHouse, for analysts. Set SEKIMORI_CLICKHOUSE."""
-    _start(lambda settings: jobs.store.run(settings, metrics))
+    _start(lambda settings: _job("store").run(settings, metrics))

@@ -73,8 +73,9 @@ class View:
 
     @cached_property
     def history(self) -> int:
-        """Slots since the first thing counted, at most a day."""
-        return min(24 * HOUR, max((self.end - e[0] for e in self._entries if e[1] != SEEN), default=0))
+        """Slots since the first thing counted, or the first success remembered, at most a day."""
+        firsts = (_first(e) if e[1] == SEEN else e[0] for e in self._entries)
+        return min(24 * HOUR, max((self.end - first for first in firsts), default=0))
 
     @cached_property
     def peers(self) -> frozenset[bytes]:
@@ -100,22 +101,17 @@ class View:
         return min(self.seen.values(), key=_first)
 
 
+_COUNTERS: Final = (itemgetter(4), itemgetter(5), itemgetter(6), itemgetter(7))
+
+
 def _first(entry: Entry) -> int:
     return entry[4] | entry[5] << 16
 
 
 def sum_errors(found: list[Entry]) -> int:
-    """Password errors; those of SMTP AUTH, logged by MTA and SASL server alike, count once for each peer."""
-    by_peer: dict[bytes, list[int]] = {}
-    for entry in found:
-        counts = by_peer.get(entry[3])
-        if counts is None:
-            by_peer[entry[3]] = [entry[4], entry[5], entry[6]]
-        else:
-            counts[0] += entry[4]
-            counts[1] += entry[5]
-            counts[2] += entry[6]
-    return sum(access + max(mta, sasl) for access, mta, sasl in by_peer.values())
+    """Password errors; those of SMTP AUTH, logged by MTA and SASL server alike, count once."""
+    access, mta, sasl = (int(sum(map(counter, found))) for counter in _COUNTERS[:3])
+    return access + max(mta, sasl)
 
 
 def failing(view: View, found: list[Entry]) -> int:
@@ -133,8 +129,6 @@ class Metric:
     unit: str
     phrase: str
 
-
-_COUNTERS: Final = (itemgetter(4), itemgetter(5), itemgetter(6), itemgetter(7))
 
 METRICS: Final[dict[str, Metric]] = {
     "messages": Metric(SEND, lambda _, found: sum(map(_COUNTERS[0], found)), "message", "{n} message{s} sent"),

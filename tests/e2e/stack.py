@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from pipeline.adapters.broker import EmbeddedBroker
+from pipeline.adapters.broker import EmbeddedBroker, free_port
 from tests.e2e.clients import submit
 from tests.e2e.places import HOME, Addresses
-from tests.mailservers import API_KEY, MailServers, quiet_port
+from tests.mailservers import API_KEY, MailServers
 from tests.streams.cluster import Command, Job, running, wait_for
 
 PARTITIONS = 4
@@ -57,7 +57,7 @@ class Stack:
             self.until(lambda: self.health("enforce").get("ready") is True, "the table of decisions is read")
 
     def _job(self, name: str, *arguments: str, **settings: str) -> None:
-        port = self.ports.setdefault(name, quiet_port())
+        port = self.ports.setdefault(name, free_port())
         metrics = f"--metrics=127.0.0.1:{port}"
         self._keep(name, Job(name, self.bootstrap, self.folder, metrics, *arguments, **settings))
 

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.cases import Case, parse_cases
-from pipeline.detector import ask
+from pipeline.judge import ask
 from pipeline.maxima import Maxima, Seen, Watched, Watching
 from pipeline.rules import RULES as RULED
 from pipeline.rules import Active, build

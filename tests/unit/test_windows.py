@@ -81,12 +81,8 @@ class Model:
         return len({COUNTRIES[p] for p in recent}) if metric == "countries" else len(recent)
 
     def errors(self, tallies: list[Tally]) -> int:
-        total = 0
-        for peer in {t.peer for t in tallies}:
-            own = [t for t in tallies if t.peer == peer]
-            total += sum(t.errors for t in own)
-            total += max(sum(t.errors_mta for t in own), sum(t.errors_sasl for t in own))
-        return total
+        by_mta_or_sasl = max(sum(t.errors_mta for t in tallies), sum(t.errors_sasl for t in tallies))
+        return sum(t.errors for t in tallies) + by_mta_or_sasl
 
 
 MODELLED = (
@@ -141,7 +137,7 @@ def agree(state: bytes, model: Model, rng: random.Random) -> None:
 @settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**32),
-    gaps=st.sampled_from(((1.0,), (5.0, 40.0), (2.0, 600.0), (1.0, 30.0, 7200.0), (60.0, 40000.0), (100.0, 200000.0))),
+    gaps=st.sampled_from(((1.0,), (5.0, 40.0), (2.0, 600.0), (1.0, 30.0, 7200.0), (60.0, 40000.0), (100.0, 50_000.0))),
     most=st.sampled_from((1, 3, 10_000)),
 )
 def test_every_window_counts_what_a_list_of_everything_counts(seed: int, gaps: tuple[float, ...], most: int) -> None:

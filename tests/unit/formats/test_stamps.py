@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.formats import LineReader, Unreadable, split_frame
+from pipeline.formats.stamps import Stamps
 from schemas.event import Event
 
 REMOVED = "mx postfix/qmgr[1]: 4jYQJg4KFnzJB9r: removed"
@@ -61,6 +62,78 @@ def test_zones(stamp: str, zone: str, expected: str) -> None:
     time = read_time(stamp, reference, zone)
     assert time.tzinfo is UTC
     assert time.replace(tzinfo=None).isoformat() == expected
+
+
+def test_hosts_have_zones_of_their_own() -> None:
+    reader = LineReader(ZoneInfo("Asia/Tokyo"), {"west": ZoneInfo("America/New_York")})
+    fields = '{"program": "postfix/qmgr", "message": "4jYQJg4KFnzJB9r: removed", "host": "%s", "time": "%s"}'
+    stamp, iso = "Nov 24 09:00:00", "2026-11-24T09:00:00"
+    for _ in range(3):
+        for host, expected in (("mx", "2026-11-24T00:00:00"), ("west", "2026-11-24T14:00:00")):
+            for line in (f"{stamp} {host} postfix/qmgr[1]: 4jYQJg4KFnzJB9r: removed",
+                         f"{iso} {host} postfix/qmgr[1]: 4jYQJg4KFnzJB9r: removed", fields % (host, iso)):  # fmt: skip
+                outcome = reader.read(line, moment("2026-12-02"))
+                assert isinstance(outcome, Event)
+                assert (outcome.host, outcome.time.replace(tzinfo=None).isoformat()) == (host, expected)
+
+
+@pytest.mark.parametrize("form", ["{:%b %d %H:%M:%S}", "{:%Y-%m-%dT%H:%M:%S}", "{:%Y-%m-%dT%H:%M:%S.5}"])
+def test_the_hour_that_is_repeated_at_the_end_of_summer_time(form: str) -> None:
+    """New York, 1 November 2026: 01:00 to 02:00 comes twice. A live line is never taken for one an hour off."""
+    reader, start = LineReader(ZoneInfo("America/New_York")), datetime(2026, 11, 1, 4, 30, tzinfo=UTC)
+    for minute in (*range(0, 150, 7), *range(0, 150, 11)):
+        true = start + timedelta(minutes=minute)
+        local = true.astimezone(ZoneInfo("America/New_York"))
+        outcome = reader.read(f"{form.format(local)} {REMOVED}", true.timestamp() + 2)
+        assert isinstance(outcome, Event)
+        assert outcome.time.replace(microsecond=0) == true
+
+
+def test_the_hour_that_is_left_out_at_the_start_of_summer_time() -> None:
+    assert read_time("Mar  8 02:30:00", moment("2026-03-09"), "America/New_York").hour == 7
+    assert read_time("2026-03-08T02:30:00", moment("2026-03-09"), "America/New_York").hour == 7
+
+
+def test_a_clock_that_steps_back_and_forth() -> None:
+    """Each line stands for itself: a step of one host's clock moves no other line."""
+    reader = LineReader()
+    seconds = (0, 60, 3600, 30, -7200, 90, 86_399)
+    for offset in seconds:
+        true = datetime(2026, 11, 24, 12, tzinfo=UTC) + timedelta(seconds=offset)
+        outcome = reader.read(f"{true:%b %d %H:%M:%S} {REMOVED}", moment("2026-11-24T12:00:00"))
+        assert isinstance(outcome, Event)
+        assert outcome.time == true
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1795491435, "2026-11-24T03:37:15"),
+        ("1795491435", "2026-11-24T03:37:15"),
+        (1795491435.5, "2026-11-24T03:37:15.500000"),
+        ("1795491435.25", "2026-11-24T03:37:15.250000"),
+        (1795491435363, "2026-11-24T03:37:15.363000"),
+        ("1795491435363357", "2026-11-24T03:37:15.363357"),
+        (1795491435363357000, "2026-11-24T03:37:15.363357"),
+        ("24-Nov-2026 03:37:15 +0000", "2026-11-24T03:37:15"),
+        ("24/Nov/2026:12:37:15 +0900", "2026-11-24T03:37:15"),
+        ("24-Nov-2026 12:37:15", "2026-11-24T03:37:15"),
+        ("Nov 24 12:37:15", "2026-11-24T03:37:15"),
+        (0, "1970-01-01T00:00:00"),
+        (-1, None),
+        (1e30, None),
+        (True, None),
+        (None, None),
+        ("9" * 40, None),
+        ("31-Feb-2026 03:37:15", None),
+        ("", None),
+    ],
+)
+def test_the_forms_that_shippers_write(value: object, expected: str | None) -> None:
+    stamps = Stamps(ZoneInfo("Asia/Tokyo"))
+    stamps.refer(moment("2026-12-01"))
+    time = stamps.any(value)
+    assert (time.replace(tzinfo=None).isoformat() if time else None) == expected
 
 
 IMPOSSIBLE = (
