@@ -20,7 +20,9 @@ class Settings:
 
     * ``brokers``: Kafka bootstrap servers, ``host:port[,host:port]``.
     * ``partitions``: of ``maillog``, ``authlog`` and ``tallies``; fixed once the topics exist (1 to 512).
-    * ``zone``: IANA zone of log lines that carry none. ``home``: ISO 3166 code of the provider's country.
+    * ``zone``: IANA zone of log lines that carry none. ``zones``: the same of single hosts or topics,
+      ``mx3=America/New_York,authlog=UTC``; a host goes before its topic.
+    * ``home``: ISO 3166 code of the provider's country.
     * ``geoip``: a MaxMind DB file with countries. ``rules``: a rules file; the shipped one if not given.
     * ``state_dir``: where the enforcement agent and the shipper keep their state.
     * ``metrics_port``: Prometheus metrics and health, 0 = none. ``log_json``: structured logs as JSON lines.
@@ -35,6 +37,7 @@ class Settings:
     brokers: str = "127.0.0.1:9092"
     partitions: int = 4
     zone: str = "UTC"
+    zones: str = ""
     home: str = "JP"
     geoip: Path | None = None
     rules: Path | None = None
@@ -75,13 +78,28 @@ class Settings:
             raise SettingsError(f"SEKIMORI_STORE_DAYS: {self.store_days} is outside 0 to 36500")
         if not (len(self.home) == 2 and self.home.isascii() and self.home.isupper()):
             raise SettingsError(f"SEKIMORI_HOME: {self.home!r} is no ISO 3166 code such as JP")
-        try:
-            ZoneInfo(self.zone)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise SettingsError(f"SEKIMORI_ZONE: {self.zone!r} is no IANA zone such as Asia/Tokyo") from None
+        _zone("SEKIMORI_ZONE", self.zone)
+        self.named_zones()
         for name, path in (("GEOIP", self.geoip), ("RULES", self.rules)):
             if path is not None and not path.is_file():
                 raise SettingsError(f"SEKIMORI_{name}: there is no file {path}")
+
+    def named_zones(self) -> dict[str, ZoneInfo]:
+        """``zones`` by host or topic. Raises SettingsError."""
+        zones: dict[str, ZoneInfo] = {}
+        for entry in self.zones.split(",") if self.zones else ():
+            name, found, zone = (part.strip() for part in entry.partition("="))
+            if not name or not found or name in zones:
+                raise SettingsError(f"SEKIMORI_ZONES: {entry!r} is not host=zone such as mx3=Asia/Tokyo, once for each")
+            zones[name] = _zone("SEKIMORI_ZONES", zone)
+        return zones
+
+
+def _zone(setting: str, name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise SettingsError(f"{setting}: {name!r} is no IANA zone such as Asia/Tokyo") from None
 
 
 def _convert(name: str, value: str, kind: object) -> object:

@@ -6,7 +6,7 @@ two ways it gives no account and no address rather than a wrong one.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 
 from pipeline.formats import (
@@ -108,12 +108,14 @@ _TABLE = Routes(FORMATS)
 class LineReader:
     """Reads the lines of one source. Holds caches only: a line's outcome depends on the line and the reference.
 
-    ``zone``: of time stamps that carry none. ``reference``: seconds since 1970 at which the line was received (Kafka
-    message time, file modification); it gives RFC 3164 stamps their year.
+    ``zone``: of time stamps that carry none; ``zones``: the same of single hosts, by the name in their lines.
+    ``reference``: seconds since 1970 at which the line was received (Kafka message time, file modification); it gives
+    RFC 3164 stamps their year.
     """
 
-    def __init__(self, zone: tzinfo = UTC) -> None:
+    def __init__(self, zone: tzinfo = UTC, zones: Mapping[str, tzinfo] | None = None) -> None:
         self._stamps = Stamps(zone)
+        self._zoned = {host: Stamps(own) for host, own in (zones or {}).items()}
         self._routes: dict[str, Route] = {}
         self._heads: dict[str, tuple[Reader, datetime, str, str, str | None]] = {}
 
@@ -123,7 +125,7 @@ class LineReader:
 
     def read_lines(self, lines: Iterable[str], reference: float) -> list[Event | Unreadable | None]:
         """The outcome of each line, in order; the same as ``read`` one by one, and faster."""
-        if self._stamps.refer(reference):
+        if sum([stamps.refer(reference) for stamps in (self._stamps, *self._zoned.values())]):
             self._heads.clear()
         heads = self._heads
         outcomes: list[Outcome] = []
@@ -159,8 +161,10 @@ class LineReader:
                 return self._read_bare(line, reference, depth)
             if not line.startswith(("1 ", "<"), pri.end()):
                 return self._read_one(line[pri.end() :], reference, depth)
-        if time is None or route is None or len(parts) == 1:
+        if time is None or route is None or len(parts) == 1 or (self._zoned and route.host in self._zoned):
             header = read_header(line, self._stamps, reference)
+            if header is not None and header.host in self._zoned:
+                header = read_header(line, self._zoned[header.host], reference) or header
             route = None if header is None else _TABLE.tagged(header.host, header.tag)
             if header is None or route is None:
                 return self._read_bare(line, reference, depth)
@@ -204,6 +208,8 @@ class LineReader:
                 return None
             outcome = _TABLE.object(fields, self._stamps)
             envelope = open_envelope(fields, self._stamps) if outcome is None and depth < _DEEPEST else None
+            if envelope is not None and envelope.host in self._zoned:
+                envelope = open_envelope(fields, self._zoned[envelope.host])
             return outcome if envelope is None else self._read_envelope(envelope, reference, depth + 1)
         outcome = _TABLE.bare(line, self._stamps)
         if outcome is None and depth < _DEEPEST:

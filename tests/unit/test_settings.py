@@ -11,6 +11,7 @@ WRONG = {
     "SEKIMORI_LOG_JSON": ("maybe", "'maybe' is no bool"),
     "SEKIMORI_HOME": ("Japan", "'Japan' is no ISO 3166 code"),
     "SEKIMORI_ZONE": ("Nowhere/Land", "is no IANA zone such as Asia/Tokyo"),
+    "SEKIMORI_ZONES": ("mx=Asia/Tokyo,west=Nowhere/Land", "'Nowhere/Land' is no IANA zone such as Asia/Tokyo"),
     "SEKIMORI_GEOIP": ("/nowhere/geo.mmdb", "there is no file /nowhere/geo.mmdb"),
     "SEKIMORI_RULES": ("/nowhere/rules.toml", "there is no file /nowhere/rules.toml"),
 }
@@ -51,3 +52,15 @@ def test_values_are_converted(tmp_path: Path) -> None:
     )
     assert (settings.partitions, settings.checkpoint_seconds, settings.log_json) == (8, 2.5, True)
     assert (settings.rules, settings.zone) == (rules, "Asia/Tokyo")
+
+
+@pytest.mark.parametrize("value", ["mx", "=UTC", "mx=UTC,mx=UTC", "mx=", "mx=UTC,"])
+def test_zones_of_hosts_and_topics_that_cannot_be_meant(value: str) -> None:
+    with pytest.raises(SettingsError, match="SEKIMORI_ZONES: "):
+        Settings.from_env({"SEKIMORI_ZONES": value})
+
+
+def test_zones_of_hosts_and_topics() -> None:
+    zones = Settings.from_env({"SEKIMORI_ZONES": "mx3=Asia/Tokyo, authlog=UTC"}).named_zones()
+    assert {name: str(zone) for name, zone in zones.items()} == {"mx3": "Asia/Tokyo", "authlog": "UTC"}
+    assert Settings.from_env({}).named_zones() == {}
