@@ -46,7 +46,7 @@ def main(names: tuple[Path, ...], into: Path) -> None:
 
 def render(path: Path, into: Path) -> Path:
     """Executes one; raises CellExecutionError. Returns the HTML file."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat says nothing of types
     quiet = ["--log-level=ERROR"]
     resources = {"metadata": {"path": str(FOLDER)}}
     NotebookClient(notebook, timeout=CELL_SECONDS, resources=resources, extra_arguments=quiet).execute()

@@ -1,11 +1,11 @@
 """What the analytical store keeps of the topics: a message in, what is to be stored out."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from pipeline.metrics import Recorder
 from pipeline.ports import Record
-from pipeline.rows import Release
+from pipeline.rows import LATEST, Release
+from pipeline.sql import utc
 from pipeline.stages import OFFSET, SOURCE, unreadable
 from pipeline.storing import Frame, Sink
 from schemas.codec import decode_dead_letters, decode_decision, decode_events
@@ -33,16 +33,18 @@ def messages_of(record: Record) -> Sequence[Frame | Decision | Release | DeadLet
 
 def _frame(record: Record, value: bytes) -> Frame:
     """By its headers; an event that somebody else has written is known by its own place."""
-    headers = dict(record.headers)
+    headers, events = dict(record.headers), decode_events(value)
+    if any(event.time.tzinfo is None for event in events):
+        raise ValueError("the time of an event has no zone")
     if SOURCE in headers and OFFSET in headers:
-        return Frame(headers[SOURCE].decode(), int(headers[OFFSET]), decode_events(value))
-    return Frame(f"{record.topic}-{record.partition}", record.offset, decode_events(value))
+        return Frame(headers[SOURCE].decode(), int(headers[OFFSET]), events)
+    return Frame(f"{record.topic}-{record.partition}", record.offset, events)
 
 
 def _release(record: Record) -> Release:
     headers = {name: value.decode("utf-8", "backslashreplace")[:MAX_NOTE] for name, value in record.headers}
     kind, rule, subject = split_key((record.key or b"").decode())
-    at = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+    at = utc(min(max(record.timestamp_ms / 1000, 0), LATEST))
     return Release(at, kind, rule, subject, headers.get("actor", ""), headers.get("note", ""), record.offset)
 
 

@@ -30,7 +30,6 @@ from schemas.event import Event
 
 MONTHS_AT_ONCE = 50  # a server takes rows of at most 100 partitions in one insert
 TABLES = ("events", "rates_per_minute", "decisions", "releases", "dead_letters")
-Month = tuple[int, int]
 
 
 def apply_ddl(store: RowStore, files: Sequence[Migration] | None = None) -> list[str]:
@@ -132,7 +131,7 @@ class Sink:
             half = _counts(self._store, "events", "time", "count()", missing, first, last)
         self._write("events", event_columns((f.source, f.offset, f.events) for f in missing), "time", stored)
         again = [f for f in missing if (f.source, f.offset) in half or (f.source, f.offset) in have]
-        for month in sorted({(e.time.year, e.time.month) for frame in again for e in frame.events}):
+        for month in sorted({f"{_kept(e.time):%Y%m}" for frame in again for e in frame.events}):
             _merge(self._store, month)
         stored.repeated = sum(len(f.events) for f in self.frames) - sum(len(f.events) for f in missing)
 
@@ -149,7 +148,12 @@ def _once(frames: Iterable[Frame]) -> list[Frame]:
 
 def _span(frames: Iterable[Frame]) -> tuple[datetime, datetime]:
     times = [event.time for frame in frames for event in frame.events]
-    return min(times) - timedelta(minutes=1), min(max(times), utc(LATEST))
+    return _kept(min(times)) - timedelta(minutes=1), _kept(max(times))
+
+
+def _kept(time: datetime) -> datetime:
+    """A time as its column keeps it."""
+    return min(max(time, utc(60)), utc(LATEST))
 
 
 def _counts(
@@ -170,10 +174,10 @@ def _counts(
     return dict(zip(keys, found["known"], strict=True))
 
 
-def _merge(store: RowStore, month: Month) -> None:
+def _merge(store: RowStore, month: str) -> None:
     """Lets rows that are there twice become one at once, not at some later merge."""
     for table in ("events", "rates_per_minute"):
-        store.execute(f"OPTIMIZE TABLE {table} PARTITION {month[0]}{month[1]:02} FINAL")
+        store.execute(f"OPTIMIZE TABLE {table} PARTITION {month} FINAL")
 
 
 def _by_months(columns: Columns, time: str) -> Iterable[Columns]:

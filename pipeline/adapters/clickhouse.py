@@ -35,7 +35,7 @@ def check_address(address: str) -> None:
     """Raises ValueError if it is neither ``host:port`` nor ``clickhouse[s]://[user[:password]@]host[:port][/base]``."""
     try:
         parts = urlsplit(address if "://" in address else f"clickhouse://{address}")
-        good = parts.scheme in ("clickhouse", "clickhouses") and parts.hostname
+        good = parts.scheme in ("clickhouse", "clickhouses") and bool(parts.hostname)
         good = good and ("://" in address or parts.port is not None)
     except ValueError:
         good = False

@@ -1,0 +1,123 @@
+"""The analytical store: events a second into chdb and into a ClickHouse server, and how long each query takes on them.
+
+``python -m bench.store LOG [EVENTS]``: LOG is what ``bench/gen_maillog.py`` wrote; its events are written again and
+again, each time a day later, until there are EVENTS (10 million if not given). The server is started here, on
+loopback, if there is a ``clickhouse-server``.
+"""
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC
+from pathlib import Path
+
+from pipeline.adapters.chdb_store import ChdbStore
+from pipeline.adapters.clickhouse import ClickHouse
+from pipeline.adapters.logfile import frames
+from pipeline.analysis import QUERIES
+from pipeline.analysis.query import covered
+from pipeline.enrich import Lookup
+from pipeline.loading import Loader
+from pipeline.ports import RowStore
+from pipeline.rows import Columns, event_columns
+from pipeline.rules import build
+from pipeline.rules.config import load
+from pipeline.storing import Frame, Sink, apply_ddl
+
+BATCH = 100_000  # rows of one insert
+DAY = 86_400
+
+
+def homes_abroad(address: str) -> str:
+    """Of the generator's addresses: 100.64.0.0/10 and 2001:db8:f::/48 are not at home."""
+    return "US" if address.startswith(("100.", "2001:db8:f:")) else "JP"
+
+
+def fill(store: RowStore, log: Path, events: int, lookup: Lookup = homes_abroad) -> float:
+    """Writes so many events, as the store job does; the rate, events a second."""
+    apply_ddl(store)
+    sink = Sink(store)
+    loader = Loader(build(load(None), "JP"), UTC, lookup)
+    for frame in frames(log):
+        loader.feed(frame.content, frame.reference, "log", sink)
+    batches = list(_batches(sink.frames))
+    sink.frames.clear()
+    sink.flush()  # the decisions
+    written, started = 0, time.monotonic()
+    writing: Future[None] | None = None
+    with ThreadPoolExecutor(1) as writer:
+        while written < events:
+            for batch in batches:
+                columns = _later(event_columns((f"log{written}", f.offset, f.events) for f in batch), written)
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(store.insert, "events", columns)
+            written += sum(len(f.events) for batch in batches for f in batch)
+        if writing is not None:
+            writing.result()
+    return written / (time.monotonic() - started)
+
+
+def _batches(found: list[Frame]) -> Iterator[list[Frame]]:
+    batch: list[Frame] = []
+    for frame in found:
+        batch.append(frame)
+        if sum(len(f.events) for f in batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _later(columns: Columns, written: int) -> Columns:
+    """Each copy of the log on a day of its own."""
+    shift = (written // 100_000) * DAY // 4
+    columns["time"] = [seconds + shift for seconds in columns["time"]]
+    return columns
+
+
+def queries(store: RowStore) -> dict[str, float]:
+    """Seconds that each query takes, over everything."""
+    period = covered(store, "Asia/Tokyo")
+    took = {}
+    for query in QUERIES:
+        arguments = {}
+        if query.name == "timeline":
+            arguments = {"account": store.query("SELECT min(subject) AS a FROM decisions")["a"][0]}
+        started = time.monotonic()
+        query.function(store, period, **arguments)
+        took[query.name] = time.monotonic() - started
+    return took
+
+
+def run(log: Path, events: int = 10_000_000) -> dict[str, float]:
+    """Everything, by name: events a second, and seconds of each query."""
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        engines: dict[str, Callable[[], RowStore]] = {"chdb": lambda: ChdbStore(Path(folder) / "chdb")}
+        if shutil.which("clickhouse-server", path="/usr/sbin:/usr/bin:/usr/local/bin"):
+            from tests.servers import ClickHouseServer  # noqa: PLC0415
+
+            server = stack.enter_context(ClickHouseServer(Path(folder) / "server"))
+            engines["server"] = lambda: ClickHouse(server.address)
+        for engine, opened in engines.items():
+            store = opened()
+            try:
+                found[f"{engine}: events/s"] = fill(store, log, events)
+                found |= {f"{engine}: {name}, s": took for name, took in queries(store).items()}
+            finally:
+                store.close()
+    return found
+
+
+def main() -> None:
+    for what, value in run(Path(sys.argv[1]), int((sys.argv[2:] or ["10000000"])[0])).items():
+        print(f"{what:<50} {value:>12,.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
