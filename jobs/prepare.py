@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from pipeline.adapters.clickhouse import ClickHouse
 from pipeline.adapters.kafka import wait_until_up
 from pipeline.adapters.topics import TopicReport, create_topics
 from pipeline.ports import StoreUnavailable
@@ -27,6 +26,8 @@ def prepare_store(address: str, wait: float) -> list[str]:
 
     Raises StoreUnavailable, StoreError, ValueError (no such address).
     """
+    from pipeline.adapters.clickhouse import ClickHouse  # noqa: PLC0415  # it brings pandas: only who has a store waits
+
     retrying = Retrying(
         retry=retry_if_exception_type(StoreUnavailable),
         wait=wait_exponential(multiplier=0.1, max=2),

@@ -21,8 +21,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from pipeline.adapters.chdb_store import ChdbStore
-from pipeline.adapters.clickhouse import ClickHouse
 from pipeline.ports import RowStore
 from pipeline.storing import apply_ddl
 from tests.servers import BROKERS, ClickHouseServer, EmbeddedBroker, start_broker
@@ -90,6 +88,8 @@ def _clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
 @pytest.fixture
 def clickhouse(_clickhouse: Callable[[], ClickHouseServer]) -> ClickHouseServer:
     """A ClickHouse server without tables."""
+    from pipeline.adapters.clickhouse import ClickHouse  # slow to import, as is chdb
+
     server = _clickhouse()
     with ClickHouse(server.address) as store:
         for name in store.query("SELECT name FROM system.tables WHERE database = currentDatabase()")["name"]:
@@ -108,6 +108,9 @@ def fresh_clickhouse(tmp_path: Path) -> Iterator[ClickHouseServer]:
 @pytest.fixture(params=ENGINES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RowStore]:
     """An engine with our tables, empty."""
+    from pipeline.adapters.chdb_store import ChdbStore
+    from pipeline.adapters.clickhouse import ClickHouse
+
     with ExitStack() as stack:
         if request.param == "chdb":
             opened: RowStore = stack.enter_context(ChdbStore(tmp_path / "chdb"))

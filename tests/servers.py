@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Self
 
 from pipeline.adapters.broker import Child, EmbeddedBroker, free_port
-from pipeline.adapters.clickhouse import ClickHouse
 from pipeline.adapters.topics import create_topics
 from pipeline.ports import StoreUnavailable
 
@@ -123,6 +122,8 @@ class ClickHouseServer:
         return self
 
     def _answers(self) -> bool:
+        from pipeline.adapters.clickhouse import ClickHouse  # it brings pandas
+
         try:
             with ClickHouse(self.address) as store:
                 store.execute("SELECT 1")
