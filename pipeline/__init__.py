@@ -1,6 +1,7 @@
 """The flow, in order. Stages are pure functions on batches; only ``adapters`` and ``cli`` touch the world.
 
 formats   a line -> an event                       one small file per program
+failures  told by two programs, counted once; trouble of a server told from guessing
 join      client of smtpd + recipients of qmgr + outcome of delivery, by queue id; login lines by session id
 enrich    country, network, channel
 subjects  events -> tallies, combined per frame

@@ -21,6 +21,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from pipeline.failures import Dump, Failures
 from schemas.event import Event
 
 SESSION_MTAS = frozenset(
@@ -109,6 +110,7 @@ class _Dump(msgspec.Struct, array_like=True):
     messages: list[list[tuple[Key, Message]]]
     sessions: list[list[tuple[Key, int]]]
     sent: list[list[tuple[Key, Sent]]] = msgspec.field(default_factory=lambda: [[], []])
+    failures: Dump = ([], [])
 
 
 class Joiner:
@@ -122,6 +124,7 @@ class Joiner:
         self._webmail_hosts = webmail_hosts
         self._messages: Generations[Message] = Generations(limit)
         self._sessions: Generations[int] = Generations(max(2, limit // 4))
+        self._failures = Failures()
         self._sent: Generations[Sent] = Generations(max(2, limit // 4))
 
     @property
@@ -138,8 +141,12 @@ class Joiner:
                 if queue_id is None:
                     continue
             if queue_id is None:
-                if event.session is not None and event.kind == "auth_failure":
-                    self._session(event, event.session)
+                if event.kind == "auth_failure":
+                    self._failures.see(event)
+                    if event.session is not None:
+                        self._session(event, event.session)
+                elif event.reason == "temporary" and event.kind == "other":
+                    self._failures.trouble(event)
                 continue
             kind = event.kind
             if kind == "delivery" or kind == "reject":  # noqa: PLR1714  # the hottest line: twice as fast as a set
@@ -266,7 +273,8 @@ class Joiner:
 
     def dump(self) -> bytes:
         """The state, to be kept with the offset up to which lines were joined."""
-        return _PACK.encode(_Dump(self._messages.dump(), self._sessions.dump(), self._sent.dump()))
+        failures = self._failures.dump()
+        return _PACK.encode(_Dump(self._messages.dump(), self._sessions.dump(), self._sent.dump(), failures))
 
     def load(self, dumped: bytes) -> None:
         """Inverse of ``dump``. Raises msgspec.DecodeError."""
@@ -274,6 +282,7 @@ class Joiner:
         self._messages.load(dump.messages)
         self._sessions.load(dump.sessions)
         self._sent.load(dump.sent)
+        self._failures.load(dump.failures)
 
 
 _PACK = msgspec.msgpack.Encoder()

@@ -14,6 +14,7 @@ WORLD = ("pipeline.adapters", "pipeline.cli")
 # The order in which the flow is written down in pipeline/__init__.py; each imports from itself and from what is before.
 ORDER = (
     "pipeline.formats",
+    "pipeline.failures",
     "pipeline.join",
     "pipeline.enrich",
     "pipeline.subjects",

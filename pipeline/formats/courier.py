@@ -34,6 +34,8 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     elif text.startswith("LOGIN, user="):
         event.kind = "auth_success"
     else:
+        if text.startswith("authdaemon: s_connect() failed"):
+            event.reason = "temporary"
         return event if text.startswith(_OTHERS) else None
     left, found, right = f", {text}".rpartition(", ip=[")
     tail = _TAIL.fullmatch(right)
