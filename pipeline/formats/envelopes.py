@@ -5,8 +5,9 @@ The envelope's own fields count; the message is read for a header of its own onl
 never overrides a host that is.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -48,16 +49,25 @@ def decode_object(line: str) -> dict[str, object] | None:
         return None
 
 
+@lru_cache(maxsize=256)
+def _present(names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Which of an object's names say what. The objects of one shipper have the same names."""
+    return tuple(
+        tuple(name for name in known if name in names) for known in (_TIMES, _HOSTS, _PROGRAMS, _MESSAGES, _PIDS)
+    )
+
+
 def open_envelope(fields: Mapping[str, object], stamps: Stamps) -> Envelope | None:
     """What a JSON object wraps; ``None`` if it holds no message."""
-    message = next(_texts(fields, _MESSAGES), None)
-    if message is None:
+    times, hosts, programs, messages, pids = _present(tuple(fields))
+    message = _text(fields, messages)
+    if not message:
         return None
-    time = next((time for name in _TIMES if name in fields and (time := stamps.any(fields[name])) is not None), None)
-    host = next(_texts(fields, _HOSTS), "")
-    tag = (next(_texts(fields, _PROGRAMS), "") or _nested_program(fields)).strip()
+    time = next((time for name in times if (time := stamps.any(fields[name])) is not None), None)
+    host = _text(fields, hosts)
+    tag = (_text(fields, programs) or _nested_program(fields)).strip()
     tag, _, inner = tag.removesuffix(":").partition("[") if len(tag) <= _LONGEST_NAME else ("", "", "")
-    pid = inner.removesuffix("]") or next((str(fields[name]) for name in _PIDS if name in fields), None)
+    pid = inner.removesuffix("]") or next((str(fields[name]) for name in pids), None)
     return Envelope(time, host if len(host) <= _LONGEST_NAME else "", tag, message.strip(" \r\n"), pid)
 
 
@@ -72,15 +82,17 @@ def _nested_program(fields: Mapping[str, object]) -> str:
     return tag if isinstance(tag, str) and tag.rstrip().endswith(("]", ":")) else ""
 
 
-def _texts(fields: Mapping[str, object], names: tuple[str, ...]) -> Iterator[str]:
+def _text(fields: Mapping[str, object], names: tuple[str, ...]) -> str:
+    """The first of the named fields that is a text; empty if none is."""
     for name in names:
-        value = fields.get(name)
+        value = fields[name]
         if isinstance(value, dict):
             value = next((value[inner] for inner in _INNER if inner in value), None)
         elif isinstance(value, list):
             value = _unlisted(value)
         if isinstance(value, str) and value and value != "-":
-            yield value
+            return value
+    return ""
 
 
 def _unlisted(value: list[object]) -> str | None:
