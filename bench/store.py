@@ -53,9 +53,10 @@ def fill(store: RowStore, log: Path, events: int, lookup: Lookup = homes_abroad)
         while written < events:
             for batch in batches:
                 columns = _later(event_columns((f"log{written}", f.offset, f.events) for f in batch), written)
+                packed = store.pack("events", columns)
                 if writing is not None:
                     writing.result()
-                writing = writer.submit(store.insert, "events", columns)
+                writing = writer.submit(store.insert, "events", packed)
             written += sum(len(f.events) for batch in batches for f in batch)
         if writing is not None:
             writing.result()

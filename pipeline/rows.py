@@ -22,7 +22,8 @@ MILLISECONDS = "milliseconds"
 RENAMED: dict[str, str] = {"offset": "frame", "index": "record"}
 
 LATEST = 4_102_444_800  # the year 2100, before the calendar of old servers ends
-UINT16, UINT32, UINT64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
+UINT16, UINT32, INT64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 63) - 1
+LARGEST = 1 << 48  # bytes: sums of what nobody can send must not overflow
 
 _EVENT_TEXTS = tuple(
     field.name
@@ -53,12 +54,12 @@ def event_columns(frames: Iterable[tuple[str, int, Sequence[Event]]]) -> Columns
         "host": [event.host for event in events],
         "program": [event.program for event in events],
         "nrcpt": _within(UINT32, [event.nrcpt or 0 for event in events]),
-        "size": _within(UINT64, [event.size or 0 for event in events]),
+        "size": _within(LARGEST, [event.size or 0 for event in events]),
         "count": _within(UINT32, [event.count for event in events]),
     }
     for name in _EVENT_TEXTS:
         columns[name] = [getattr(event, name) or "" for event in events]
-    return columns | dict(zip(PLACE, (sources, _within(UINT64, offsets), records), strict=True))
+    return columns | dict(zip(PLACE, (sources, _within(INT64, offsets), records), strict=True))
 
 
 def decision_columns(decisions: Sequence[Decision]) -> Columns:
@@ -81,7 +82,7 @@ def dead_letter_columns(letters: Sequence[DeadLetter]) -> Columns:
     """Columns of ``dead_letters``."""
     return {
         "source": [letter.source for letter in letters],
-        "frame": _within(UINT64, [letter.offset for letter in letters]),
+        "frame": _within(INT64, [letter.offset for letter in letters]),
         "record": _within(UINT32, [letter.index for letter in letters]),
         "reason": [letter.reason for letter in letters],
         "raw": [letter.raw for letter in letters],

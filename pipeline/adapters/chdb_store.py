@@ -51,10 +51,17 @@ class ChdbStore:
             found = self._session.query(bound(sql, values), "DataFrame")
         return pd.DataFrame({name: _series(found[name]) for name in found.columns})
 
-    def insert(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    def pack(self, table: str, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         """See ``pipeline.ports.RowStore``."""
         types = self._columns_of(table)
-        rows = pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
+        return {
+            name: values if isinstance(values, pa.Array) else pa.array(values, types[name])
+            for name, values in columns.items()
+        }
+
+    def insert(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """See ``pipeline.ports.RowStore``."""
+        rows = pa.table(self.pack(table, columns))
         if rows.num_rows == 0:
             return
         names = ", ".join(columns)

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from pipeline.analysis.query import FOUND, Period, Query
+from pipeline.analysis.query import ABUSED, FOUND, Period, Query
 from pipeline.ports import RowStore
 
 Counted = Literal["messages", "recipients", "errors", "unknown_recipients"]
@@ -106,21 +106,23 @@ def suggested_limits(store: RowStore, period: Period, budget: float = 0.001, hom
     ``sure``: hurting none of n honest accounts proves a share below 3 / n only (95 %): true if that is within budget.
     """
     found = store.query(
-        "SELECT account, toUInt32(minute) AS at, country NOT IN ('', :home) AS foreign, sum(messages) AS n_messages, "
+        # Names are not needed, and numbers travel faster.
+        "SELECT bitShiftRight(cityHash64(account), 1) AS id, toUInt32(minute) AS at, "
+        f"country NOT IN ('', :home) AS foreign, account IN {ABUSED} AS stolen, sum(messages) AS n_messages, "
         f"sum(recipients) AS n_recipients, sum({_COLUMNS['errors']}) AS n_errors FROM rates_per_minute "
         "WHERE minute >= :since AND minute < :until AND account != '' AND messages + errors + errors_sasl > 0 "
-        "GROUP BY account, at, foreign ORDER BY account, at, foreign",
+        "GROUP BY id, at, foreign, stolen ORDER BY id, at, foreign",
         home=home,
         **period.values,
-    )
-    abused, rows = _abused(store), []
+    ).rename(columns={"id": "account"})
+    abused, rows = found[found["stolen"] == 1]["account"], []
     for where, foreign in (("home", 0), ("abroad", 1)):
         there = found[found["foreign"] == foreign]
         for counted in ("messages", "recipients", "errors"):
             counts = there[["account", "at"]].assign(n=there[f"n_{counted}"])
             counts = counts[counts["n"] > 0]
             for minutes in (10, 60):
-                frame = _with_fate(_busiest(counts, minutes), abused)
+                frame = _with_fate(_busiest(counts, minutes), frozenset(abused))
                 curve, honest = _curve(frame), int((~frame["abused"]).sum())
                 fits = curve[curve["hurt_share"] <= budget]
                 best = fits.iloc[0] if len(fits) else curve.iloc[-1]

@@ -112,6 +112,14 @@ def test_what_was_inserted_comes_back(store: RowStore) -> None:
             assert got.tolist() == expected, (table, name)
 
 
+def test_packed_columns_are_the_same_rows(store: RowStore) -> None:
+    for table, columns in EXAMPLES.items():
+        before = store.query(f"SELECT count() AS n FROM {table}")["n"][0]
+        store.insert(table, store.pack(table, columns))
+        length = len(next(iter(columns.values())))
+        assert store.query(f"SELECT count() AS n FROM {table}")["n"][0] == before + length
+
+
 def test_types_are_the_same_from_every_engine(store: RowStore) -> None:
     store.insert("decisions", EXAMPLES["decisions"])
     select = (

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.archive import STORED, messages_of
 from pipeline.ports import Record
-from pipeline.rows import LATEST, UINT32, UINT64, Release, event_columns
+from pipeline.rows import INT64, LARGEST, LATEST, UINT32, Release, event_columns
 from pipeline.storing import Frame
 from schemas import dead_letter, enforcement, event
 from schemas.codec import encode, encode_frame
@@ -67,7 +67,7 @@ def test_whatever_comes_is_kept_or_told(
 def test_columns_hold_only_what_the_store_can(number: int, stamp: datetime) -> None:
     strange = msgspec.structs.replace(event.EXAMPLES[0], nrcpt=number, size=number, count=number, time=stamp)
     columns = event_columns([("s", number, [strange])])
-    for name, top in (("nrcpt", UINT32), ("count", UINT32), ("size", UINT64), ("frame", UINT64), ("time", LATEST)):
+    for name, top in (("nrcpt", UINT32), ("count", UINT32), ("size", LARGEST), ("frame", INT64), ("time", LATEST)):
         assert 0 <= columns[name][0] <= top
     assert isinstance(messages_of(record("events", encode(strange)))[0], Frame | DeadLetter)
 
