@@ -8,7 +8,7 @@ STAMP := $(VENV)/installed
 CHECKED := schemas pipeline jobs tests $(wildcard bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test bench e2e lock clean servers
+.PHONY: help install demo style check test bench e2e notebooks lock clean servers
 .DELETE_ON_ERROR:
 
 help: ## what there is
@@ -27,21 +27,26 @@ $(STAMP): requirements.lock pyproject.toml
 demo: install ## the main job at work; LOG=/var/log/mail.log for your own log
 	@$(BIN)/sekimori demo $(if $(LOG),"$(LOG)")
 
-check: install ## style, types and unit tests: under a minute, no servers
+style: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not servers"
+
+check: style ## style, types and unit tests: under a minute, no servers
+	$(BIN)/pytest -m "not servers" tests/unit tests/test_*.py
 
 servers: install ## what the full tests need: mail servers, Java, Apache Kafka
 	@sh tests/install-servers.sh
 	@$(BIN)/python -c "from tests.servers import kafka_jars; kafka_jars()"
 
-test: check servers ## every test, with real brokers and mail servers
-	$(BIN)/pytest -m servers
+test: style servers ## every test, with real brokers, mail servers and databases
+	$(BIN)/pytest --durations=15
 
 e2e: servers ## only the tests with real mail servers
 	$(BIN)/pytest tests/e2e
+
+notebooks: install ## the analysts' notebooks as HTML, in var/notebooks
+	$(BIN)/python notebooks/render.py --into var/notebooks
 
 bench: install ## speed and memory, measured here
 	$(BIN)/python -m bench
@@ -50,7 +55,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--custom-compile-command "make lock" pyproject.toml
 
 lock: install ## the locks anew, from pyproject.toml
-	$(COMPILE) --upgrade --extra dev --extra demo --output-file requirements.lock
+	$(COMPILE) --upgrade --extra dev --extra demo --extra analysis --output-file requirements.lock
 	$(COMPILE) --constraint requirements.lock --output-file requirements.runtime.lock
 
 clean: ## removes what was made here

@@ -17,11 +17,11 @@ from schemas.topics import AUTHLOG, MAILLOG, NORMALIZE_STATE
 def run(settings: Settings, metrics: str | None = None) -> None:
     """Works until SIGTERM or SIGINT. ``metrics``: ``host:port``. Raises RulesError, GeoFileError, SettingsError."""
     recorder = PrometheusRecorder()
-    rules, zone = load(settings.rules), ZoneInfo(settings.zone)
+    rules, zone, zones = load(settings.rules), ZoneInfo(settings.zone), settings.named_zones()
     geo = GeoFile(settings.geoip) if settings.geoip else None
 
     def make(topic: str, partition: int) -> NormalizeStage:
-        normalizer = Normalizer(rules, zone, geo or no_country)
+        normalizer = Normalizer(rules, zones.get(topic, zone), geo or no_country, zones)
         return NormalizeStage(f"{topic}-{partition}", normalizer, settings.partitions, recorder)
 
     job = StreamJob("normalize", settings, [MAILLOG, AUTHLOG], NORMALIZE_STATE, make, recorder)

@@ -5,9 +5,10 @@ The streaming jobs, replay, backtests, notebooks and tests call only what is her
 
 import ipaddress
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
+from types import MappingProxyType
 
 from pipeline.decide import Allowlist
 from pipeline.detector import Detector, Findings
@@ -22,7 +23,7 @@ from schemas.enforcement import Decision
 from schemas.event import Event
 from schemas.tally import LAST_TIME, Tally
 
-# Connections and the rest are neither looked up nor counted.
+# Connections and the rest are neither looked up nor counted; a queued message may turn out to be a submission.
 COUNTED = frozenset({"submission", "delivery", "auth_failure", "auth_success", "reject"})
 MAX_RAW = 4096  # characters of an unreadable line that are kept
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,8 +48,15 @@ class Normalizer:
     Holds the join state of the source; everything else it holds is caches.
     """
 
-    def __init__(self, rules: RulesFile, zone: tzinfo = UTC, lookup: Lookup = no_country) -> None:
-        self.reader = LineReader(zone)
+    def __init__(
+        self,
+        rules: RulesFile,
+        zone: tzinfo = UTC,
+        lookup: Lookup = no_country,
+        zones: Mapping[str, tzinfo] = MappingProxyType({}),
+    ) -> None:
+        """``zone``: of lines that carry none; ``zones``: the same for single hosts."""
+        self.reader = LineReader(zone, zones)
         self.joiner = Joiner(frozenset(str(ipaddress.ip_address(text)) for text in rules.trusted.webmail))
         self.enricher = Enricher(lookup)
         self.tallier = Tallier(trusted_hosts(rules))
@@ -60,28 +68,29 @@ class Normalizer:
         """
         lines = split_frame(frame)
         events: list[Event] = []
-        kept: list[str] = []
+        counted: list[tuple[Event, str]] = []
         dead: list[DeadLetter] = []
         ignored = 0
         latest, checked, possible = _time(reference + AHEAD), EPOCH, True
-        for index, (line, read) in enumerate(zip(lines, self.reader.read_lines(lines, reference), strict=True)):
+        for line, read in zip(lines, self.reader.read_lines(lines, reference), strict=True):
             if read is None:
                 ignored += 1
-            elif isinstance(read, Unreadable):
-                dead.append(_dead_letter(source, offset, index, line, read, reference))
-            else:
-                if read.time is not checked:
-                    checked, possible = read.time, EPOCH <= read.time <= latest
-                if possible:
-                    events.append(read)
-                    kept.append(line)
-                else:
-                    dead.append(_dead_letter(source, offset, index, line, OUT_OF_TIME, reference))
+                continue
+            if isinstance(read, Unreadable):
+                dead.append(_dead_letter(source, offset, ignored + len(events) + len(dead), line, read, reference))
+                continue
+            if read.time is not checked:
+                checked, possible = read.time, EPOCH <= read.time <= latest
+            if not possible:
+                why = OUT_OF_TIME
+                dead.append(_dead_letter(source, offset, ignored + len(events) + len(dead), line, why, reference))
+                continue
+            events.append(read)
+            if read.kind in COUNTED or read.status == "queued":
+                counted.append((read, line))
         self.joiner.join(events)
-        counted = [pair for pair in zip(events, kept, strict=True) if pair[0].kind in COUNTED]
         self.enricher.enrich(event for event, _ in counted)
-        tallies = self.tallier.tally(counted)
-        return Batch(events, tallies, dead, len(lines), ignored)
+        return Batch(events, self.tallier.tally(counted), dead, len(lines), ignored)
 
 
 def _dead_letter(source: str, offset: int, index: int, line: str, why: Unreadable, reference: float) -> DeadLetter:

@@ -25,7 +25,7 @@ class Settings:
     * ``home``: ISO 3166 code of the provider's country.
     * ``geoip``: a MaxMind DB file with countries. ``rules``: a rules file; the shipped one if not given.
     * ``state_dir``: where the enforcement agent and the shipper keep their state.
-    * ``metrics_port``: Prometheus metrics and health, 0 = none. ``log_json``: structured logs as JSON lines.
+    * ``log_json``: structured logs as JSON lines.
     * ``checkpoint_seconds``: how often streaming jobs save their state (0.2 to 600 s).
     * ``dovecot_api_key``: what Dovecot must send as ``X-API-Key``; empty for none.
     * ``clickhouse``: the analytical store, ``host:port`` or ``clickhouse://user:password@host/base``; empty: none.
@@ -42,7 +42,6 @@ class Settings:
     geoip: Path | None = None
     rules: Path | None = None
     state_dir: Path = Path("/var/lib/sekimori")
-    metrics_port: int = 0
     log_json: bool = False
     checkpoint_seconds: float = 10.0
     session_timeout: float = 10.0
