@@ -28,7 +28,7 @@ from pipeline.rules import build
 from pipeline.rules.config import load
 from pipeline.storing import Frame, Sink, apply_ddl
 
-BATCH = 100_000  # rows of one insert
+BATCH = 200_000  # rows of one insert
 DAY = 86_400
 
 

@@ -28,7 +28,7 @@ from pipeline.rules.config import load as load_rules
 from pipeline.storing import Sink, Stored, apply_ddl
 
 FRAME = 1 << 14  # bytes; always the same, so that a file gives the same frames whatever is loaded beside it
-ROWS = 100_000  # of one insert
+ROWS = 200_000  # of one insert
 MAX_FIRST_LINE = 1 << 16  # bytes
 
 
