@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from pipeline.formats import LineReader, Unreadable, split_frame
+from pipeline.join import Joiner
 from schemas.event import Event
 
 _FRAME = 1 << 18
@@ -41,7 +42,8 @@ def parse(file: Path, zone: ZoneInfo, year: int | None, reference: datetime | No
     """Print one JSON object for each line of FILE (plain or gzip; "-" reads standard input).
 
     Lines that no format claims give {"kind":"ignored"}, lines that one claims and cannot read {"kind":"unreadable"}
-    with the reason. Time stamps without a year get the one that puts them nearest before the file's last change.
+    with the reason. Lines of one message are joined by queue id, as the cluster does: the line that says that a message
+    of an authenticated client was accepted is its submission, with account and address. Time stamps without a year get the one that puts them nearest before the file's last change.
     """
     if year is not None and reference is not None:
         raise click.UsageError("give --year or --reference, not both")
@@ -91,10 +93,13 @@ def _frames(stream: io.BufferedIOBase) -> Iterator[bytes]:
 
 
 def _print_all(stream: io.BufferedIOBase, reader: LineReader, reference: float) -> None:
-    encoder = msgspec.json.Encoder()
+    encoder, joiner = msgspec.json.Encoder(), Joiner()
     output = sys.stdout.buffer
     for frame in _frames(stream):
-        for outcome in reader.read_lines(split_frame(frame, keep_empty=True), reference):
+        outcomes = reader.read_lines(split_frame(frame, keep_empty=True), reference)
+        # Sessions are not joined: that a failure was told before is seen in its line only by what it no longer counts.
+        joiner.join(read for read in outcomes if isinstance(read, Event) and read.queue_id is not None)
+        for outcome in outcomes:
             output.write(encoder.encode(_printable(outcome)) + b"\n")
         output.flush()
 
