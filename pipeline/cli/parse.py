@@ -42,8 +42,9 @@ def parse(file: Path, zone: ZoneInfo, year: int | None, reference: datetime | No
     """Print one JSON object for each line of FILE (plain or gzip; "-" reads standard input).
 
     Lines that no format claims give {"kind":"ignored"}, lines that one claims and cannot read {"kind":"unreadable"}
-    with the reason. Lines of one message are joined by queue id, as the cluster does: the line that says that a message
-    of an authenticated client was accepted is its submission, with account and address. Time stamps without a year get the one that puts them nearest before the file's last change.
+    with the reason. Lines of one message are joined by queue id, as the cluster does: the line that says that a
+    message of an authenticated client was accepted is its submission, with account and address. Time stamps without a
+    year get the one that puts them nearest before the file's last change.
     """
     if year is not None and reference is not None:
         raise click.UsageError("give --year or --reference, not both")
