@@ -103,8 +103,9 @@ def test_killed_jobs_lose_nothing_and_repeat_nothing(
                 wait_for(partial(more_than, store, before), "a first insert", 60, job)
                 job.kill()  # most often between insert and commit
         job = Job("store", fresh_broker.bootstrap, fresh_broker.folder, clickhouse=clickhouse.address)
-        total = 2 * rounds * 100 * PER_FRAME
+        total = 2 * (rounds * 100 + 10) * PER_FRAME
         with running(job):
+            send(fresh_broker.bootstrap, rounds * 100, rounds * 100 + 10)
             wait_for(lambda: stored(store)[1] == total, "every event", 60, job)
             assert job.stop() == 0
         assert stored(store) == (total, total, 3 * total)
