@@ -33,7 +33,7 @@ def test_it_is_valid_by_the_compose_specification() -> None:
 
 
 def test_the_services_of_the_design_are_there() -> None:
-    assert set(SERVICES) == {"kafka", "clickhouse", "prepare", "normalize", "detect", "enforce", "ship"}
+    assert set(SERVICES) == {"kafka", "clickhouse", "prepare", "normalize", "detect", "enforce", "store", "ship"}
     assert set(OURS) == set(SERVICES) - {"kafka", "clickhouse"}
     assert SERVICES["ship"]["profiles"] == ["ship"]
 
@@ -63,7 +63,7 @@ def test_streaming_jobs_can_be_scaled(name: str) -> None:
 def test_hooks_are_published_to_this_host_only() -> None:
     for service in SERVICES.values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
-    assert SERVICES["enforce"]["ports"] == ["127.0.0.1:10040:10040", "127.0.0.1:10990:10990"]
+    assert SERVICES["enforce"]["ports"] == ["127.0.0.1:10040:10040", "127.0.0.1:10041:10041"]
 
 
 @pytest.mark.parametrize("name", list(OURS))
@@ -93,12 +93,14 @@ def test_settings_are_known_and_possible(name: str) -> None:
 
 
 def test_each_waits_for_what_it_needs() -> None:
-    assert SERVICES["prepare"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
+    healthy = {"condition": "service_healthy"}
+    assert SERVICES["prepare"]["depends_on"] == {"kafka": healthy, "clickhouse": healthy}
     for name in set(OURS) - {"prepare"}:
-        assert SERVICES[name]["depends_on"] == {"prepare": {"condition": "service_completed_successfully"}}
-    for name in ("kafka", "clickhouse", "normalize", "detect", "enforce"):
+        assert SERVICES[name]["depends_on"]["prepare"] == {"condition": "service_completed_successfully"}
+    assert SERVICES["store"]["depends_on"]["clickhouse"] == healthy
+    for name in ("kafka", "clickhouse", "normalize", "detect", "enforce", "store"):
         assert SERVICES[name]["healthcheck"]["test"]
-    for name in ("normalize", "detect", "enforce"):
+    for name in ("normalize", "detect", "enforce", "store"):
         assert "0.0.0.0:9100" in SERVICES[name]["command"]
 
 
