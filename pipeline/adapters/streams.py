@@ -8,10 +8,13 @@ whoever gets them, and what was not committed comes again.
 """
 
 import asyncio
+import os
+import tempfile
 import time
 from collections import deque
 from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -214,6 +217,7 @@ def faust_app(name: str, settings: Settings) -> Any:
         name,
         broker=";".join(f"kafka://{address.strip()}" for address in settings.brokers.split(",")),
         store="memory://",
+        datadir=Path(tempfile.gettempdir()) / f"sekimori-{os.getuid()}",  # made by Faust, and left empty
         web_enabled=False,
         logging_config={"version": 1, "disable_existing_loggers": False},  # ours is set up already
         topic_allow_declare=False,
