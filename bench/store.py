@@ -21,12 +21,12 @@ from pipeline.adapters.logfile import frames
 from pipeline.analysis import QUERIES
 from pipeline.analysis.query import covered
 from pipeline.enrich import Lookup
-from pipeline.loading import Loader
 from pipeline.ports import RowStore
-from pipeline.rows import Columns, event_columns
 from pipeline.rules import build
 from pipeline.rules.config import load
-from pipeline.storing import Frame, Sink, apply_ddl
+from pipeline.storage.loading import Loader
+from pipeline.storage.rows import Columns, event_columns
+from pipeline.storage.storing import Frame, Sink, apply_ddl
 
 BATCH = 200_000  # rows of one insert
 DAY = 86_400

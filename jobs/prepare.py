@@ -7,7 +7,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 from pipeline.adapters.kafka import wait_until_up
 from pipeline.adapters.topics import TopicReport, create_topics
 from pipeline.ports import StoreUnavailable
-from pipeline.storing import apply_ddl
+from pipeline.storage.storing import apply_ddl
 
 
 def prepare(

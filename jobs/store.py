@@ -11,11 +11,11 @@ from pipeline.adapters.clickhouse import ClickHouse
 from pipeline.adapters.follow import follow
 from pipeline.adapters.metrics_thread import served_metrics
 from pipeline.adapters.prometheus import PrometheusRecorder
-from pipeline.archive import STORED, Archive
 from pipeline.ports import Record, StoreUnavailable
 from pipeline.settings import Settings, SettingsError
-from pipeline.sql import utc
-from pipeline.storing import Sink, drop_before
+from pipeline.storage.archive import STORED, Archive
+from pipeline.storage.sql import utc
+from pipeline.storage.storing import Sink, drop_before
 
 GROUP = "sekimori-store"
 EVERY = 2.0  # seconds between inserts, because ClickHouse wants few large ones; less while much is waiting

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.sql import Value
+    from pipeline.storage.sql import Value
 
 Headers = Sequence[tuple[str, bytes]]
 

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import settings
 
 from pipeline.ports import RowStore
-from pipeline.storing import apply_ddl
+from pipeline.storage.storing import apply_ddl
 from tests.servers import BROKERS, ClickHouseServer, EmbeddedBroker, start_broker
 
 settings.register_profile("sekimori", deadline=None, print_blob=True)

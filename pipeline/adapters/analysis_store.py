@@ -15,13 +15,13 @@ from pipeline.adapters.clickhouse import ClickHouse
 from pipeline.adapters.geoip import GeoFile
 from pipeline.analysis.query import FOUND, Period, covered
 from pipeline.analysis.sample import CHANGE, DAYS, ZONE, sample_frames
-from pipeline.loading import Loader
 from pipeline.ports import RowStore
-from pipeline.rows import Release
 from pipeline.rules import build
 from pipeline.rules.config import load
 from pipeline.settings import Settings, SettingsError
-from pipeline.storing import Sink, apply_ddl
+from pipeline.storage.loading import Loader
+from pipeline.storage.rows import Release
+from pipeline.storage.storing import Sink, apply_ddl
 
 ROWS = 100_000  # of one insert
 

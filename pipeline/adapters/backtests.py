@@ -17,7 +17,11 @@ from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.logfile import FRAME, frames
 from pipeline.adapters.spool import SpoolWriter, load_decisions, save_decisions, spooled
 from pipeline.adapters.workers import Workers, tick
-from pipeline.backtest import (
+from pipeline.enrich import no_country
+from pipeline.flow import Normalizer, first_time
+from pipeline.rules import RuleSet, build
+from pipeline.rules.config import RulesFile
+from pipeline.trials.backtest import (
     Accusation,
     Counted,
     count_accounts,
@@ -27,12 +31,8 @@ from pipeline.backtest import (
     route,
     split,
 )
-from pipeline.cases import Case
-from pipeline.effects import Effects, measure
-from pipeline.enrich import no_country
-from pipeline.flow import Normalizer, first_time
-from pipeline.rules import RuleSet, build
-from pipeline.rules.config import RulesFile
+from pipeline.trials.cases import Case
+from pipeline.trials.effects import Effects, measure
 from schemas.enforcement import Decision
 
 PARTITIONS = 16  # whatever the number of workers, so that it never changes what comes out

@@ -14,7 +14,7 @@ from chdb import ChdbError
 from chdb.session import Session
 
 from pipeline.ports import StoreError, StoreUnavailable
-from pipeline.sql import Value, bound
+from pipeline.storage.sql import Value, bound
 
 _ARROW: tuple[tuple[str, pa.DataType], ...] = (
     ("DateTime", pa.uint32()),

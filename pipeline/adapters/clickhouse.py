@@ -10,7 +10,7 @@ import pandas as pd
 from clickhouse_driver import Client, errors
 
 from pipeline.ports import StoreError, StoreUnavailable
-from pipeline.sql import Value, bound
+from pipeline.storage.sql import Value, bound
 
 CONNECT_SECONDS = 5
 REPLY_SECONDS = 120  # for an insert into a busy server

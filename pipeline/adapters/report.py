@@ -12,8 +12,8 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from pipeline.comparison import ChangedDecision, Comparison
-from pipeline.wording import pair_text, side_rows
+from pipeline.trials.comparison import ChangedDecision, Comparison
+from pipeline.trials.wording import pair_text, side_rows
 from schemas.enforcement import Decision
 
 LIMIT = 1000  # rows of a table

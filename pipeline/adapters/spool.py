@@ -10,7 +10,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-from pipeline.backtest import TallyFrame
+from pipeline.trials.backtest import TallyFrame
 from schemas.enforcement import Decision
 
 PENDING = 20_000  # tallies held back, of all partitions
@@ -34,7 +34,7 @@ class SpoolWriter:
         self._encode = msgspec.msgpack.Encoder().encode
 
     def write(self, parts: Iterable[tuple[bool, int, TallyFrame]]) -> None:
-        """The parts of one frame, see ``pipeline.backtest.split``."""
+        """The parts of one frame, see ``pipeline.trials.backtest.split``."""
         for accounts, partition, frame in parts:
             self._waiting[accounts, partition].append(frame)
             self._held += len(frame.places)

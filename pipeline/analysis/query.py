@@ -8,7 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from pipeline.ports import RowStore
-from pipeline.sql import Value
+from pipeline.storage.sql import Value
 
 Every = Literal["minute", "hour", "day", "week", "month"]
 

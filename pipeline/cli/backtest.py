@@ -21,11 +21,11 @@ from rich.text import Text
 from pipeline.adapters.backtests import Backtest, Plan, run
 from pipeline.adapters.geoip import GeoFile, GeoFileError
 from pipeline.adapters.workers import WorkerLost
-from pipeline.cases import Case, CasesError, parse_cases
-from pipeline.comparison import ChangedDecision, Comparison, Side, Tried, put_side_by_side
 from pipeline.rules import build
 from pipeline.rules.config import RulesError, RulesFile, load
-from pipeline.wording import pair_text, side_rows
+from pipeline.trials.cases import Case, CasesError, parse_cases
+from pipeline.trials.comparison import ChangedDecision, Comparison, Side, Tried, put_side_by_side
+from pipeline.trials.wording import pair_text, side_rows
 
 SHOWN = 100  # rows of a table in the terminal
 

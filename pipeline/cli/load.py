@@ -20,12 +20,12 @@ from pipeline.adapters.geoip import GeoFile, GeoFileError
 from pipeline.adapters.logfile import FileFrame, frames, open_log
 from pipeline.enrich import no_country
 from pipeline.flow import first_time
-from pipeline.loading import Loader, source_of
 from pipeline.ports import RowStore, StoreError, StoreUnavailable
 from pipeline.rules import build
 from pipeline.rules.config import RulesError
 from pipeline.rules.config import load as load_rules
-from pipeline.storing import Sink, Stored, apply_ddl
+from pipeline.storage.loading import Loader, source_of
+from pipeline.storage.storing import Sink, Stored, apply_ddl
 
 FRAME = 1 << 14  # bytes; always the same, so that a file gives the same frames whatever is loaded beside it
 ROWS = 200_000  # of one insert

@@ -16,15 +16,15 @@ from rich.table import Table
 
 from pipeline.adapters.geoip import GeoFile, GeoFileError
 from pipeline.adapters.logfile import FileFrame, merged
-from pipeline.cases import CasesError
 from pipeline.cli.backtest import load_cases, parse_zone, safe
 from pipeline.enrich import no_country
 from pipeline.flow import Replay, first_time
-from pipeline.maxima import Maxima, Watching
 from pipeline.rules import RULES, build
 from pipeline.rules.config import RulesError, load
-from pipeline.suggest import Suggestion, as_toml, honest, limit_text
-from pipeline.suggest import suggest as suggest_limit
+from pipeline.trials.cases import CasesError
+from pipeline.trials.maxima import Maxima, Watching
+from pipeline.trials.suggest import Suggestion, as_toml, honest, limit_text
+from pipeline.trials.suggest import suggest as suggest_limit
 
 WIDTH = 130  # where there is no terminal to fit
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)

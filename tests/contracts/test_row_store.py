@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.adapters.chdb_store import ChdbStore
 from pipeline.adapters.clickhouse import ClickHouse
 from pipeline.ports import RowStore, StoreError, StoreUnavailable
-from pipeline.rows import (
+from pipeline.storage.rows import (
     MILLISECONDS,
     PLACE,
     RENAMED,
@@ -25,8 +25,8 @@ from pipeline.rows import (
     event_columns,
     release_columns,
 )
-from pipeline.sql import Value
-from pipeline.storing import Frame, Sink, apply_ddl, drop_before
+from pipeline.storage.sql import Value
+from pipeline.storage.storing import Frame, Sink, apply_ddl, drop_before
 from schemas import dead_letter, enforcement, event
 from schemas.dead_letter import DeadLetter
 from schemas.enforcement import Decision, Evidence

@@ -25,7 +25,7 @@ from pipeline.flow import Normalizer
 from pipeline.ports import RowStore
 from pipeline.rules.config import load
 from pipeline.settings import Settings, SettingsError
-from pipeline.storing import apply_ddl
+from pipeline.storage.storing import apply_ddl
 from schemas.event import Event
 from schemas.kinds import PASSWORD_ERRORS
 from tests.conftest import ENGINES

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cases import parse_cases
 from pipeline.rules.config import load
+from pipeline.trials.cases import parse_cases
 from tests.streams.cases import prepare
 
 ROOT = Path(__file__).parents[2]

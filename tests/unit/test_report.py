@@ -6,11 +6,11 @@ from html.parser import HTMLParser
 import pytest
 
 from pipeline.adapters.report import page
-from pipeline.cases import Case
 from pipeline.cli.backtest import as_data, safe
-from pipeline.comparison import Comparison, Tried, put_side_by_side
-from pipeline.effects import Effect, Effects
-from pipeline.wording import pair_text, side_rows
+from pipeline.trials.cases import Case
+from pipeline.trials.comparison import Comparison, Tried, put_side_by_side
+from pipeline.trials.effects import Effect, Effects
+from pipeline.trials.wording import pair_text, side_rows
 from tests.decisions import decision
 
 HOSTILE = (

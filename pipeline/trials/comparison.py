@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.backtest import Change, compare
-from pipeline.cases import Case, Score, score, stops_sending
-from pipeline.effects import Effect, Effects
+from pipeline.trials.backtest import Change, compare
+from pipeline.trials.cases import Case, Score, score, stops_sending
+from pipeline.trials.effects import Effect, Effects
 from schemas.enforcement import Decision
 
 Turn = Literal["hurt", "helped", "caught", "lost"]

@@ -6,10 +6,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.archive import STORED, messages_of
 from pipeline.ports import Record
-from pipeline.rows import INT64, LARGEST, LATEST, UINT32, Release, event_columns
-from pipeline.storing import Frame
+from pipeline.storage.archive import STORED, messages_of
+from pipeline.storage.rows import INT64, LARGEST, LATEST, UINT32, Release, event_columns
+from pipeline.storage.storing import Frame
 from schemas import dead_letter, enforcement, event
 from schemas.codec import encode, encode_frame
 from schemas.ddl import migrations

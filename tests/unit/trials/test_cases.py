@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipeline.cases import Case, CasesError, nearest_rank, parse_cases, score
+from pipeline.trials.cases import Case, CasesError, nearest_rank, parse_cases, score
 from tests.decisions import AT, NOW, decision
 
 TOML = """

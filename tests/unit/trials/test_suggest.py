@@ -12,14 +12,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.cases import Case, parse_cases
 from pipeline.judge import ask
-from pipeline.maxima import Maxima, Seen, Watched, Watching
 from pipeline.rules import RULES as RULED
 from pipeline.rules import Active, build
 from pipeline.rules.config import Limit, load
 from pipeline.rules.view import View
-from pipeline.suggest import Suggestion, as_toml, honest, limit_text, suggest
+from pipeline.trials.cases import Case, parse_cases
+from pipeline.trials.maxima import Maxima, Seen, Watched, Watching
+from pipeline.trials.suggest import Suggestion, as_toml, honest, limit_text, suggest
 from pipeline.windows import SLOT, Weights, add, entries, latest, make_origin, new_state
 from schemas.tally import Tally
 from tests.decisions import NOW

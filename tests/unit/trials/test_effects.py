@@ -3,9 +3,9 @@
 from datetime import timedelta
 from typing import Any
 
-from pipeline.backtest import TallyFrame
-from pipeline.cases import Case
-from pipeline.effects import Effect, Effects, measure
+from pipeline.trials.backtest import TallyFrame
+from pipeline.trials.cases import Case
+from pipeline.trials.effects import Effect, Effects, measure
 from schemas.enforcement import Decision
 from schemas.tally import Tally
 from tests.decisions import AT, NOW, decision

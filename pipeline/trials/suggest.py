@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cases import Case
-from pipeline.maxima import Seen
 from pipeline.peers import network
 from pipeline.rules import RULES
 from pipeline.rules.config import Limit
+from pipeline.trials.cases import Case
+from pipeline.trials.maxima import Seen
 from schemas.tally import CountedKind
 
 Certainty = Literal["good", "rough", "too little data"]

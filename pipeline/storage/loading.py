@@ -10,7 +10,7 @@ from pipeline.detector import Detector
 from pipeline.enrich import Lookup
 from pipeline.flow import Normalizer
 from pipeline.rules import RuleSet
-from pipeline.storing import Frame, Sink
+from pipeline.storage.storing import Frame, Sink
 from schemas.tally import Tally
 
 

@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 import msgspec
 
 from pipeline.ports import RowStore
-from pipeline.rows import (
+from pipeline.storage.rows import (
     LATEST,
     Columns,
     Release,
@@ -22,7 +22,7 @@ from pipeline.rows import (
     event_columns,
     release_columns,
 )
-from pipeline.sql import utc
+from pipeline.storage.sql import utc
 from schemas.ddl import Migration, migrations
 from schemas.dead_letter import DeadLetter
 from schemas.enforcement import Decision

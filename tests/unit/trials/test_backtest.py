@@ -5,7 +5,12 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.backtest import (
+from pipeline.decide import Allowlist
+from pipeline.detector import Detector
+from pipeline.rules import RuleSet, build
+from pipeline.rules.config import load
+from pipeline.subjects import partition_of
+from pipeline.trials.backtest import (
     Accusation,
     Change,
     compare,
@@ -16,11 +21,6 @@ from pipeline.backtest import (
     route,
     split,
 )
-from pipeline.decide import Allowlist
-from pipeline.detector import Detector
-from pipeline.rules import RuleSet, build
-from pipeline.rules.config import load
-from pipeline.subjects import partition_of
 from schemas.enforcement import Decision
 from schemas.tally import Tally
 from tests.decisions import AT, NOW, decision

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from pipeline.backtest import TallyFrame
-from pipeline.cases import Case, stops_login, stops_sending
+from pipeline.trials.backtest import TallyFrame
+from pipeline.trials.cases import Case, stops_login, stops_sending
 from schemas.enforcement import Decision
 from schemas.tally import Tally
 

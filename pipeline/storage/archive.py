@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from pipeline.metrics import Recorder
 from pipeline.ports import Record
-from pipeline.rows import LATEST, Release
-from pipeline.sql import utc
 from pipeline.stages import OFFSET, SOURCE, unreadable
-from pipeline.storing import Frame, Sink
+from pipeline.storage.rows import LATEST, Release
+from pipeline.storage.sql import utc
+from pipeline.storage.storing import Frame, Sink
 from schemas.codec import decode_dead_letters, decode_decision, decode_events
 from schemas.dead_letter import DeadLetter
 from schemas.enforcement import Decision, split_key

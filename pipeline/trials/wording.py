@@ -1,8 +1,8 @@
 """Figures of a backtest in words: the same rows in the terminal and on the page."""
 
-from pipeline.cases import Score
-from pipeline.comparison import Comparison, Side
-from pipeline.effects import Effect
+from pipeline.trials.cases import Score
+from pipeline.trials.comparison import Comparison, Side
+from pipeline.trials.effects import Effect
 
 Row = tuple[str, str, str]
 
