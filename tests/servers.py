@@ -18,7 +18,7 @@ from pipeline.ports import StoreUnavailable
 
 ROOT = Path(__file__).parent.parent
 POM = Path(__file__).parent / "kafka" / "pom.xml"
-CACHE = Path(os.environ.get("SEKIMORI_TEST_CACHE") or ROOT / "var" / "tests")
+CACHE = Path(os.environ.get("TEST_CACHE_DIR") or ROOT / "var" / "tests")
 
 
 class ApacheKafka(EmbeddedBroker):
