@@ -18,6 +18,7 @@ SCHEMA = Path(__file__).parent / "compose" / "compose-spec.schema.json"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("sekimori:")}
+DASHBOARDS = {"prometheus", "grafana"}
 
 
 def test_it_is_valid_by_the_compose_specification() -> None:
@@ -33,16 +34,34 @@ def test_it_is_valid_by_the_compose_specification() -> None:
 
 
 def test_the_services_of_the_design_are_there() -> None:
-    assert set(SERVICES) == {"kafka", "clickhouse", "prepare", "normalize", "detect", "enforce", "store", "ship"}
-    assert set(OURS) == set(SERVICES) - {"kafka", "clickhouse"}
-    assert SERVICES["ship"]["profiles"] == ["ship"]
+    ours = {"prepare", "normalize", "detect", "enforce", "store", "ship"}
+    assert set(OURS) == ours
+    assert set(SERVICES) == ours | {"kafka", "clickhouse"} | DASHBOARDS
+    profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert profiles == {"ship": ["ship"]} | dict.fromkeys(DASHBOARDS, ["dashboards"])
+
+
+def test_nothing_waits_for_the_dashboards() -> None:
+    for name in set(SERVICES) - DASHBOARDS:
+        assert not DASHBOARDS & set(SERVICES[name].get("depends_on", ()))
+
+
+@pytest.mark.parametrize("name", sorted(DASHBOARDS))
+def test_dashboards_are_given_files_that_are_there_and_cannot_change_them(name: str) -> None:
+    ours = [volume.split(":") for volume in SERVICES[name]["volumes"] if volume.startswith(".")]
+    assert ours
+    for path, _, mode in ours:
+        assert any((ROOT / path).iterdir())
+        assert mode == "ro"
+    assert SERVICES[name]["cap_drop"] == ["ALL"]
+    assert SERVICES[name]["healthcheck"]["test"]
 
 
 def test_images_are_pinned() -> None:
     images = [service["image"] for service in SERVICES.values()]
     images += re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     for image in images:
-        assert re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?", image), image
+        assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?", image), image
 
 
 def test_our_image_has_the_version_of_the_project() -> None:

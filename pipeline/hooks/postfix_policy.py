@@ -85,8 +85,9 @@ def answer(
 ) -> Answer:
     """What Postfix must be told at ``now`` (seconds since 1970 UTC).
 
-    Only authenticated clients are judged; with ``policy_context=webmail`` also the envelope sender of a webmail host
-    that does not log in, by the account alone. ``disconnect``: a refusal also ends the session.
+    Only authenticated clients are judged; of a webmail host that does not log in (``policy_context=webmail``, or a
+    client on the mail server itself) also the envelope sender, by the account alone. ``disconnect``: a refusal also
+    ends the session.
     """
     verdict = _verdict(request, table, now, country_of)
     if verdict is None:
@@ -112,8 +113,8 @@ def _verdict(request: PolicyRequest, table: DecisionTable, now: float, country_o
             protocol=protocol,
             country_of=country_of,
         )
-    if request.webmail and request.sender:
-        return table.lookup("send", now, account=request.sender, protocol=protocol)
+    if request.sender and (request.webmail or request.address.startswith("127.") or request.address == "::1"):
+        return table.lookup("send", now, account=request.sender, protocol="webmail")
     return None
 
 

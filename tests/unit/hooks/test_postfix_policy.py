@@ -91,6 +91,8 @@ def test_a_webmail_host_is_judged_by_the_senders_account() -> None:
     assert told(made, sasl_username="") == "DUNNO"
     assert told(made, sasl_username="", policy_context="webmail", sender="Alice@Example.org").startswith("REJECT")
     assert told(made, sasl_username="", policy_context="webmail", sender="") == "DUNNO"
+    for address in ("127.0.0.1", "::1"):
+        assert told(made, sasl_username="", client_address=address, sender="alice@example.org").startswith("REJECT")
     only = table(decision(ALICE, protocols=["webmail"]))
     assert told(only) == "DUNNO"
     assert told(only, policy_context="webmail").startswith("REJECT")
