@@ -98,7 +98,7 @@ def _arrow(kind: str) -> pa.DataType:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except ChdbError as error:
+    except (RuntimeError, ChdbError) as error:  # which of the two depends on the order of installation
         raise StoreError(_short(error)) from None
 
 
