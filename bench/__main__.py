@@ -7,9 +7,10 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import cluster, policy, replay
+from bench import cluster, policy, replay, store
 
 LINES = 1_000_000
+STORED = 10_000_000
 RESULT = Path(__file__).parent / "RESULT.md"
 
 
@@ -42,6 +43,15 @@ def main() -> None:
         add("policy server, a million decisions", f"{found['requests_per_s']:,.0f} /s", "20,000 /s")
         add("  p99", f"{found['p99_ms']:.1f} ms", "5 ms")
         add("  memory of a decision", f"{found['bytes_per_decision']:.0f} bytes")
+        stored = store.run(log, STORED)
+        for engine, rate in (("chdb", "200,000 /s"), ("server", "100,000 /s")):
+            add(f"stored: {STORED:,} events into {engine}", f"{stored[f'{engine}: events/s']:,.0f} /s", rate)
+            slowest = max(
+                (value, what) for what, value in stored.items() if what.startswith(engine) and "events/s" not in what
+            )
+            add(
+                f"  slowest query there ({slowest[1].split(': ')[1].removesuffix(', s')})", f"{slowest[0]:.1f} s", "2 s"
+            )
     _keep(rows)
 
 
