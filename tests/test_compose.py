@@ -38,7 +38,7 @@ def test_the_services_of_the_design_are_there() -> None:
     assert set(OURS) == ours
     assert set(SERVICES) == ours | {"kafka", "clickhouse"} | DASHBOARDS
     profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
-    assert profiles == {"ship": ["ship"]} | dict.fromkeys(DASHBOARDS, ["dashboards"])
+    assert profiles == {"ship": ["ship"]} | {name: ["dashboards"] for name in DASHBOARDS}
 
 
 def test_nothing_waits_for_the_dashboards() -> None:
