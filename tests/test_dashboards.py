@@ -184,6 +184,13 @@ def test_alerts_cover_what_can_go_wrong() -> None:
     } <= watched
 
 
+def test_trials_of_alerts_know_them() -> None:
+    """Prometheus' own promtool runs them; here they are only held to the names."""
+    tried = set(re.findall(r'alertname="(\w+)"', (ROOT / "tests/compose/alerts.test.yml").read_text()))
+    assert tried <= set(ALERTS)
+    assert len(tried) > 15
+
+
 def test_prometheus_asks_every_job_of_ours() -> None:
     asked = {}
     for job in PROMETHEUS["scrape_configs"]:
