@@ -155,6 +155,7 @@ class StreamJob:
             await asyncio.sleep(TICK)
             async with self._lock:
                 for tp, held in list(self._held.items()):
+                    self._recorder.set("sekimori_stream_unsaved_messages", len(held.unacked), str(tp.partition))
                     due = time.monotonic() - held.saved_at >= self._settings.checkpoint_seconds
                     if held.round is not None or (held.unacked and due):
                         await self._save(tp, held, BUDGET)
@@ -180,7 +181,6 @@ class StreamJob:
         await asyncio.gather(*saved)
         while held.unacked and held.unacked[0].message.offset <= held.round_start:
             held.unacked.popleft().ack()
-        self._recorder.set("sekimori_stream_unsaved_messages", len(held.unacked), str(tp.partition))
         held.round, held.saved_at = None, time.monotonic()
 
     async def _assigned(self, app: Any, assigned: set[TP], **_: Any) -> None:
@@ -188,6 +188,8 @@ class StreamJob:
         was not committed of them comes again."""
         for tp in [tp for tp in self._held if tp not in assigned]:
             del self._held[tp]
+            self._recorder.set("sekimori_stream_lag_messages", 0, tp.topic, str(tp.partition))
+            self._recorder.set("sekimori_stream_unsaved_messages", 0, str(tp.partition))
             _log.info("partition_lost", topic=tp.topic, partition=tp.partition)
         for held in self._held.values():
             held.unacked.clear()
