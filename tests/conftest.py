@@ -12,6 +12,7 @@
 Both brokers have ``.bootstrap`` (``host:port``), ``.kind``, ``.kill()``, ``.restart()``, ``.stop()``.
 """
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,11 @@ SERVER_FIXTURES = frozenset({"broker", "fresh_broker", "clickhouse", "fresh_clic
 ENGINES = ("chdb", pytest.param("clickhouse", marks=pytest.mark.servers))
 LEFT_BEHIND_SECONDS = 5.0
 SHARED: dict[str, EmbeddedBroker | ClickHouseServer] = {}
+
+
+def pytest_configure() -> None:
+    """Started in the background, a shell's children ignore SIGINT, and so would the processes that tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
