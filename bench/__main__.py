@@ -31,6 +31,9 @@ def main() -> None:
         add("floor / replay", f"{speed['floor / replay']:.1f}", "5.0")
         for stage, share in replay.shares(log).items():
             add(f"  of that, {stage}", f"{share:.0%}")
+        for program, (share, took) in sorted(replay.programs(log).items(), key=lambda item: -item[1][0]):
+            part = "" if program == "unknown" else f"{share:.0%} of reading, "
+            add(f"  lines of {program}", f"{part}{took:.2f} µs")
         for what, value in replay.scaling().items():
             if what.startswith("bytes"):
                 add(what, f"{value:.0f}", "500")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from bench.baseline import count
@@ -12,13 +13,14 @@ from pipeline.adapters.logfile import frames
 from pipeline.decide import Allowlist
 from pipeline.detector import Detector
 from pipeline.flow import COUNTED, Normalizer, Replay
-from pipeline.formats import split_frame
+from pipeline.formats import LineReader, split_frame
 from pipeline.rules import build
 from pipeline.rules.config import load
 from schemas.event import Event
 from schemas.tally import Tally
 
 ROUNDS = 3
+REFERENCE = 1795500000.0  # seconds since 1970, a few hours after the generated log begins
 STAGES = ("split", "read", "join", "enrich", "tally", "detect")
 
 
@@ -73,6 +75,28 @@ def shares(path: Path) -> dict[str, float]:
             spent[stage] += after - before
     total = sum(spent.values())
     return {stage: seconds / total for stage, seconds in spent.items()}
+
+
+def programs(path: Path, lines: int = 200_000) -> dict[str, tuple[float, float]]:
+    """Each program's lines: their part of the reading time (0 to 1), and microseconds a line. A program that no format
+    knows is put beside them."""
+    reader, groups = LineReader(), dict[str, list[str]]()
+    with path.open(encoding="utf-8") as file:
+        for line in islice(file, lines):
+            event = reader.read(line.rstrip("\n"), REFERENCE)
+            if isinstance(event, Event):
+                groups.setdefault(event.program, []).append(line.rstrip("\n"))
+    unknown = [
+        f"Nov 24 00:00:{n % 60:02d} mx1 crond[{n}]: (root) CMD (run-parts /etc/cron.hourly)" for n in range(20_000)
+    ]
+    spent = {}
+    for program, group in [*groups.items(), ("unknown", unknown)]:
+        fresh = LineReader()
+        started = time.perf_counter()
+        fresh.read_lines(group, REFERENCE)
+        spent[program] = (time.perf_counter() - started, len(group))
+    total = sum(seconds for program, (seconds, _) in spent.items() if program != "unknown")
+    return {program: (seconds / total, seconds / number * 1e6) for program, (seconds, number) in spent.items()}
 
 
 def resident() -> int:
