@@ -10,9 +10,13 @@ def ask(active: Active, views: list[View]) -> tuple[Verdict | None, float]:
     largest = 0.0
     condition = active.rule.condition
     for view in views:
+        shares = [view.bound(metric) / count for metric, count in active.strictest]
+        if max(shares, default=0.0) < 0.5:  # no window comes near, which spares looking at each
+            largest = max([largest, *shares])
+            continue
         for group, limit in active.limits:
             bound = view.bound(limit.metric)
-            if bound * 2 < limit.count:  # no window comes near, which spares looking at each
+            if bound * 2 < limit.count:
                 largest = max(largest, bound / limit.count)
                 continue
             metric = METRICS[limit.metric]
@@ -33,5 +37,4 @@ def ask(active: Active, views: list[View]) -> tuple[Verdict | None, float]:
 
 def most(active: Active, view: View) -> float:
     """At most that share of a limit any window is at, whenever it ends; but for metrics always asked for."""
-    limits = [limit for _, limit in active.limits if METRICS[limit.metric].unit not in ("", "peer_error")]
-    return max((view.bound(limit.metric) / limit.count for limit in limits), default=0.0)
+    return max((view.bound(metric) / count for metric, count in active.late), default=0.0)

@@ -104,7 +104,8 @@ class Origin(NamedTuple):
 
 def make_origin(country: bytes, peer: bytes) -> Origin:
     """The origin with its tags, which are worth keeping: they are needed at every tally."""
-    return Origin(country, peer, *(kind + country + peer for kind in (SEND, ERROR, SEEN, ACCUSED)))
+    where = country + peer
+    return Origin(country, peer, SEND + where, ERROR + where, SEEN + where, ACCUSED + where)
 
 
 def add(state: bytearray, tally: Tally, origin: Origin, weights: Weights) -> int:
@@ -123,13 +124,15 @@ def add(state: bytearray, tally: Tally, origin: Origin, weights: Weights) -> int
         recipients, webmail = tally.recipients, tally.webmail
         takes = messages * weights.message
         share = recipients * weights.recipient
-        takes = max(takes, share)
+        if share > takes:
+            takes = share
         if failed or webmail:
             takes = max(takes, failed * weights.failed, webmail * weights.webmail)
         _count(state, packed, origin.send, messages, recipients, failed, webmail)
     if tally.successes and origin.peer != NOBODY:
         share = _see(state, slot, origin.seen, weights)
-        takes = max(takes, share)
+        if share > takes:
+            takes = share
     if tally.errors or tally.errors_mta or tally.errors_sasl:
         errors = tally.errors + max(tally.errors_mta, tally.errors_sasl)
         takes = max(takes, errors * weights.error)
@@ -149,7 +152,8 @@ def add(state: bytearray, tally: Tally, origin: Origin, weights: Weights) -> int
             _count(state, packed, SENDER + origin.country + digest(sender), 1, 0, 0, 0)
     margin -= takes
     late_margin -= takes
-    latest = max(latest, slot)
+    if slot > latest:
+        latest = slot
     if len(state) >= HEAD + compact_at * SIZE:
         compact(state, latest)
         ask = True  # sources that are forgotten count as unknown from now on

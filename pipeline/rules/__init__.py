@@ -64,6 +64,19 @@ class Active:
     special: frozenset[bytes]
     """Countries with limits of their own."""
 
+    @cached_property
+    def strictest(self) -> tuple[tuple[str, int], ...]:
+        """Each metric's smallest limit."""
+        smallest: dict[str, int] = {}
+        for _, limit in self.limits:
+            smallest[limit.metric] = min(limit.count, smallest.get(limit.metric, limit.count))
+        return tuple(smallest.items())
+
+    @cached_property
+    def late(self) -> tuple[tuple[str, int], ...]:
+        """The same without the metrics that are always asked for."""
+        return tuple((name, count) for name, count in self.strictest if METRICS[name].unit not in ("", "peer_error"))
+
     def choose(self, group: str, countries: frozenset[bytes], home: bytes) -> frozenset[bytes]:
         """Those of ``countries`` that a group of limits is for; the very same set if that is all of them."""
         if group == "home":
