@@ -146,7 +146,7 @@ class Detector:
             first = max(slot, now - LATENESS // SLOT)
             ends = sorted({e[0] for e in found if first <= e[0] <= now} | {now})
         views = [View(found, end, peer, home, tally.successes > 0) for end in ends]
-        margin, late_margin, until, since = 1.0, 1.0, 0, NEVER
+        margin, peer_margin, late_margin, until, since = 1.0, 1.0, 1.0, 0, NEVER
         for active in self.rules.by_kind[tally.kind]:
             key = (active.rule.id, tally.kind, tally.subject)
             episode = shard.episodes.get(key)
@@ -156,7 +156,10 @@ class Detector:
                     if share >= 1.0 and active.rule.patience:
                         since = min(since, now + active.rule.patience // SLOT)
                     else:
-                        margin = min(margin, 1.0 - share)
+                        if active.counts_peers:
+                            peer_margin = min(peer_margin, 1.0 - share)
+                        else:
+                            margin = min(margin, 1.0 - share)
                         late_margin = min(late_margin, 1.0 - most(active, views[-1]))
                     continue
                 episode = shard.episodes[key] = self._open(verdict, tally, episode, findings)
@@ -166,7 +169,7 @@ class Detector:
             if active.config.accuse and active.rule.accuses and not ended and not self.allowlist.covers(tally):
                 until = max(until, int(episode.until) // SLOT)
                 self._accuse(active.rule.accuses, episode, views[-1], views[-1].peers, tally, findings)
-        judged(state, margin, late_margin, until, since)
+        judged(state, margin, peer_margin, late_margin, until, since)
 
     def _accuse_peer(self, shard: _Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:
         """While a restriction runs: is the tally's network one more that misuses or attacks the account?"""
@@ -275,4 +278,4 @@ class Detector:
 def _ask_again(shard: _Shard) -> None:
     for states in shard.states.values():
         for state in states.values():
-            judged(state, 0.0, 0.0, 0, NEVER)
+            judged(state, 0.0, 0.0, 0.0, 0, NEVER)

@@ -1,6 +1,6 @@
 """Sliding windows of one subject: a sparse, packed ring of buckets.
 
-A subject's state is one ``bytearray``: a header of 24 bytes and entries of 24. An entry counts what one peer did in
+A subject's state is one ``bytearray``: a header of 28 bytes and entries of 24. An entry counts what one peer did in
 one slot (5 s of event time). Entries grow coarser with age (5 s, then 1 min, then 10 min) and are dropped after a day;
 only ``SEEN`` entries, one for each peer that ever succeeded, live for 30 days: they are the sources that a subject is
 known by.
@@ -10,9 +10,10 @@ A window of length W that ends at slot e covers (e - W, e], in steps of ``resolu
 
 **Margin.** Judging all rules on every tally would be slow, and is not needed: the header keeps the share of the
 strictest limit that may still be used up before any rule could fire. Each tally takes its share (``Weights``), and
-only a margin below zero calls the rules, which set it anew. A second one, from all that is remembered instead of the
-windows that end now, does the same for tallies that are late, which fall into windows that ended before. This is
-exact: sums and distinct counts grow at most by what is added, and windows that move on only lose.
+only a margin below zero calls the rules, which set it anew. Sums and distinct peers have one each. A third one, from
+all that is remembered instead of the windows that end now, does the same for tallies that are late, which fall into
+windows that ended before. This is exact: sums and distinct counts grow at most by what is added, and windows that
+move on only lose.
 """
 
 import struct
@@ -34,9 +35,9 @@ MAX_ENTRIES: Final = 4096  # of one subject: 98 kB; beyond, old entries forget w
 
 SEND, ERROR, SEEN, SENDER, ACCUSED = b"S\0", b"E\0", b"K\0", b"F\0", b"A\0"
 
-HEADER: Final = struct.Struct(
-    "<ffIIIHH"
-)  # margin, the same for late tallies, latest slot, ask until, ask from slot, compact at (entries), has errors
+# Margins of sums, of distinct peers, and for late tallies; latest slot, ask until slot, ask from slot, compact at
+# (entries), has errors.
+HEADER: Final = struct.Struct("<fffIIIHH")
 ENTRY: Final = struct.Struct("<I2s2s8sHHHH")  # slot, kind, country, peer, four counters
 _TAIL: Final = struct.Struct("<HHHH")
 _SLOT: Final = struct.Struct("<I")
@@ -88,7 +89,7 @@ def resolution(window: int) -> int:
 
 def new_state() -> bytearray:
     """A subject of which nothing is known: margin 1."""
-    return bytearray(HEADER.pack(1.0, 1.0, 0, 0, NEVER, _FIRST_COMPACTION, 0))
+    return bytearray(HEADER.pack(1.0, 1.0, 1.0, 0, 0, NEVER, _FIRST_COMPACTION, 0))
 
 
 class Origin(NamedTuple):
@@ -113,12 +114,12 @@ def add(state: bytearray, tally: Tally, origin: Origin, weights: Weights) -> int
     is of a kind that always asks: an accusation, a success from where errors came), or ACCUSE (only whether its
     peer is to be accused).
     """
-    margin, late_margin, latest, until, since, compact_at, failed_before = _unpack_header(state)
+    margin, peer_margin, late_margin, latest, until, since, compact_at, failed_before = _unpack_header(state)
     slot = int(tally.at) // SLOT
     packed = _pack_slot(slot)
     late = slot < latest - GRACE
     ask = slot >= since
-    takes = 0.0  # every limit is about one metric, so that the largest share is what any of them can lose
+    takes = peers = 0.0  # every limit is about one metric, so that the largest share is what any of them can lose
     messages, failed = tally.messages, tally.failed
     if messages or failed:
         recipients, webmail = tally.recipients, tally.webmail
@@ -130,15 +131,13 @@ def add(state: bytearray, tally: Tally, origin: Origin, weights: Weights) -> int
             takes = max(takes, failed * weights.failed, webmail * weights.webmail)
         _count(state, packed, origin.send, messages, recipients, failed, webmail)
     if tally.successes and origin.peer != NOBODY:
-        share = _see(state, slot, origin.seen, weights)
-        if share > takes:
-            takes = share
+        peers = _see(state, slot, origin.seen, weights)
     if tally.errors or tally.errors_mta or tally.errors_sasl:
         errors = tally.errors + max(tally.errors_mta, tally.errors_sasl)
         takes = max(takes, errors * weights.error)
         at = state.rfind(origin.error, HEAD)
         if at < 0 or _unpack_slot(state, at - 4)[0] <= slot - weights.failing_recent:
-            takes = max(takes, weights.failing_source)
+            peers = max(peers, weights.failing_source)
         _count(state, packed, origin.error, tally.errors, tally.errors_mta, tally.errors_sasl, 0)
         failed_before = 1
     if failed_before and tally.successes and not ask:
@@ -147,19 +146,20 @@ def add(state: bytearray, tally: Tally, origin: Origin, weights: Weights) -> int
         _count(state, packed, origin.accused, 1, 0, 0, 0)
         ask = True
     if tally.senders:
-        takes = max(takes, len(tally.senders) * weights.sender)
+        peers = max(peers, len(tally.senders) * weights.sender)
         for sender in tally.senders:
             _count(state, packed, SENDER + origin.country + digest(sender), 1, 0, 0, 0)
     margin -= takes
-    late_margin -= takes
+    peer_margin -= peers
+    late_margin -= takes if takes > peers else peers
     if slot > latest:
         latest = slot
     if len(state) >= HEAD + compact_at * SIZE:
         compact(state, latest)
         ask = True  # sources that are forgotten count as unknown from now on
         compact_at = min(max(_FIRST_COMPACTION, 2 * (len(state) - HEAD) // SIZE), MAX_ENTRIES * 2)
-    _pack_header(state, 0, margin, late_margin, latest, until, since, compact_at, failed_before)
-    if ask or margin <= ROUNDING or (late and late_margin <= ROUNDING):
+    _pack_header(state, 0, margin, peer_margin, late_margin, latest, until, since, compact_at, failed_before)
+    if ask or margin <= ROUNDING or peer_margin <= ROUNDING or (late and late_margin <= ROUNDING):
         return ALL
     return ACCUSE if latest < until else NOT
 
@@ -268,12 +268,12 @@ def entries(state: bytes | bytearray) -> list[Entry]:
 
 def latest(state: bytes | bytearray) -> int:
     """The latest slot counted."""
-    slot: int = HEADER.unpack_from(state)[2]
+    slot: int = HEADER.unpack_from(state)[3]
     return slot
 
 
-def judged(state: bytearray, margin: float, late_margin: float, until: int, since: int) -> None:
+def judged(state: bytearray, margin: float, peer_margin: float, late_margin: float, until: int, since: int) -> None:
     """Notes what the rules found: the margins that are left, until which slot every tally is to be judged, and from
     which slot on (``NEVER`` if none) the next one is."""
-    _, _, now, _, _, compact_at, failed_before = HEADER.unpack_from(state)
-    HEADER.pack_into(state, 0, margin, late_margin, now, until, since, compact_at, failed_before)
+    *_, now, _, _, compact_at, failed_before = HEADER.unpack_from(state)
+    HEADER.pack_into(state, 0, margin, peer_margin, late_margin, now, until, since, compact_at, failed_before)

@@ -33,6 +33,7 @@ from pipeline.rules.view import METRICS, NOWHERE
 from pipeline.windows import LATENESS, SLOT, Weights
 from schemas.tally import CountedKind
 
+PEER_UNITS = frozenset({"source", "sender", "failing_source"})
 RULES: tuple[Rule, ...] = (
     success_after_failures.RULE,
     account_many_origins.RULE,
@@ -71,6 +72,11 @@ class Active:
         for _, limit in self.limits:
             smallest[limit.metric] = min(limit.count, smallest.get(limit.metric, limit.count))
         return tuple(smallest.items())
+
+    @cached_property
+    def counts_peers(self) -> bool:
+        """Are its limits about distinct peers, not about sums? No rule has both."""
+        return any(METRICS[metric].unit in PEER_UNITS for metric in self.rule.metrics)
 
     @cached_property
     def late(self) -> tuple[tuple[str, int], ...]:

@@ -164,7 +164,7 @@ class Maxima:
                 if subject.day >= 0:
                     kind.close(subject)
                 subject.day = day
-                judged(subject.state, 0.0, 0.0, 0, NEVER)
+                judged(subject.state, 0.0, 0.0, 0.0, 0, NEVER)
             origin = _origin(tally.peer, tally.country, tally.kind == "account")
             at_home, abroad = subject.weights
             if add(subject.state, tally, origin, at_home if tally.country in self._homes else abroad) == ALL:
@@ -198,7 +198,7 @@ class Maxima:
             else:
                 margin = min(margin, 1.0 - share)
         subject.weights = kind.weights_of(tuple(subject.most))
-        judged(subject.state, margin, 0.0, 0, since)
+        judged(subject.state, margin, margin, 0.0, 0, since)
 
     def seen(self) -> list[Seen]:
         """Everything so far; ends the day of every subject."""
