@@ -119,21 +119,16 @@ def partition_counts(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:
 class TopicReader:
     """Reads whole topics from the start, or from ``positions``, without a consumer group: for tables and replays.
 
-    ``positions``: (topic, partition) -> offset of the next record to read. ``partition``: read no other one.
+    ``positions``: (topic, partition) -> offset of the next record to read.
     Raises TopicMissing, BrokerUnavailable, as do all its methods.
     """
 
     def __init__(
-        self,
-        bootstrap: str,
-        topics: Sequence[str],
-        positions: Mapping[tuple[str, int], int] | None = None,
-        partition: int | None = None,
+        self, bootstrap: str, topics: Sequence[str], positions: Mapping[tuple[str, int], int] | None = None
     ) -> None:
         self._bootstrap = bootstrap
         counts = partition_counts(bootstrap, topics)
-        every = [TopicPartition(topic, n) for topic in topics for n in range(counts[topic])]
-        self._partitions = [tp for tp in every if partition in (None, tp.partition)]
+        self._partitions = [TopicPartition(topic, n) for topic in topics for n in range(counts[topic])]
         self._consumer = consumer(bootstrap, auto_offset_reset="earliest")
         with translated(bootstrap):
             self._consumer.assign(self._partitions)
@@ -198,7 +193,7 @@ class KafkaLog:
 
     def end(self, topic: str, partition: int) -> int:
         """See ``pipeline.ports.PartitionLog``."""
-        with TopicReader(self._bootstrap, [topic], partition=partition) as reader:
+        with TopicReader(self._bootstrap, [topic]) as reader:
             ends = reader.ends()
         if (topic, partition) not in ends:
             raise TopicMissing(f"{topic} has no partition {partition}")
@@ -206,8 +201,8 @@ class KafkaLog:
 
     def read(self, topic: str, partition: int, start: int) -> Iterator[Record]:
         """See ``pipeline.ports.PartitionLog``."""
-        with TopicReader(self._bootstrap, [topic], {(topic, partition): start}, partition) as reader:
-            yield from self._until_end(reader)
+        with TopicReader(self._bootstrap, [topic], {(topic, partition): start}) as reader:
+            yield from (r for r in self._until_end(reader) if r.partition == partition)
 
     def _until_end(self, reader: TopicReader) -> Iterator[Record]:
         ends = reader.ends()
