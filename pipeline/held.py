@@ -1,15 +1,13 @@
 """Decisions as the agent keeps them: what it must know to answer, and no more."""
 
-import re
 from typing import Any, Final
 
 import msgspec
 
 from pipeline.networks import parse_network
 from schemas.enforcement import Decision
-from schemas.kinds import Action, Mode, Scope, SubjectKind
+from schemas.kinds import POOL_NAME, Action, Mode, Scope, SubjectKind
 
-_POOL: Final = re.compile(r"[a-z0-9_-]{1,64}")
 _MAX_REASON: Final = 150
 _MAX_ID: Final = 8
 
@@ -82,7 +80,7 @@ def terms_of(decision: Decision) -> Terms:
         window=_number(given, "window", 1, 86_400) or 0,
         except_sources=tuple(sources),
     )
-    if terms.action == "route" and not _POOL.fullmatch(terms.pool):
+    if terms.action == "route" and not POOL_NAME.fullmatch(terms.pool):
         raise ValueError("route: the parameter pool is wanted, lower-case letters, digits, - and _")
     if terms.action == "delay_login" and not terms.seconds:
         raise ValueError("delay_login: the parameter seconds is wanted, 1 to 60")

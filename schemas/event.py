@@ -22,6 +22,7 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True):
     * ``status``: ``sent``, ``bounced``, ``deferred``, ``expired`` of a delivery; the reply code of a reject.
     * ``method``: SASL mechanism. ``reason``: for auth failures an ``AuthReason``, else short text of the server.
     * ``dsn``: enhanced status code (RFC 3463) of a delivery. ``session``: session id of an access server.
+    * ``pool``: the sending pool that a delivery left through, as decisions name it (``route``); none is the main pool.
     """
 
     kind: EventKind
@@ -46,6 +47,7 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True):
     country: str | None = None
     network: str | None = None
     channel: str | None = None
+    pool: str | None = None
 
 
 EXAMPLES: tuple[Event, ...] = (
@@ -92,5 +94,6 @@ EXAMPLES: tuple[Event, ...] = (
         status="bounced",
         dsn="5.1.1",
         reason="User unknown",
+        pool="slow",
     ),
 )

@@ -1,6 +1,7 @@
 """Closed lists: the only values that the fields of our messages may hold."""
 
-from typing import Literal, get_args
+import re
+from typing import Final, Literal, get_args
 
 EventKind = Literal["auth_failure", "auth_success", "submission", "delivery", "connect", "reject", "other"]
 
@@ -30,3 +31,6 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 Mode = Literal["enforce", "shadow"]
 Channel = Literal["smtp", "webmail", "access", "relay"]
+
+POOL_NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")
+"""A pool of sending addresses (action ``route``)."""

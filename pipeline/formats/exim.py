@@ -2,13 +2,17 @@
 
 A line is ``time [zone] [[pid]] [message id] text``. Exim checks the grammar of addresses, so a quoted local part ends
 where its quotes end. Fields are read from the left up to the first that holds a client's text.
+
+The sending pool of a delivery is its transport: of ``T=remote_smtp_NAME`` it is ``NAME``, of any other the whole name,
+if the line names the remote host (``H=name [address]``). ``remote_smtp``, ``remote_smtp_smarthost``, ``smtp`` and
+whatever has ``lmtp`` in its name are none.
 """
 
 import re
 from datetime import datetime
 
 from pipeline.formats.exim_host import forged, host_at, recipients
-from pipeline.formats.fields import MAX_REASON, Format, Outcome, Unreadable, account_name
+from pipeline.formats.fields import MAX_REASON, Format, Outcome, Unreadable, account_name, pool_name
 from pipeline.formats.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
@@ -41,6 +45,11 @@ _DELIVERY = re.compile(
     rf"(?: F=<(?P<sender>(?:{_ADDRESS})?)>)?(?=[ :]|\Z)(?P<rest>.*)",
     re.DOTALL,
 )
+_TRANSPORT = re.compile(  # right after the address, before what the next host said
+    rf"(?: Q=\S+)?(?: P=<(?:{_ADDRESS})?>)?(?: R=\w+)? T=(?P<name>[\w-]+)(?: ST=\w+)?(?: S=[0-9]+)?"
+    r"(?: defer \(-?[0-9]+\))?(?P<remote> H=\S+ \[)?"
+)
+_MAIN = ("remote_smtp", "remote_smtp_smarthost", "smtp")  # transports of the usual configurations
 _STATUS = {"=>": "sent", "->": "sent", ">>": "sent", "*>": "sent", "**": "bounced", "==": "deferred"}
 _DSN = re.compile(r"\b[245][0-9]{2}[ -](?P<dsn>[245]\.[0-9]{1,3}\.[0-9]{1,3})\b")
 _TOOK = re.compile(r" DT=[0-9.dhms]+\Z")
@@ -163,7 +172,16 @@ def _delivery(event: Event, text: str) -> Event | Unreadable:
     event.reason = said[:MAX_REASON] or None
     found = _DSN.search(said)
     event.dsn = found["dsn"] if found else None
+    event.pool = None if to.startswith(("|", "/")) else _pool(rest)
     return event
+
+
+def _pool(rest: str) -> str | None:
+    transport = _TRANSPORT.match(rest)
+    if transport is None or transport["name"] in _MAIN or "lmtp" in transport["name"]:
+        return None
+    name = transport["name"].removeprefix("remote_smtp_")
+    return pool_name(name) if transport["remote"] or name != transport["name"] else None
 
 
 def _refusal(event: Event, text: str) -> Event | None:

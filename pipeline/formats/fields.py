@@ -10,6 +10,7 @@ import msgspec
 
 from pipeline.formats.stamps import Stamps
 from schemas.event import Event
+from schemas.kinds import POOL_NAME
 
 MAX_REASON = 200
 _LONGEST_IP = 64  # with a zone (RFC 4007)
@@ -90,6 +91,12 @@ CANONICAL_IP = _Addresses()
 def account_name(text: str) -> str | None:
     """The account in lower case; ``None`` where a server wrote an empty or a shortened name (``abc...``)."""
     return None if not text or text.endswith("...") else text.lower()
+
+
+def pool_name(text: str) -> str | None:
+    """A sending pool in lower case; ``None`` if no decision could name it so."""
+    low = text.lower()
+    return low if POOL_NAME.fullmatch(low) else None
 
 
 def number(text: str) -> int | None:

@@ -1,13 +1,13 @@
 """KumoMTA's log records (JSON, one a line): Reception, Delivery, Bounce, TransientFailure, Rejection and others.
 
 https://docs.kumomta.com/reference/log_record/: ``type``, ``id``, ``sender``, ``recipient`` (text or list), ``size``,
-``response``, ``peer_address``, ``timestamp`` (seconds), ``meta``, ``reception_protocol``, ``nodeid``.
+``response``, ``peer_address``, ``timestamp`` (seconds), ``meta``, ``reception_protocol``, ``nodeid``, ``egress_pool``.
 """
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from pipeline.formats.fields import CANONICAL_IP, MAX_REASON, Format, Outcome, Unreadable, account_name
+from pipeline.formats.fields import CANONICAL_IP, MAX_REASON, Format, Outcome, Unreadable, account_name, pool_name
 from pipeline.formats.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
@@ -30,6 +30,7 @@ _REASONS: dict[int, AuthReason] = {
     501: "aborted",
     538: "mechanism",
 }
+_NO_POOL = "unspecified"  # what KumoMTA calls it where none is configured
 _EARLIEST, _LATEST = 0.0, 4e9
 
 
@@ -55,6 +56,8 @@ def read_object(fields: Mapping[str, object], stamps: Stamps) -> Outcome:
     code, event.dsn = response.get("code"), _dsn(response.get("enhanced_code"))
     if what in _STATUS:
         event.kind, event.status, event.reason = "delivery", _STATUS[what], said[:MAX_REASON] or None
+        pool = _text(fields.get("egress_pool"))
+        event.pool = pool_name(pool) if pool and pool != _NO_POOL else None
         return event
     event.client_ip = CANONICAL_IP[address] if address else None
     if what == "Reception":

@@ -2,12 +2,15 @@
 
 ``to=<…>`` is what the sender wrote, the text in parentheses is what the next host wrote. From Postfix 3.5 on a
 recipient that is not plain stands in quotes (``info_log_address_format = external``).
+
+The sending pool is told by the tag: a transport of its own (``-o syslog_name=postfix/slow``, master(5)) writes
+``postfix/slow/smtp`` or ``postfix-slow/smtp``, and so does an instance of its own (postmulti(1)).
 """
 
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import MAX_REASON, Format, Outcome, Unreadable
+from pipeline.formats.fields import MAX_REASON, Format, Outcome, Unreadable, pool_name
 from schemas.event import Event
 
 _NAME = "postfix-delivery"
@@ -21,7 +24,7 @@ _PLACE = re.compile(
 
 
 def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
-    """One line of a delivery agent."""
+    """One line of a delivery agent; ``service`` is the pool."""
     if not rest.startswith("to=<"):
         queue_id = first if first.isalnum() and len(first) >= _SHORTEST_ID and first != "warning" else None
         return Event("other", time, host, program, None, None, None, queue_id)
@@ -30,12 +33,15 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     recipient, _, _ = place.partition(">, ")
     status, found, reason = right.partition(" (")
     if not found or not recipient or rest[4] == '"' or ", status=" in reason:
-        return _unusual(Event("delivery", time, host, program, None, None, None, first), rest)
+        return _unusual(Event("delivery", time, host, program, None, None, None, first, pool=service), rest)
     reason = reason[:-1] if len(reason) <= MAX_REASON else reason[:MAX_REASON]
-    return Event(
+    event = Event(
         "delivery", time, host, program, None, None, None, first,
         None, recipient[4:], None, None, status, None, reason, dsn,
     )  # fmt: skip
+    if service is not None:  # rare, and one more argument costs every line
+        event.pool = service
+    return event
 
 
 def _unusual(event: Event, rest: str) -> Event | Unreadable:
@@ -57,4 +63,13 @@ def _unusual(event: Event, rest: str) -> Event | Unreadable:
 
 
 AGENTS = ("smtp", "lmtp", "virtual", "local", "pipe", "error", "retry", "discard", "bounce", "defer", "trace", "relay")
+_OUTWARD = ("smtp", "relay")  # agents that send to other hosts
+_STOCK = ("smtp", "relay")  # transports of master.cf as it is shipped; "relay" has a name of its own there
+
+
+def pool_of(program: str, instance: str) -> str | None:
+    """The pool that a tag tells. ``instance``: what stands between ``postfix`` and the program."""
+    return pool_name(instance) if program in _OUTWARD and instance not in _STOCK else None
+
+
 FORMAT = Format(_NAME, dict.fromkeys(AGENTS, read), within="postfix")

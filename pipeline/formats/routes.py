@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from pipeline.formats import dovecot, postfix
+from pipeline.formats import dovecot, postfix, postfix_delivery
 from pipeline.formats.fields import BareReader, Format, ObjectReader, Outcome, Reader
 from pipeline.formats.stamps import Stamps
 
@@ -56,7 +56,11 @@ class Routes:
         if reader is not None:
             return Route(reader, host, program, None)
         if first.startswith("postfix") or program in postfix.READERS:
-            service = (middle[-2] if len(middle) > 1 else "smtp") if program == "smtpd" else None
+            instance = middle[-2] if len(middle) > 1 else ""
+            if program == "smtpd":
+                service: str | None = instance or "smtp"
+            else:
+                service = postfix_delivery.pool_of(program, instance or first.partition("postfix-")[2])
             return Route(postfix.READERS.get(program, postfix.read_other), host, program, service)
         reader = self._programs.get(program)
         return None if reader is None else Route(reader, host, program, None)

@@ -3,12 +3,24 @@
 The line of arrival (``from=``) names no account; the ``AUTH=server`` line of the same process does, so both carry the
 process id as ``session``. What stands in quotes is the client's; of what else a client can write, only that is read
 which cannot be told in two ways.
+
+The sending pool of a delivery is its mailer, if it delivers to another host (``relay=``) and is none of those that come
+with sendmail (cf/mailer).
 """
 
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, MAX_REASON, Format, Outcome, Unreadable, account_name, masked
+from pipeline.formats.fields import (
+    CANONICAL_IP,
+    MAX_REASON,
+    Format,
+    Outcome,
+    Unreadable,
+    account_name,
+    masked,
+    pool_name,
+)
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -25,6 +37,12 @@ _ARRIVAL = re.compile(r", size=(?P<size>[0-9]+), class=-?[0-9]+, nrcpts=(?P<nrcp
 _PROTO = re.compile(r"(?P<proto>[A-Z0-9]+)(?:, daemon=(?P<daemon>[\w.-]+))?(?P<more>, .*)?", re.DOTALL)
 _SERVICES = {"MSA": "submission", "MTA": "smtp", "TLSMTA": "smtps", "SMTPS": "smtps", "MTA-SSL": "smtps"}
 _DELIVERY = re.compile(r"(?:, ctladdr=(?P<ctladdr>.*?))?, delay=[0-9+:]+(?=, )", re.DOTALL)
+_MAILER = re.compile(r"(?:, xdelay=[0-9+:]+)?, mailer=(?P<name>[\w-]+)(?:, pri=[0-9]+)?, relay=(?!local(?:,|\Z))")
+_STOCK = frozenset(
+    ("smtp", "esmtp", "smtp8", "dsmtp", "relay", "local", "prog", "procmail", "lmtp", "cyrus", "cyrusv2", "cyrusbb",
+     "uucp", "uucp-old", "uucp-new", "uucp-dom", "uucp-uudom", "suucp", "usenet", "fax", "mail11", "phquery", "qpage",
+     "pop", "error")
+)  # fmt: skip
 _DSN = re.compile(r", dsn=(?P<dsn>[245]\.[0-9]{1,3}\.[0-9]{1,3})(?=, )")
 _RULESET = re.compile(r"ruleset=(?P<name>\w+), arg1=(?P<arg>.*)", re.DOTALL)
 _VERDICT = re.compile(rf", relay={_RELAY}, (?P<verb>reject|discard|quarantine)(?:=(?P<text>.*))?", re.DOTALL)
@@ -97,6 +115,8 @@ def _delivery(event: Event, text: str) -> Event:
     stat = text[start + 7 :] if start >= 0 else ""
     event.dsn, event.reason = dsn["dsn"] if dsn else None, stat[:MAX_REASON] or None
     event.status = _status(stat, event.dsn)
+    mailer = _MAILER.match(plain, place.end())
+    event.pool = pool_name(mailer["name"]) if mailer and mailer["name"] not in _STOCK else None
     return event
 
 

@@ -32,6 +32,7 @@ FORGED = (
     f"{EVIL_ACCOUNT}:{EVIL_IP}", ' lr="535 x" time=1', f"] security - cmd=Auth; account={EVIL_ACCOUNT}; protocol=imap;",
     f";oip={EVIL_IP}", ">, qid: <EVIL123>", f", ip: {EVIL_IP}", f", user: {EVIL_ACCOUNT}",
     "(default: F (no action): [1/15] ",
+    " R=r T=remote_smtp_evil H=x [192.0.2.1]", ", mailer=evil, pri=1, relay=x", '","egress_pool":"evil',
     ", Queue-ID: EVIL123", ", Hits: -9, size: 1", "> -> <", " infected by X", "' message-id '", ": ", "; ", "pass",
     ">", "<", "]", "[", "(", ")", ",", '"', "'", "\\", " ", "=", "\x00", "\x85", "\u2028",
 )  # fmt: skip
@@ -104,6 +105,9 @@ TEMPLATES: dict[str, Callable[[str, str, str], str]] = {
     ),
     "exim delivery": lambda a, b, c: (
         f"{E}1xVgzA-0007YJ-26 ** {address(a)} F=<{address(b)}> R=r T=t H=mx [192.0.2.1]: {printed(c)}"
+    ),
+    "exim pipe": lambda a, b, c: (
+        f"{E}1xVgzA-0007YJ-26 ** |/bin/x {printed(a)} <{address(b)}> R=r T=address_pipe: {printed(c)}"
     ),
     "exim command": lambda a, b, c: (
         f'{E}SMTP syntax error in "{printed(a)}" H=({helo(c)}) [{TRUE_IP}] unrecognized command'
@@ -211,6 +215,7 @@ def test_no_line_gives_what_a_client_forged(name: str, a: str, b: str, c: str) -
         assert outcome.account == TRUE_ACCOUNT
     if outcome.kind == "delivery":
         assert outcome.status == "bounced"
+    assert outcome.pool == ("t" if name == "exim delivery" else None)
     if name in ("rspamd", "amavis", "spamd", "clamav"):
         assert outcome.status in ("reject", "spam", "infected", None)
 

@@ -61,6 +61,40 @@ def test_a_tag_decides(tag: str, first: str, expected: tuple[str, str] | None) -
     assert (None if outcome is None else (outcome.reason, outcome.program)) == expected  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("tag", "pool"),
+    [
+        ("postfix/smtp", None),
+        ("postfix/smtp/smtp", None),
+        ("postfix/relay/smtp", None),
+        ("postfix/slow/smtp", "slow"),
+        ("postfix-slow/smtp", "slow"),
+        ("postfix-out/slow/smtp", "slow"),
+        ("postfix/a/SLOW_2/smtp", "slow_2"),
+        ("postfix/slow/lmtp", None),
+        ("postfix/slow/qmgr", None),
+        ("postfixslow/smtp", None),
+        ("mail-out/smtp", None),
+        (f"postfix/{'x' * 64}/smtp", "x" * 64),
+        (f"postfix/{'x' * 65}/smtp", None),
+        ("postfix//smtp", None),
+        ("postfix/sl.ow/smtp", None),
+        ("postfix/ｓlow/smtp", None),
+        ("postfix/slow\u0130/smtp", None),
+    ],
+)
+def test_a_tag_tells_the_pool(tag: str, pool: str | None) -> None:
+    line = (
+        f"Nov 24 01:50:43 mx {tag}[12]: A0DED23C18C: to=<x@dest.example>, relay=a[192.0.2.1]:25, delay=1, "
+        "delays=0/0/0/1, dsn=2.0.0, status=sent (250 ok)"
+    )
+    reader = LineReader()
+    for _ in range(2):
+        outcome = reader.read(line, REFERENCE)
+        assert isinstance(outcome, Event)
+        assert outcome.pool == pool
+
+
 @pytest.mark.parametrize("tag", ["", "two words", "a/b", "kernel/x"])
 def test_what_is_no_tag_has_no_route(tag: str) -> None:
     assert ROUTES.tagged("mx", tag) is None
