@@ -42,6 +42,7 @@ class ChdbStore:
 
     def execute(self, sql: str, **values: Value) -> None:
         """See ``pipeline.ports.RowStore``."""
+        self._types.clear()
         with _translated():
             self._session.query(bound(sql, values))
 

@@ -23,7 +23,7 @@ from pipeline.storage.rows import (
     release_columns,
 )
 from pipeline.storage.sql import utc
-from schemas.ddl import Migration, migrations
+from schemas.ddl import Migration, added_column, migrations
 from schemas.dead_letter import DeadLetter
 from schemas.enforcement import Decision
 from schemas.event import Event
@@ -37,8 +37,19 @@ def apply_ddl(store: RowStore, files: Sequence[Migration] | None = None) -> list
     applied = migrations() if files is None else files
     for migration in applied:
         for statement in migration.statements:
-            store.execute(statement)
+            column = added_column(statement)
+            if column is None or not _has_column(store, *column):
+                store.execute(statement)
     return [migration.name for migration in applied]
+
+
+def _has_column(store: RowStore, table: str, column: str) -> bool:
+    found = store.query(
+        "SELECT count() AS n FROM system.columns WHERE database = currentDatabase() AND table = :t AND name = :c",
+        t=table,
+        c=column,
+    )
+    return bool(found["n"][0])
 
 
 def drop_before(store: RowStore, day: date) -> list[str]:

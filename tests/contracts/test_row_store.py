@@ -28,6 +28,7 @@ from pipeline.storage.rows import (
 from pipeline.storage.sql import Value
 from pipeline.storage.storing import Frame, Sink, apply_ddl, drop_before
 from schemas import dead_letter, enforcement, event
+from schemas.ddl import migrations
 from schemas.dead_letter import DeadLetter
 from schemas.enforcement import Decision, Evidence
 from schemas.event import Event
@@ -72,6 +73,26 @@ def test_ddl_can_be_applied_again(store: RowStore) -> None:
     store.insert("events", EXAMPLES["events"])
     assert apply_ddl(store) == sorted(apply_ddl(store))
     assert store.query("SELECT count() AS n FROM events")["n"].tolist() == [len(event.EXAMPLES)]
+
+
+def test_a_store_of_before_is_brought_up_to_date_with_what_it_holds(store: RowStore) -> None:
+    for table in ("events_to_rates", "events"):
+        store.execute(f"DROP TABLE {table}")
+    apply_ddl(store, [migration for migration in migrations() if migration.number <= 5])
+    old = {name: values for name, values in EXAMPLES["events"].items() if name != "pool"}
+    with pytest.raises(StoreError, match="pool"):
+        store.query("SELECT pool FROM events")
+    store.insert("events", old)
+    for _ in range(2):
+        apply_ddl(store)
+    assert store.query("SELECT pool FROM events")["pool"].tolist() == [""] * len(event.EXAMPLES)
+    sink = Sink(store)
+    sink.add(Frame("maillog-0", 8, list(event.EXAMPLES)))
+    sink.flush()
+    found = store.query("SELECT frame, groupArray(pool) AS pools FROM events GROUP BY frame ORDER BY frame")
+    assert [sorted(pools) for pools in found["pools"]] == [["", "", ""], ["", "", "slow"]]
+    rates = store.query("SELECT frame, sum(events) AS n FROM rates_per_minute GROUP BY frame ORDER BY frame")
+    assert rates["n"].tolist() == [len(event.EXAMPLES)] * 2
 
 
 @pytest.mark.parametrize("table", list(EXAMPLES))

@@ -12,7 +12,7 @@ from pipeline.storage.rows import INT64, LARGEST, LATEST, UINT32, Release, event
 from pipeline.storage.storing import Frame
 from schemas import dead_letter, enforcement, event
 from schemas.codec import encode, encode_frame
-from schemas.ddl import migrations
+from schemas.ddl import added_column, migrations
 from schemas.dead_letter import DeadLetter
 
 HEADERS = (("source", b"maillog-3"), ("offset", b"42"))
@@ -77,6 +77,11 @@ def test_files_of_the_store_are_numbered_and_can_be_repeated() -> None:
     assert [migration.number for migration in found] == list(range(1, len(found) + 1))
     for migration in found:
         for statement in migration.statements:
-            assert " IF NOT EXISTS " in statement, migration.name
+            assert " IF NOT EXISTS " in statement or added_column(statement), migration.name
             for modern in ("TTL", "DateTime64", "IPv6", "LowCardinality", "toStartOfInterval"):
                 assert modern not in statement, migration.name
+
+
+def test_columns_that_a_statement_adds() -> None:
+    assert added_column("ALTER TABLE events ADD COLUMN pool String AFTER channel") == ("events", "pool")
+    assert added_column("ALTER TABLE events DROP COLUMN pool") is None
