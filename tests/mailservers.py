@@ -1,7 +1,7 @@
 """A private Postfix and Dovecot on free ports of the loopback interface; nothing under /etc is read or written.
 
-Foreign clients are told by XCLIENT (SMTP, POP3) and ID (IMAP). Mail is accepted and thrown away. The lines that connect
-both to Sekimori are those of ``examples/``, with other ports.
+Foreign clients are told by XCLIENT (SMTP, POP3) and ID (IMAP). Mail is accepted and thrown away, or goes to one server
+that stands for all others. The lines that connect both to Sekimori are those of ``examples/``, with other ports.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ EXAMPLES = ROOT / "examples"
 DOMAIN = "testbed.example"
 API_KEY = "change-this-key"  # of the example
 MAIL_UID = 5000
+SLOW_ADDRESS = "127.0.0.2"  # from which the pool "slow" sends
 START_SECONDS = 20.0
 ENTRANCES = ("submission", "webmail", "strict", "imap", "pop3")
 
@@ -48,10 +49,11 @@ def missing() -> str:
 class MailServers:
     """``ports``: of the entrances. ``policy``, ``auth_policy``: where Postfix and Dovecot ask, ``host:port``.
 
+    ``outside``: where mail goes, ``host:port``; else it is thrown away, but for what is sent through the pool ``slow``.
     ``submission`` takes any sender, ``strict`` only the account's own, ``webmail`` trusts the loopback interface.
     """
 
-    def __init__(self, accounts: Iterable[str]) -> None:
+    def __init__(self, accounts: Iterable[str], outside: str = "") -> None:
         # The daemons' own users must reach it, and UNIX socket names are short: not pytest's folder.
         self.folder = Path(tempfile.mkdtemp(prefix="sekimori-", dir="/tmp"))
         self.folder.chmod(0o755)
@@ -59,7 +61,7 @@ class MailServers:
         self.policy, self.auth_policy = (f"127.0.0.1:{free_port()}" for _ in range(2))
         self.mail_log, self.dovecot_log = self.folder / "log/mail.log", self.folder / "log/dovecot.log"
         self.postfix, self.dovecot = self.folder / "postfix", self.folder / "dovecot"
-        self._accounts = sorted(accounts)
+        self._accounts, self._outside = sorted(accounts), outside
 
     def __enter__(self) -> Self:
         try:
@@ -98,12 +100,19 @@ class MailServers:
 
     def _example(self, name: str) -> str:
         text = (EXAMPLES / name).read_text()
-        for documented, ours in (("127.0.0.1:10040", self.policy), ("127.0.0.1:10041", self.auth_policy)):
+        for documented, ours in (
+            ("127.0.0.1:10040", self.policy),
+            ("127.0.0.1:10041", self.auth_policy),
+            ("# -o smtp_bind_address=192.0.2.10", f"  -o smtp_bind_address={SLOW_ADDRESS}"),
+        ):
             text = text.replace(documented, ours)
         return text
 
     def _main_cf(self) -> str:
         spool = self.postfix / "spool"
+        host, _, port = self._outside.partition(":")
+        # No domain that we write to exists, and what cannot be found goes to the fallback relay.
+        fallback = f"smtp_fallback_relay = [{host}]:{port}\n" if port else ""
         return f"""compatibility_level = 3.6
 queue_directory = {spool}
 data_directory = {self.postfix}/data
@@ -125,7 +134,7 @@ smtpd_peername_lookup = no
 smtp_dns_support_level = disabled
 smtp_host_lookup = native
 biff = no
-default_transport = discard:
+default_transport = {"smtp" if port else "discard"}:
 relay_transport = discard:
 virtual_transport = discard:
 local_transport = discard:
@@ -134,7 +143,7 @@ smtpd_sasl_type = dovecot
 smtpd_sasl_path = private/auth
 smtpd_sasl_auth_enable = no
 smtpd_sender_login_maps = texthash:{self.postfix}/etc/senders
-"""
+{fallback}"""
 
     def _master_cf(self) -> str:
         submission, webmail = self._example("postfix/submission.cf"), self._example("postfix/webmail.cf")
@@ -146,7 +155,7 @@ smtpd_sender_login_maps = texthash:{self.postfix}/etc/senders
                 f"127.0.0.1:{self.ports['webmail']} inet n - n - - smtpd\n{webmail}",
             )
         )
-        return f"""{services}pickup unix n - n 60 1 pickup
+        return f"""{services}{self._example("postfix/slow.cf")}pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 rewrite unix - - n - - trivial-rewrite
@@ -159,6 +168,7 @@ proxymap unix - - n - - proxymap
 error unix - - n - - error
 retry unix - - n - - error
 discard unix - - n - - discard
+smtp unix - - n - - smtp
 anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
 """
