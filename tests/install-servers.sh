@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what the full tests need, on Debian and its like, as root: Postfix, Dovecot, ClickHouse, Java 17 and Maven
-# (which fetches Apache Kafka). Starts nothing and configures nothing: the tests start their own instances on loopback ports.
+# Installs what the full tests need, on Debian and its like, as root: Postfix, Dovecot, ClickHouse, Prometheus,
+# Alertmanager, Java 17 and Maven (which fetches Apache Kafka). Starts nothing and configures nothing: the tests start
+# their own instances on loopback ports.
 set -eu
 
 have() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
@@ -13,6 +14,8 @@ have dovecot || wanted="$wanted dovecot-core"
 java_version=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' || true)
 [ "${java_version:-0}" -ge 17 ] || wanted="$wanted java"
 have clickhouse-server || wanted="$wanted clickhouse-server"
+have promtool || wanted="$wanted prometheus"
+have amtool || wanted="$wanted prometheus-alertmanager"
 have mvn || wanted="$wanted maven"
 [ -n "$wanted" ] || exit 0
 

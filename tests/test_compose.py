@@ -18,7 +18,7 @@ SCHEMA = Path(__file__).parent / "compose" / "compose-spec.schema.json"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("sekimori:")}
-DASHBOARDS = {"prometheus", "grafana"}
+DASHBOARDS = {"prometheus", "alertmanager", "grafana"}
 
 
 def test_it_is_valid_by_the_compose_specification() -> None:
@@ -55,6 +55,20 @@ def test_dashboards_are_given_files_that_are_there_and_cannot_change_them(name: 
         assert mode == "ro"
     assert SERVICES[name]["cap_drop"] == ["ALL"]
     assert SERVICES[name]["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", ["prometheus", "alertmanager"])
+def test_watchers_are_told_where_their_files_are(name: str) -> None:
+    service = SERVICES[name]
+    options = dict(option.split("=", 1) for option in service["command"])
+    volumes = {inside: outside for outside, inside in (volume.split(":")[:2] for volume in service["volumes"])}
+    config = Path(options["--config.file"])
+    assert (ROOT / volumes[str(config.parent)] / config.name).is_file()
+    data = options.get("--storage.tsdb.path") or options["--storage.path"]
+    assert volumes[data] in COMPOSE["volumes"]
+    (port,) = service["ports"]
+    assert options["--web.external-url"] == f"http://{port.rpartition(':')[0]}/"
+    assert service["read_only"] is True
 
 
 def test_images_are_pinned() -> None:

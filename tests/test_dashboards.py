@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 COMPOSE = ROOT / "compose"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 PROMETHEUS = yaml.safe_load((COMPOSE / "prometheus/prometheus.yml").read_text())
+ALERTMANAGER = yaml.safe_load((COMPOSE / "alertmanager/alertmanager.yml").read_text())
 GROUPS = yaml.safe_load((COMPOSE / "prometheus/alerts.yml").read_text())["groups"]
 ALERTS: dict[str, dict[str, Any]] = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
 PROVISIONING = COMPOSE / "grafana/provisioning"
@@ -165,6 +166,40 @@ def test_alerts_wait_and_say_what_to_do(name: str) -> None:
     assert len(rule["annotations"]["description"]) > 60
 
 
+@pytest.mark.parametrize("name", list(ALERTS))
+def test_alerts_name_their_job(name: str) -> None:
+    """Alertmanager groups by it, and leaves out what follows from a job that does not run."""
+    rule = ALERTS[name]
+    expression = next(e for e in EXPRESSIONS if e.where == name)
+    asked = {
+        value
+        for _, matchers in expression.selectors
+        for label, _, values in matchers
+        if label == "job"
+        for value in values.split("|")
+    }
+    if "job" in rule["labels"]:
+        assert rule["labels"]["job"] in asked
+    else:
+        assert "job" in expression.kept or re.match(r"up\{|absent\(", rule["expr"])
+
+
+def test_alertmanager_gets_and_knows_the_alerts() -> None:
+    (manager,) = PROMETHEUS["alerting"]["alertmanagers"]
+    ((target,),) = (config["targets"] for config in manager["static_configs"])
+    service, _, port = target.partition(":")
+    assert SERVICES[service]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert ALERTMANAGER["route"]["group_by"] == ["alertname", "job"]
+    assert ALERTMANAGER["route"]["receiver"] in {receiver["name"] for receiver in ALERTMANAGER["receivers"]}
+    severities = {rule["labels"]["severity"] for rule in ALERTS.values()}
+    for route in ALERTMANAGER["route"]["routes"]:
+        assert {matcher.removeprefix("severity = ") for matcher in route["matchers"]} <= severities
+    for rule in ALERTMANAGER["inhibit_rules"]:
+        (source,) = rule["source_matchers"]
+        assert source.removeprefix("alertname = ") in ALERTS
+        assert set(rule["equal"]) <= ADDED
+
+
 def test_alerts_cover_what_can_go_wrong() -> None:
     assert len(ALERTS) == sum(len(group["rules"]) for group in GROUPS)
     watched = {name for alert in ALERTS.values() for name, _ in SELECTOR.findall(alert["expr"])}
@@ -186,7 +221,8 @@ def test_alerts_cover_what_can_go_wrong() -> None:
 
 def test_trials_of_alerts_know_them() -> None:
     """Prometheus' own promtool runs them; here they are only held to the names."""
-    tried = set(re.findall(r'alertname="(\w+)"', (ROOT / "tests/compose/alerts.test.yml").read_text()))
+    trials = "".join(path.read_text() for path in (ROOT / "tests/compose").glob("*.test.yml"))
+    tried = set(re.findall(r'alertname="(\w+)"', trials))
     assert tried <= set(ALERTS)
     assert len(tried) > 15
 
