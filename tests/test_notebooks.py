@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from pipeline.analysis import plots
@@ -123,6 +124,18 @@ def test_several_series_without_a_legend_are_refused() -> None:
     legend.remove()
     with pytest.raises(UnlabelledPlotError, match="no legend"):
         checked(figure)
+
+
+def test_series_keep_their_colours_in_every_plot() -> None:
+    for days in (DAYS, DAYS.assign(n=[1, 9, 9]), DAYS[:1], DAYS[:0]):
+        figure = plots.stacked(days, "day", "n", "who", order=["b", "関守"], **LABELS)
+        handles, names = figure.axes[0].get_legend_handles_labels()
+        assert names == [*(["b", "関守"] if len(days) else []), *(["unknown"] if len(days) > 1 else [])]
+        assert [to_hex(handle[0].get_facecolor()).upper() for handle in handles] == list(plots.COLOURS[: len(names)])
+
+
+def test_an_axis_ends_where_it_is_told() -> None:
+    assert plots.lines(DAYS, "day", ["n"], top=50, **LABELS).axes[0].get_ylim() == (0, 50)
 
 
 def test_many_series_become_others() -> None:

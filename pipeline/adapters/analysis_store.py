@@ -14,7 +14,7 @@ from pipeline.adapters.chdb_store import ChdbStore
 from pipeline.adapters.clickhouse import ClickHouse
 from pipeline.adapters.geoip import GeoFile
 from pipeline.analysis.query import FOUND, Period, covered
-from pipeline.analysis.sample import CHANGE, DAYS, ZONE, sample_frames
+from pipeline.analysis.sample import CHANGE, DAYS, ZONE, Copy, routes, sample_frames
 from pipeline.ports import RowStore
 from pipeline.rules import build
 from pipeline.rules.config import load
@@ -38,6 +38,7 @@ def opened(settings: Settings | None = None) -> Iterator[tuple[RowStore, Period]
         if not settings.analysis.is_dir():
             raise SettingsError(f"SEKIMORI_ANALYSIS: there is no folder {settings.analysis}; make it: sekimori load")
         with ChdbStore(settings.analysis) as folder:
+            apply_ddl(folder)  # an earlier version may have made it
             yield folder, covered(folder, settings.zone)
     elif settings.clickhouse:
         with ClickHouse(settings.clickhouse) as server:
@@ -60,15 +61,19 @@ def fill_with_sample(store: RowStore, days: int = DAYS) -> None:
     apply_ddl(store)
     with resources.as_file(resources.files("pipeline.cli") / "recorded") as recorded:
         lookup = GeoFile(recorded / "geo.mmdb")
-        mail, dovecot = (gzip.decompress((recorded / f"{name}.log.gz").read_bytes()) for name in ("mail", "dovecot"))
+        logs = [gzip.decompress((recorded / f"{name}.log.gz").read_bytes()) for name in ("mail", "dovecot", "pools")]
     with resources.as_file(resources.files("pipeline.analysis") / "stricter.toml") as path:
         stricter = build(load(path), "JP")
     loader, sink = Loader(build(load(None), "JP"), UTC, lookup), Sink(store)
-    changed = False
-    for copy, frame, reference in sample_frames(mail, dovecot, days):
+    changed, routed = False, set[Copy]()
+    for copy, frame, reference in sample_frames(logs[0], logs[1], logs[2], days):
         if not changed and copy.start.astimezone(ZONE).date() >= CHANGE:
             changed = True
             loader.use(stricter)
+        if copy.routed and copy not in routed:
+            routed.add(copy)
+            for decision in routes(copy):
+                sink.add(decision)
         loader.feed(frame, reference, "sample", sink)
         if sink.waiting >= ROWS:
             sink.flush()

@@ -98,11 +98,15 @@ def _mark(axes: Axes, marks: Marks) -> None:
 
 
 def stacked(
-    frame: pd.DataFrame, x: str, y: str, by: str, *, title: str, xlabel: str, ylabel: str, marks: Marks = ()
-) -> Figure:
-    """Stacked bars of ``y`` over dates ``x``, a colour for each value of ``by``."""
+    frame: pd.DataFrame, x: str, y: str, by: str, *, title: str, xlabel: str, ylabel: str, marks: Marks = (),
+    order: Sequence[str] = (),
+) -> Figure:  # fmt: skip
+    """Stacked bars of ``y`` over dates ``x``, a colour for each value of ``by``. ``order``: of the values that are to
+    have the same colours in every plot; else the largest comes first."""
     figure, axes = _new(title, xlabel, ylabel)
     table = _pivot(frame, x, y, by)
+    if order and len(table):
+        table = table.reindex(columns=[*order, *(name for name in table.columns if name not in order)], fill_value=0)
     width = pd.Series(table.index).diff().min() * 0.8 if len(table) > 1 else pd.Timedelta(hours=20)
     bottom = np.zeros(len(table))
     for number, name in enumerate(table.columns):
@@ -124,16 +128,17 @@ def stacked(
 
 
 def lines(
-    frame: pd.DataFrame, x: str, ys: Sequence[str], *, title: str, xlabel: str, ylabel: str, marks: Marks = ()
-) -> Figure:
-    """One line for each column of ``ys``."""
+    frame: pd.DataFrame, x: str, ys: Sequence[str], *, title: str, xlabel: str, ylabel: str, marks: Marks = (),
+    top: float | None = None,
+) -> Figure:  # fmt: skip
+    """One line for each column of ``ys``, from 0 to ``top`` (the highest value if not given)."""
     figure, axes = _new(title, xlabel, ylabel)
     for number, name in enumerate(ys):
         every = max(1, len(frame) // 20)
         axes.plot(
             frame[x], frame[name], label=_label(name), color=COLOURS[number], marker=MARKERS[number], markevery=every
         )
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, top)
     _mark(axes, marks)
     return _done(figure)
 

@@ -17,6 +17,7 @@ from pipeline.adapters.chdb_store import ChdbStore
 from pipeline.adapters.clickhouse import ClickHouse
 from pipeline.adapters.geoip import GeoFile
 from pipeline.analysis import QUERIES, Period
+from pipeline.analysis.delivery import bad_shares, by_pool, pool_shares
 from pipeline.analysis.query import covered
 from pipeline.analysis.sample import ATTACKS, ZONE, sample_frames
 from pipeline.analysis.thresholds import LIMITS, peaks
@@ -26,6 +27,7 @@ from pipeline.ports import RowStore
 from pipeline.rules.config import load
 from pipeline.settings import Settings, SettingsError
 from pipeline.storage.storing import apply_ddl
+from schemas.ddl import migrations
 from schemas.event import Event
 from schemas.kinds import PASSWORD_ERRORS
 from tests.conftest import ENGINES
@@ -69,9 +71,10 @@ def asked(
 
 @cache
 def events() -> list[Event]:
-    mail, dovecot = (gzip.decompress((RECORDED / f"{name}.log.gz").read_bytes()) for name in ("mail", "dovecot"))
+    names = ("mail", "dovecot", "pools")
+    mail, dovecot, pools = (gzip.decompress((RECORDED / f"{name}.log.gz").read_bytes()) for name in names)
     normalizer = Normalizer(load(None), UTC, GeoFile(RECORDED / "geo.mmdb"))
-    frames = enumerate(sample_frames(mail, dovecot, DAYS))
+    frames = enumerate(sample_frames(mail, dovecot, pools, DAYS))
     return [e for n, (_, frame, reference) in frames for e in normalizer.normalize(frame, reference, "s", n).events]
 
 
@@ -251,18 +254,53 @@ def check_incidents(frame: pd.DataFrame) -> None:
 
 
 def check_timeline(frame: pd.DataFrame) -> None:
-    assert set(frame["kind"]) == {"message", "decision", "release"}
+    assert set(frame["kind"]) == {"message", "bounce", "decision", "release"}
     assert frame[frame["kind"] == "message"]["count"].sum() == sum(e.account == STOLEN for e in of_kind("submission"))
     decision = rows(frame[frame["kind"] == "decision"])[0]
     assert decision["detail"].startswith("reject send: ")
     assert frame["time"].is_monotonic_increasing
 
 
-def check_outcomes(frame: pd.DataFrame) -> None:
-    status = Counter(e.status for e in of_kind("delivery") if e.account)
-    assert frame["arrived"].sum() == status["sent"]
-    assert frame["returned"].sum() == status["bounced"]
-    assert set(frame["bad"]) == {True, False}
+def deliveries() -> list[Event]:
+    return [e for e in of_kind("delivery") if e.account]
+
+
+def bad(event: Event) -> bool:
+    """Abused accounts have the same names in every copy of the recordings."""
+    return (event.account or "").partition("@")[0] in ("victim01", "takeover01", "web01", "spoof01", "spoof02")
+
+
+def check_by_pool(frame: pd.DataFrame) -> None:
+    for result, status in (("arrived", "sent"), ("returned", "bounced"), ("delayed", "deferred")):
+        counted = Counter((e.pool or "main", pd.Timestamp(local(e).date())) for e in deliveries() if e.status == status)
+        found = frame.groupby(["pool", "start"])[result].sum()
+        assert {key: number for key, number in found.items() if number} == counted
+    slow = [e for e in deliveries() if e.pool == "slow"]
+    assert frame[frame["pool"] == "slow"]["unknown"].sum() == sum((e.dsn or "").startswith("5.1.") for e in slow)
+    assert set(frame["pool"]) == {"main", "slow"}
+    slow_days = {day for day, attacks in enumerate(ATTACKS[:DAYS]) if attacks}
+    assert {at.day - 2 for at in frame[frame["pool"] == "slow"]["start"]} == slow_days
+    for pool in ("main", "slow"):
+        left = frame[(frame["pool"] == pool) & frame["bad"]]["arrived"].sum()
+        assert left >= sum(e.status == "sent" and (e.pool or "main") == pool and bad(e) for e in deliveries()) > 0
+    share = bad_shares(frame)
+    assert (share["slow"].dropna() > 0.5).all()
+    assert (share["main"] < 0.5).all()
+    assert share["slow"].isna().sum() == DAYS - len(slow_days)
+
+
+def check_pool_senders(frame: pd.DataFrame) -> None:
+    sent = Counter(e.account for e in deliveries() if e.pool == "slow")
+    assert dict(zip(frame["account"], frame[["arrived", "returned", "delayed"]].sum(axis=1), strict=True)).items() <= (
+        sent.items()
+    )
+    assert len(frame) == min(100, len(sent))
+    by_name = {row["account"]: row for row in rows(frame)}
+    stolen, guest = by_name[STOLEN], by_name["travel01@customer3.example"]
+    assert (stolen["bad"], stolen["decided_by"]) == (True, "operator:hana")
+    assert (guest["bad"], guest["decided_by"], guest["reason"], guest["returned"]) == (False, "", "", 0)
+    last = max(e.time for e in deliveries() if e.pool and e.account == STOLEN).astimezone(ZONE)
+    assert stolen["last"] == pd.Timestamp(last.replace(tzinfo=None))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -292,6 +330,34 @@ def test_weeks_begin_on_monday(asked: Callable[[str], tuple[Frames, Period]]) ->
     assert weeks["accounts"].sum() == len(frames["abused_accounts"])
 
 
+def test_shares_of_pools(asked: Callable[[str], tuple[Frames, Period]]) -> None:
+    day, next_day = pd.Timestamp(2026, 11, 2), pd.Timestamp(2026, 11, 3)
+    frame = pd.DataFrame(
+        [
+            (day, "main", False, 90, 0, 0, 0),
+            (day, "main", True, 5, 3, 2, 3),
+            (day, "slow", True, 1, 1, 0, 1),
+            (next_day, "main", False, 50, 50, 0, 0),
+        ],
+        columns=["start", "pool", "bad", "arrived", "returned", "delayed", "unknown"],
+    )
+    share = bad_shares(frame)
+    assert list(share.columns) == ["start", "main", "slow"]
+    assert share["main"].tolist() == [0.1, 0.0]
+    assert share["slow"].fillna(-1).tolist() == [1.0, -1.0]
+    pools = pool_shares(frame)
+    assert pools["pool"].tolist() == ["main", "slow"]
+    assert pools["deliveries"].tolist() == [200, 2]
+    assert pools["abused"].tolist() == [0.05, 1.0]
+    assert pools["returned"].tolist() == [53 / 200, 0.5]
+    nothing = frame[:0]
+    assert bad_shares(nothing).empty
+    assert pool_shares(nothing).empty
+    many = pd.concat([frame.assign(pool=f"pool{n}", arrived=n) for n in range(20)])
+    assert len(bad_shares(many).columns) == 8
+    assert asked("chdb")[0]["by_pool"].columns.tolist() == frame.columns.tolist()
+
+
 @pytest.mark.parametrize("name", [query.name for query in QUERIES])
 def test_a_period_without_data_gives_an_empty_frame_of_the_same_types(store: RowStore, name: str) -> None:
     query = next(query for query in QUERIES if query.name == name)
@@ -308,6 +374,14 @@ def test_an_empty_store_says_what_to_do(store: RowStore, tmp_path: Path) -> None
         opened(replace(Settings(), analysis=tmp_path / "nowhere")),
     ):
         pass
+
+
+def test_a_folder_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    with ChdbStore(tmp_path / "db") as store:
+        apply_ddl(store, [migration for migration in migrations() if migration.number <= 5])
+        store.insert("events", {"kind": ["delivery"], "time": [1_795_485_043], "status": ["sent"], "account": ["a"]})
+    with opened(Settings(analysis=tmp_path / "db")) as (folder, period):
+        assert by_pool(folder, period)[["pool", "arrived"]].to_numpy().tolist() == [["main", 1]]
 
 
 def test_a_folder_is_preferred_and_opened_as_it_is(tmp_path: Path) -> None:
