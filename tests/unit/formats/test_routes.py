@@ -79,7 +79,7 @@ def test_a_tag_decides(tag: str, first: str, expected: tuple[str, str] | None) -
         (f"postfix/{'x' * 65}/smtp", None),
         ("postfix//smtp", None),
         ("postfix/sl.ow/smtp", None),
-        ("postfix/ｓlow/smtp", None),
+        ("postfix/\uff53low/smtp", None),
         ("postfix/slow\u0130/smtp", None),
     ],
 )
