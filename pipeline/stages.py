@@ -23,7 +23,7 @@ from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, ENFORCEMENT, EVENTS, TALLIES
 
 SOURCE, OFFSET = "source", "offset"  # headers: which raw frame a message was made from
-_SOURCES_KEY = b"sources"
+_SOURCES_KEY, _POSITION_KEY = b"sources", b"position"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Outgoing:
 class PartitionStage(Protocol):
     """State and work of one partition.
 
-    ``position``: offset of the last record worked on; records at or below come again after a rebalance and must be
-    left out by the caller. After ``load`` it is -1: the stage itself knows what it has counted.
+    ``position``: offset of the last record worked on, -1 for none; after ``load``, of the last one that a whole round
+    of ``save`` had included. The caller must leave out records at or below it, and give all others, without a gap.
     """
 
     @property
@@ -161,14 +161,16 @@ class DetectStage:
         self._evicted = self.detector.evicted
 
     def save(self) -> Iterator[tuple[bytes, bytes]]:
-        """See ``PartitionStage``. The offsets of the sources come last, as they were before the first shard: so a
-        round that was cut off is repeated from a position to which they belong."""
-        sources = self.detector.sources()
+        """See ``PartitionStage``. The offsets of the sources and the position come last, as they were before the first
+        shard: so a round that was cut off is repeated from a position to which they belong."""
+        sources, position = self.detector.sources(), self.position
         for number in range(SHARDS):
             dumped = self.detector.dump(number)
             if dumped is not None:
                 yield f"{self._partition}/{number}".encode(), dumped
-        yield f"{self._partition}/".encode() + _SOURCES_KEY, sources
+        prefix = f"{self._partition}/".encode()
+        yield prefix + _SOURCES_KEY, sources
+        yield prefix + _POSITION_KEY, str(position).encode()
 
     def load(self, saved: Mapping[bytes, bytes]) -> None:
         """See ``PartitionStage``."""
@@ -177,6 +179,8 @@ class DetectStage:
             name = key.removeprefix(prefix)
             if name == _SOURCES_KEY:
                 self.detector.load_sources(value)
+            elif name == _POSITION_KEY:
+                self.detector.position = int(value)
             elif name != key:
                 self.detector.load(int(name), value)
 

@@ -1,4 +1,4 @@
-"""Faust's application with a consumer that does not keep messages waiting.
+"""Faust's application, but that its consumer does not keep messages waiting, and that it ends when its work fails.
 
 aiokafka has one request at a time under way to each broker, for the partitions whose messages have all been taken.
 While a message of one partition is worked on, the next request goes out without that partition, and where the others
@@ -8,6 +8,7 @@ are silent it lasts as long as an answer may take: 1.5 s by a constant of Faust'
 from typing import Any, Final
 
 import faust
+import structlog
 from faust.transport.drivers import aiokafka
 
 FETCH_WAIT_MS: Final = 100
@@ -30,7 +31,15 @@ class _Transport(aiokafka.Transport):  # type: ignore[misc]
 
 
 class PromptApp(faust.App):  # type: ignore[misc]
-    """A Faust application that sees a message after 0.1 s at most, however silent other partitions are."""
+    """A Faust application that sees a message after 0.1 s at most, however silent other partitions are.
+
+    An error of an agent ends it. Faust would restart the agent with the next message, and what was to come of the one
+    at hand would be lost; so it comes again, to whoever goes on from the saved state.
+    """
 
     def _new_transport(self) -> Any:
         return _Transport(self.conf.broker_consumer, self)
+
+    async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
+        structlog.get_logger().error("job_failed", error=repr(exc))
+        await self.crash(exc)

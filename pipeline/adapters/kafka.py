@@ -1,7 +1,7 @@
 """Connections to a Kafka cluster through kafka-python, and reading its topics."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
@@ -119,16 +119,21 @@ def partition_counts(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:
 class TopicReader:
     """Reads whole topics from the start, or from ``positions``, without a consumer group: for tables and replays.
 
-    ``positions``: (topic, partition) -> offset of the next record to read.
+    ``positions``: (topic, partition) -> offset of the next record to read. ``partition``: read no other one.
     Raises TopicMissing, BrokerUnavailable, as do all its methods.
     """
 
     def __init__(
-        self, bootstrap: str, topics: Sequence[str], positions: Mapping[tuple[str, int], int] | None = None
+        self,
+        bootstrap: str,
+        topics: Sequence[str],
+        positions: Mapping[tuple[str, int], int] | None = None,
+        partition: int | None = None,
     ) -> None:
         self._bootstrap = bootstrap
         counts = partition_counts(bootstrap, topics)
-        self._partitions = [TopicPartition(topic, n) for topic in topics for n in range(counts[topic])]
+        every = [TopicPartition(topic, n) for topic in topics for n in range(counts[topic])]
+        self._partitions = [tp for tp in every if partition in (None, tp.partition)]
         self._consumer = consumer(bootstrap, auto_offset_reset="earliest")
         with translated(bootstrap):
             self._consumer.assign(self._partitions)
@@ -193,16 +198,16 @@ class KafkaLog:
 
     def end(self, topic: str, partition: int) -> int:
         """See ``pipeline.ports.PartitionLog``."""
-        with TopicReader(self._bootstrap, [topic]) as reader:
+        with TopicReader(self._bootstrap, [topic], partition=partition) as reader:
             ends = reader.ends()
         if (topic, partition) not in ends:
             raise TopicMissing(f"{topic} has no partition {partition}")
         return ends[topic, partition]
 
-    def read(self, topic: str, partition: int, start: int) -> Iterator[Record]:
+    def read(self, topic: str, partition: int, start: int) -> Generator[Record]:
         """See ``pipeline.ports.PartitionLog``."""
-        with TopicReader(self._bootstrap, [topic], {(topic, partition): start}) as reader:
-            yield from (r for r in self._until_end(reader) if r.partition == partition)
+        with TopicReader(self._bootstrap, [topic], {(topic, partition): start}, partition) as reader:
+            yield from self._until_end(reader)
 
     def _until_end(self, reader: TopicReader) -> Iterator[Record]:
         ends = reader.ends()

@@ -5,6 +5,11 @@ compacted topic of the job, in rounds: the parts of the state are written one af
 that saving a large state holds nobody up. When a round is written and everything sent before it is acknowledged, the
 messages up to its start are acknowledged, and Faust commits. A killed worker's partitions are loaded from there by
 whoever gets them, and what was not committed comes again.
+
+The state alone says what comes next, not the consumer: around a rebalance Faust's consumer may leave messages out
+(fetched before, thrown away, and not fetched again where nothing was committed), and another worker may have had the
+partition in between. So a message that does not follow upon the state makes the job load it anew, and read itself
+what lies between.
 """
 
 import asyncio
@@ -13,7 +18,9 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,15 +37,23 @@ from schemas.topics import LARGE, Topic
 
 TICK: Final = 0.05  # seconds between looks at what is to be saved
 BUDGET: Final = 0.02  # seconds that saving may take from the messages at a time
+CHUNK: Final = 64  # records that the consumer left out, read at once
 _log = structlog.get_logger()
 
 
 @dataclass
 class _Held:
-    """A partition that this worker has."""
+    """A partition that this worker has. ``kept``: over a rebalance, since when nobody knows who worked on it.
+
+    ``sparse``: its offsets have gaps (a transaction leaves them), which are not to be asked for again and again.
+    ``torn``: a record was begun, and not all that came of it was sent: such a state must not be saved.
+    """
 
     stage: PartitionStage
     saved_at: float
+    kept: bool = False
+    sparse: bool = False
+    torn: bool = False
     unacked: deque[Any] = field(default_factory=deque)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     sent: list[Awaitable[Any]] = field(default_factory=list)
@@ -101,22 +116,48 @@ class StreamJob:
         async for event in stream.noack().events():
             message = event.message
             tp = TP(message.topic, message.partition)
-            held = self._held.get(tp) or await self._open(tp)
+            if tp not in self._held and tp not in self.app.consumer.assignment():
+                continue  # it was on its way when the partition went to another
+            held = await self._reach(tp, message.offset)
             held.unacked.append(event)
             if message.offset > held.stage.position:
-                record = Record(
-                    message.topic,
-                    message.partition,
-                    message.offset,
-                    int(message.timestamp * 1000),
-                    message.key,
-                    message.value,
-                    tuple(dict(message.headers or {}).items()),
-                )
-                async with held.lock:
-                    for out in held.stage.process(record):
-                        held.sent.append(await self._send(out))
-                self._measure(record)
+                headers = tuple(dict(message.headers or {}).items())
+                timestamp_ms = int(message.timestamp * 1000)
+                place, content = (tp.topic, tp.partition, message.offset), (message.key, message.value)
+                await self._process(held, Record(*place, timestamp_ms, *content, headers))
+
+    async def _process(self, held: _Held, record: Record) -> None:
+        async with held.lock:
+            held.torn = True
+            for out in held.stage.process(record):
+                held.sent.append(await self._send(out))
+            held.torn = False
+        self._measure(record)
+
+    async def _reach(self, tp: TP, offset: int) -> _Held:
+        """The partition's state, with every record before ``offset`` in it."""
+        held = self._held.get(tp)
+        if held is None or (held.kept and offset > held.stage.position + 1):
+            held = await self._open(tp)
+        held.kept = False
+        if offset > held.stage.position + 1 and not held.sparse:
+            await self._fill(tp, held, offset)
+        return held
+
+    async def _fill(self, tp: TP, held: _Held, until: int) -> None:
+        """Works on the records before ``until`` that the consumer left out."""
+        start = held.stage.position + 1
+        while records := await asyncio.to_thread(self._left_out, tp, held.stage.position + 1, until):
+            for record in records:
+                await self._process(held, record)
+        held.sparse = held.stage.position < start
+        _log.info("messages_left_out", topic=tp.topic, partition=tp.partition, first=start, last=held.stage.position)
+
+    def _left_out(self, tp: TP, start: int, until: int) -> list[Record]:
+        if start >= until:
+            return []
+        with closing(KafkaLog(self._settings.brokers).read(tp.topic, tp.partition, start)) as log:
+            return list(islice(takewhile(lambda record: record.offset < until, log), CHUNK))
 
     async def _open(self, tp: TP) -> _Held:
         """Loads the state of a partition that this worker was given."""
@@ -124,7 +165,7 @@ class StreamJob:
         saved = await asyncio.to_thread(self._read_state, tp.partition)
         stage.load(saved)
         held = self._held[tp] = _Held(stage, time.monotonic())
-        _log.info("partition_opened", topic=tp.topic, partition=tp.partition, parts=len(saved))
+        _log.info("partition_opened", topic=tp.topic, partition=tp.partition, parts=len(saved), position=stage.position)
         return held
 
     def _read_state(self, partition: int) -> dict[bytes, bytes]:
@@ -164,14 +205,18 @@ class StreamJob:
         """Goes on with a round, or begins one; at its end, acknowledges what the state includes.
 
         A part is sent only when everything that came of the records in it is safe: a record whose position is saved is
-        never worked on again.
+        never worked on again. A partition that was lost meanwhile is another's to save.
         """
         async with held.lock:
+            if held.torn:
+                return
             if held.round is None:
                 held.round, held.round_start = held.stage.save(), held.stage.position
             parts, complete = _take(held.round, budget)
             before, held.sent = held.sent, []
         await asyncio.gather(*before)
+        if self._held.get(tp) is not held:
+            return
         for key, value in parts:
             held.saved.append(await self._send(Outgoing(self._state_topic.name, value, key, tp.partition)))
             self._recorder.add("sekimori_stream_saved_bytes_total", len(value))
@@ -184,8 +229,8 @@ class StreamJob:
         held.round, held.saved_at = None, time.monotonic()
 
     async def _assigned(self, app: Any, assigned: set[TP], **_: Any) -> None:
-        """Partitions that went to others are dropped with their state; those that stay go on where they are, and what
-        was not committed of them comes again."""
+        """Partitions that went to others are dropped with their state; of those that stay, what was not committed comes
+        again."""
         for tp in [tp for tp in self._held if tp not in assigned]:
             del self._held[tp]
             self._recorder.set("sekimori_stream_lag_messages", 0, tp.topic, str(tp.partition))
@@ -194,6 +239,7 @@ class StreamJob:
         for held in self._held.values():
             held.unacked.clear()
             held.round = None
+            held.kept, held.sparse = True, False
 
     async def _shut_down(self, app: Any, **_: Any) -> None:
         """A last round, so that the successor has nothing to repeat."""

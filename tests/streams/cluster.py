@@ -45,6 +45,14 @@ class Job:
         self.process.kill()
         self.process.wait()
 
+    def freeze(self) -> None:
+        """Stops it as a machine that hangs does: it will not know."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on as if nothing had been."""
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         if self.process.poll() is None:

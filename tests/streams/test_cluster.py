@@ -6,12 +6,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from kafka import TopicPartition
+from kafka.structs import OffsetAndMetadata
 
 from pipeline.adapters.broker import EmbeddedBroker
 from pipeline.adapters.geoip import GeoFile
-from pipeline.adapters.kafka import TopicReader
+from pipeline.adapters.kafka import TopicReader, admin
 from pipeline.adapters.outbox import KafkaOutbox
 from pipeline.flow import Replay
+from pipeline.ports import BrokerUnavailable
 from pipeline.rules import build
 from pipeline.rules.config import load
 from schemas.codec import decode_events
@@ -57,7 +60,10 @@ class Feeder:
     def __init__(self, bootstrap: str) -> None:
         self._frames = [_frames(lines) for lines in copies(COPIES)]
         self._bootstrap = bootstrap
-        self.lines = sum(frame.count(b"\n") + 1 for frames in self._frames for frame in frames)
+        self.lines = self.lines_of(slice(None))
+
+    def lines_of(self, share: slice) -> int:
+        return sum(frame.count(b"\n") + 1 for frames in self._frames for frame in frames[share])
 
     def feed(self, share: slice) -> None:
         with KafkaOutbox(self._bootstrap) as out:
@@ -139,6 +145,57 @@ def test_a_restarted_job_goes_on_where_it_was(
         wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, *jobs)
         settle(fresh_broker, expected, *jobs)
     events.close()
+
+
+def test_a_worker_that_was_frozen_and_comes_back_changes_nothing(
+    fresh_broker: EmbeddedBroker, tmp_path: Path, expected: dict[str, Decision]
+) -> None:
+    """Its partitions went to another meanwhile, who got further; it gets some of them back."""
+    jobs = _jobs(fresh_broker.bootstrap, tmp_path, ("normalize", "normalize", "detect", "detect"))
+    feeder, events = Feeder(fresh_broker.bootstrap), Events(fresh_broker.bootstrap)
+    with running(*jobs):
+        feeder.feed(slice(0, 12))
+        wait_for(lambda: events.count() > 200, "the first events", 90, *jobs)
+        for job in jobs[::2]:
+            job.freeze()
+        feeder.feed(slice(12, 24))
+        wait_for(lambda: events.count() >= feeder.lines_of(slice(0, 24)), "events without the frozen", 90, *jobs)
+        for job in jobs[::2]:
+            job.thaw()
+        feeder.feed(slice(24, None))
+        wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, *jobs)
+        settle(fresh_broker, expected, *jobs)
+        assert [job.stop() for job in jobs] == [0] * 4
+    events.close()
+
+
+def test_what_the_consumer_leaves_out_is_read_all_the_same(
+    fresh_broker: EmbeddedBroker, tmp_path: Path, expected: dict[str, Decision]
+) -> None:
+    """The group's offsets are ahead of the saved states, as if messages had got lost on their way to the job."""
+    feeder, events = Feeder(fresh_broker.bootstrap), Events(fresh_broker.bootstrap)
+    feeder.feed(slice(None))
+    wait_for(lambda: _move(fresh_broker, "sekimori-normalize", "maillog", 7), "a coordinator", 60)
+    wait_for(lambda: _move(fresh_broker, "sekimori-detect", "tallies", 3), "a coordinator", 60)
+    jobs = _jobs(fresh_broker.bootstrap, tmp_path, ("normalize", "detect"))
+    with running(*jobs):
+        wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, *jobs)
+        settle(fresh_broker, expected, *jobs)
+        assert [job.stop() for job in jobs] == [0, 0]
+    assert all("messages_left_out" in job.log.read_text() for job in jobs)
+    events.close()
+
+
+def _move(broker: EmbeddedBroker, group: str, topic: str, offset: int) -> bool:
+    """Sets a group's offset in every partition, if the broker is ready for it."""
+    try:
+        with admin(broker.bootstrap) as client:
+            client.alter_group_offsets(
+                group, {TopicPartition(topic, n): OffsetAndMetadata(offset, "", -1) for n in range(COPIES)}
+            )
+    except BrokerUnavailable:
+        return False
+    return True
 
 
 def settle(broker: EmbeddedBroker, expected: dict[str, Decision], *jobs: Job) -> None:

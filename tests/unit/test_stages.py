@@ -218,7 +218,7 @@ def counted(world: World) -> dict[tuple[str, str, bytes, int, bytes], list[int]]
     total: dict[tuple[str, str, bytes, int, bytes], list[int]] = {}
     for partition in range(PARTITIONS):
         for key, value in world.states[DETECT_STATE.name, partition].items():
-            if not key.endswith(b"sources"):
+            if key.rpartition(b"/")[2].isdigit():
                 _, states, *_ = msgspec.msgpack.decode(decompress(value))
                 for kind, of in states.items():
                     for subject, state in of.items():
