@@ -92,6 +92,10 @@ class Normalizer:
         self.enricher.enrich(event for event, _ in counted)
         return Batch(events, self.tallier.tally(counted), dead, len(lines), ignored)
 
+    def retell(self, events: Iterable[Event]) -> list[Tally]:
+        """The events of one frame, normalised before (stored ones, say) -> the same tallies, but for sample lines."""
+        return self.tallier.tally((event, "") for event in events)
+
 
 def _dead_letter(source: str, offset: int, index: int, line: str, why: Unreadable, reference: float) -> DeadLetter:
     return DeadLetter(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from ctypes import c_int64
+from itertools import islice
 from multiprocessing.sharedctypes import RawArray
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -17,6 +18,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 POLL = 0.2  # seconds between two looks at how far the workers are
+AHEAD = 2  # tasks for each process that are drawn at once
 
 _ticks: Any = None  # in a worker: how far each slot is, in memory shared with whoever started it
 
@@ -57,6 +59,7 @@ class Workers:
         context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         self._ticks = RawArray(c_int64, max(1, slots))
         self._before = set(multiprocessing.active_children())
+        self._jobs = jobs
         self._pool = ProcessPoolExecutor(jobs, context, _begin, (self._ticks,))
         self._pool.submit(os.getpid).result()
 
@@ -65,17 +68,23 @@ class Workers:
     ) -> list[Result]:
         """Results in the order of tasks. ``watch`` is told how many are done, and the ticks, several times a second.
 
-        Raises what ``work`` raises, at once, and WorkerLost.
+        Tasks are drawn as they are needed: no more than ``AHEAD`` for each process are held. Raises what ``work``
+        raises, at once, and WorkerLost.
         """
-        futures = [self._pool.submit(work, task) for task in tasks]
-        waiting: set[Future[Result]] = set(futures)
+        futures: list[Future[Result]] = []
+        waiting: set[Future[Result]] = set()
+        drawn = iter(tasks)
         try:
-            while waiting:
+            while True:
+                for task in islice(drawn, self._jobs * AHEAD - len(waiting)):
+                    futures.append(self._pool.submit(work, task))
+                    waiting.add(futures[-1])
+                if not waiting:
+                    return [future.result() for future in futures]
                 done, waiting = wait(waiting, POLL, FIRST_COMPLETED)
                 for future in done:
                     future.result()
                 watch(len(futures) - len(waiting), list(self._ticks))
-            return [future.result() for future in futures]
         except BrokenProcessPool:
             raise WorkerLost("a worker process was killed, perhaps for want of memory: try --jobs 1") from None
 

@@ -5,8 +5,9 @@ the rule would have fired: found by the rules' own functions, with limits that a
 seen that day.
 """
 
+import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, tzinfo
 from functools import lru_cache
@@ -134,12 +135,16 @@ def replace_count(limit: Limit, count: int) -> Limit:
 
 
 class Maxima:
-    """Watches tallies, in order. ``only``: the id of the one rule to watch. Days are those of ``zone``."""
+    """Watches tallies, in order, from ``since`` on (seconds since 1970). Days are those of ``zone``.
 
-    def __init__(self, rules: RuleSet, zone: tzinfo, only: str | None = None) -> None:
+    ``only``: the id of the one rule to watch.
+    """
+
+    def __init__(self, rules: RuleSet, zone: tzinfo, only: str | None = None, since: float = -math.inf) -> None:
         self._home, self._homes = rules.home.encode(), ("", rules.home)
         self._kinds = {kind: _Kind(kind, rules, only) for kind in rules.by_kind}
         self._zone = zone
+        self._since = since
         self._day_of = lru_cache(maxsize=4096)(self._day)
         self.days: set[int] = set()
 
@@ -153,7 +158,7 @@ class Maxima:
         """Counts a batch."""
         for tally in tallies:
             kind = self._kinds[tally.kind]
-            if not kind.watched:
+            if not kind.watched or tally.at < self._since:
                 continue
             subject = kind.subjects.get(tally.subject)
             if subject is None:
@@ -215,6 +220,24 @@ class Maxima:
         return result
 
 
+def joined(parts: Sequence[Sequence[Seen]]) -> list[Seen]:
+    """What was seen of different subjects, each part by a ``Maxima`` of the same rules, as if one had seen it all."""
+    names_of: dict[CountedKind, tuple[dict[str, int], list[int]]] = {}
+    result = []
+    for same in zip(*parts, strict=True):
+        kind = same[0].watched.kind
+        if kind not in names_of:
+            names, starts = names_of[kind] = {}, []
+            for seen in same:
+                starts.append(len(names))
+                names.update((name, starts[-1] + number) for name, number in seen.names.items())
+        names, starts = names_of[kind]
+        subjects = np.concatenate([seen.subjects + start for seen, start in zip(same, starts, strict=True)])
+        most, days = (np.concatenate([getattr(seen, name) for seen in same]) for name in ("most", "days"))
+        result.append(Seen(same[0].watched, names, subjects, most, days))
+    return result
+
+
 @lru_cache(maxsize=1 << 18)
 def _origin(name: str, country: str, is_network: bool) -> Origin:
     peer = (pack_network(name) if is_network else digest(name)) if name else NOBODY
@@ -222,10 +245,10 @@ def _origin(name: str, country: str, is_network: bool) -> Origin:
 
 
 class Watching(Detector):
-    """The detector of a replay that also watches what it counts, and remembers whom it would restrict."""
+    """A detector that also watches what it counts, and remembers whom it would restrict. ``limit``: subjects of it."""
 
-    def __init__(self, rules: RuleSet, maxima: Maxima) -> None:
-        super().__init__(rules, Allowlist(rules.file.allow), rules.file.subjects)
+    def __init__(self, rules: RuleSet, maxima: Maxima, limit: int) -> None:
+        super().__init__(rules, Allowlist(rules.file.allow), limit)
         self._maxima = maxima
         self.suspects: dict[tuple[CountedKind, str], set[str]] = {}
 

@@ -1,7 +1,8 @@
 """One suite for every engine of the analytical store: chdb in a folder, a real ClickHouse server."""
 
+import math
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import get_type_hints
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline.adapters.chdb_store import ChdbStore
 from pipeline.adapters.clickhouse import ClickHouse
 from pipeline.ports import RowStore, StoreError, StoreUnavailable
+from pipeline.storage.events import frames_of, rows_of, slices
 from pipeline.storage.rows import (
     MILLISECONDS,
     PLACE,
@@ -241,6 +243,29 @@ def test_frames_are_stored_once_whatever_is_repeated(store: RowStore) -> None:
                 sink.add(frame)
             sink.flush()
     assert numbers(store) == (11, 11, 20)
+
+
+def test_events_come_back_as_the_frames_that_they_were(store: RowStore) -> None:
+    """Each once, in slices of whole minutes, and only those that count."""
+    minute, second = timedelta(minutes=1), timedelta(seconds=1)
+    frames = [Frame("maillog-0", n, events(*[AT + n * minute + s * second for s in range(5)])) for n in range(6)]
+    beside = Frame("maillog-0", 6, events(AT, kind="connect") + events(AT, kind="delivery"))
+    for repeated in (frames, [*frames[3:], beside]):
+        sink = Sink(store)
+        for frame in repeated:
+            sink.add(frame)
+        sink.flush()
+    start = AT.timestamp() // 60 * 60
+    parts = slices(store, 0.0, math.inf, size=12)
+    assert [(part.since, part.until, part.events) for part in parts] == [
+        (start + 60 * since, start + 60 * until, number)
+        for since, until, number in ((0, 2, 10), (2, 4, 10), (4, 6, 10))
+    ]
+    assert [frame for part in parts for frame in frames_of(rows_of(store, part))] == [
+        [msgspec.structs.replace(event, host="") for event in frame.events] for frame in frames
+    ]
+    assert [part.events for part in slices(store, start + 61, start + 180)] == [10]
+    assert slices(store, start + 3600, math.inf) == []
 
 
 def test_what_a_server_had_half_stored_when_it_died_is_stored_once(store: RowStore) -> None:

@@ -11,13 +11,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pipeline.adapters.backtests import Backtest, Plan, run
+from pipeline.adapters import tallied
+from pipeline.adapters.backtests import Backtest, run
+from pipeline.adapters.chdb_store import ChdbStore
+from pipeline.adapters.clickhouse import ClickHouse
 from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.logfile import FileFrame, merged
+from pipeline.adapters.tallied import Logs, Plan, Stored
 from pipeline.flow import Replay, first_time
 from pipeline.rules import build
 from pipeline.rules.config import RulesFile, load
+from pipeline.storage.events import events_of, slices
+from pipeline.storage.storing import Frame, Sink, apply_ddl
 from schemas.enforcement import Decision
+from schemas.event import Event
+from tests.servers import ClickHouseServer
 from tests.streams.cases import ENDED, prepare
 from tests.streams.copies import copies
 
@@ -31,7 +39,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tried(files: list[Path], rules: list[RulesFile], jobs: int, geo: Path, **more: float) -> Backtest:
-    return run(Plan(tuple(files), tuple(rules), "JP", UTC, geo, **more), jobs, lambda what, part, lines: None)
+    plan = Plan(Logs(tuple(files), UTC, geo), tuple(rules), "JP", **more)
+    return run(plan, (), jobs, lambda what, part: None)
 
 
 def replayed(files: list[Path], geo: Path) -> list[Decision]:
@@ -52,9 +61,9 @@ def plain(decisions: list[Decision]) -> list[Decision]:
     return sorted(bare, key=lambda d: (d.issued_at, d.key))
 
 
-def sekimori(place: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def sekimori(place: Path, *arguments: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.cli", *arguments]
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | env
     done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, done.stderr
     return done
@@ -107,6 +116,98 @@ def test_from_and_to(place: Path) -> None:
     assert first.decisions
     assert last.decisions
     assert first.effects.messages + last.effects.messages == whole.effects.messages
+
+
+@pytest.fixture(scope="module")
+def loaded(place: Path) -> Path:
+    """The recorded logs as stored events, and what was decided on them."""
+    sekimori(place, "load", "mail.log", "dovecot.log", "--geoip", "geo.mmdb", "--into", "folder")
+    return place / "folder"
+
+
+def test_stored_events_are_decided_on_as_they_were(loaded: Path) -> None:
+    """But that of frames that begin in the same second, those of either source may come first: it decides which
+    account is the first to accuse a network."""
+    with ChdbStore(loaded) as store:
+        found = store.query("SELECT if(rule = 'ip_accused', '', id) AS id, rule, subject FROM decisions FINAL")
+    expected = sorted(found.itertuples(index=False, name=None))
+    for jobs in (1, 3):
+        plan = Plan(Stored(str(loaded)), (load(None), load(None)), "JP")
+        for outcome in run(plan, (), jobs, lambda what, part: None).outcomes:
+            made = [("" if d.rule == "ip_accused" else d.id, d.rule, d.subject) for d in outcome.decisions]
+            assert sorted(made) == expected
+    assert len(expected) > 100
+
+
+def test_a_store_is_read_in_slices(loaded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame may lie in two of them, so that times may differ by what a frame lasts."""
+    plan = Plan(Stored(str(loaded)), (load(None),), "JP")
+    (whole,) = run(plan, (), 2, lambda what, part: None).outcomes
+    monkeypatch.setattr(tallied, "slices", lambda *between: slices(*between, size=500))
+    (parts,) = run(plan, (), 2, lambda what, part: None).outcomes
+    assert {d.key for d in parts.decisions} == {d.key for d in whole.decisions}
+    assert parts.effects.messages == whole.effects.messages
+
+
+def test_stored_events_on_a_server(loaded: Path, clickhouse: ClickHouseServer) -> None:
+    frames: dict[tuple[str, int], list[Event]] = {}
+    with ChdbStore(loaded) as folder:
+        rows = folder.query("SELECT * FROM events ORDER BY source, frame, record")
+    columns = {name: rows[name].tolist() for name in rows.columns}
+    columns["time"] = [int(time.timestamp()) for time in columns["time"]]
+    for source, frame, event in zip(columns["source"], columns["frame"], events_of(columns), strict=True):
+        frames.setdefault((source, frame), []).append(event)
+    with ClickHouse(clickhouse.address) as server:
+        apply_ddl(server)
+        sink = Sink(server)
+        for (source, number), of_frame in frames.items():
+            sink.add(Frame(source, number, of_frame))
+        sink.flush()
+    plans = (Plan(Stored(place), (load(None),), "JP") for place in (str(loaded), clickhouse.address))
+    one, other = (run(plan, (), 2, lambda what, part: None) for plan in plans)
+    assert one == other
+
+
+def test_backtest_and_suggest_of_a_store(loaded: Path) -> None:
+    place = loaded.parent
+    (place / "new.toml").write_text(STRICTER)
+    arguments = ("--cases", "cases.jsonl", "--json")
+    by_option = sekimori(place, "backtest", "--rules", "new.toml", "--stored", "folder", *arguments).stdout
+    by_setting = sekimori(place, "backtest", "--rules", "new.toml", *arguments, SEKIMORI_ANALYSIS="folder").stdout
+    it = json.loads(by_option)
+    assert by_setting == by_option
+    assert {c["kind"] for c in it["changes"] if c["after"]["rule"] == "account_send_rate"} == {"earlier"}
+    assert it["new"]["accounts"]["recall"] == 1.0
+    of_store, of_logs = (
+        json.loads(
+            sekimori(place, "suggest", *origin, *arguments, "--rule", "account_send_rate").stdout.splitlines()[0]
+        )
+        for origin in (("--stored", "folder"), ("mail.log", "dovecot.log", "--geoip", "geo.mmdb"))
+    )
+    assert of_store == of_logs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((), "give log FILES, or --stored"),
+        (("mail.log", "--stored", "folder"), "give one of the two"),
+        (("--stored", "folder", "--geoip", "geo.mmdb"), "stored events have the countries"),
+        (("--stored", "folder", "--from", "2030-01-01"), "holds no events of that time"),
+        (("--stored", "nowhere"), "there is no folder nowhere"),
+        (("--stored", "empty"), "was not made by `sekimori load`"),
+        (("--stored", "127.0.0.1:1"), "does not answer"),
+    ],
+)
+def test_where_nothing_is_stored_is_told(loaded: Path, arguments: tuple[str, ...], why: str) -> None:
+    place = loaded.parent
+    (place / "empty").mkdir(exist_ok=True)
+    (place / "new.toml").write_text("")
+    done = sekimori(place, "backtest", "--rules", "new.toml", *arguments, check=False)
+    assert done.returncode != 0
+    assert why in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not list((place / "empty").iterdir())
 
 
 def test_the_same_rules_make_no_difference(place: Path) -> None:

@@ -135,7 +135,7 @@ def test_maxima_agree_with_asking_every_time(tallies: list[Tally]) -> None:
 def known(counts: list[int], days: int, only: str | None = "account_send_rate") -> tuple[Maxima, Watching]:
     """Each account sends its count once a day."""
     maxima = Maxima(RULES, UTC, only)
-    watching = Watching(RULES, maxima)
+    watching = Watching(RULES, maxima, 1000)
     for day in range(days):
         batch = [sends(f"u{n}", MIDNIGHT + day * DAY + n, count) for n, count in enumerate(counts)]
         watching.count(batch, day)

@@ -1,0 +1,163 @@
+"""What ``backtest`` and ``suggest`` have in common: where the data come from, and how long it still takes."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from pipeline.adapters.geoip import GeoFile, GeoFileError
+from pipeline.adapters.tallied import Logs, Plan, Stored
+from pipeline.adapters.workers import WorkerLost
+from pipeline.ports import StoreError
+from pipeline.rules.config import RulesError, RulesFile
+from pipeline.settings import Settings, SettingsError
+from pipeline.trials.cases import Case, CasesError, parse_cases
+
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+WANTED = "give log FILES, or --stored with a folder made by `sekimori load` or a ClickHouse server's address"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What ``trial_options`` were given."""
+
+    files: tuple[Path, ...]
+    stored: str
+    start: datetime | None
+    stop: datetime | None
+    cases_path: Path | None
+    geoip: Path | None
+    home: str
+    zone: ZoneInfo
+    jobs: int
+
+    def plan(self, rules: tuple[RulesFile, ...]) -> Plan:
+        """Raises GeoFileError, OSError for a file that is of no use."""
+        if self.geoip:
+            GeoFile(self.geoip)
+        origin = Logs(self.files, self.zone, self.geoip) if self.files else Stored(self.stored)
+        return Plan(origin, rules, self.home, self._seconds(self.start, -1), self._seconds(self.stop, 1))
+
+    def cases(self) -> list[Case]:
+        """Known cases; none without a file. Raises CasesError, OSError."""
+        if self.cases_path is None:
+            return []
+        try:
+            return parse_cases(self.cases_path.read_text(encoding="utf-8-sig"), str(self.cases_path), self.zone)
+        except UnicodeDecodeError as error:
+            raise CasesError(f"{self.cases_path}: cannot be read: {error}") from None
+
+    def note(self) -> None:
+        """Says what the figures lack, on standard error."""
+        if self.files and self.geoip is None:
+            click.echo("No --geoip file: every address counts as at home.", err=True)
+
+    def _seconds(self, given: datetime | None, end: int) -> float:
+        return end * float("inf") if given is None else given.replace(tzinfo=self.zone).timestamp()
+
+
+def parse_zone(ctx: click.Context, param: click.Parameter, value: str) -> ZoneInfo:
+    """An IANA zone. Raises click.BadParameter."""
+    try:
+        return ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise click.BadParameter(f"{value!r} is no IANA zone such as Asia/Tokyo") from None
+
+
+_OPTIONS = (
+    click.argument("files", nargs=-1, type=FILE),
+    click.option(
+        "--stored",
+        metavar="FOLDER|ADDRESS",
+        help="Stored events in place of FILES: a folder made by `sekimori load`, or a ClickHouse server, as "
+        "SEKIMORI_ANALYSIS and SEKIMORI_CLICKHOUSE name them, which are taken where neither is given.",
+    ),
+    click.option("--from", "start", type=click.DateTime(), help="Report what happened from this time on (in --zone)."),
+    click.option("--to", "stop", type=click.DateTime(), help="Leave out what happened at this time or later."),
+    click.option("--cases", "cases_path", type=FILE, help="Known cases: .toml, .csv or .jsonl, see docs/tuning.md."),
+    click.option("--geoip", type=FILE, help="MaxMind DB file, for FILES: stored events have their countries."),
+    click.option("--home", default="JP", show_default=True, help="ISO 3166 code of the provider's country."),
+    click.option(
+        "--zone", callback=parse_zone, default="UTC", show_default=True, help="IANA zone of days, and of lines without."
+    ),
+    click.option("--jobs", type=click.IntRange(1, 256), help="Processes. [default: one for each core]"),
+)
+
+
+def trial_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options; the command gets them as ``trial``."""
+
+    @wraps(command)
+    def with_trial(*, files: tuple[Path, ...], stored: str | None, jobs: int | None, **options: Any) -> None:
+        given = {name: options.pop(name) for name in ("start", "stop", "cases_path", "geoip", "home", "zone")}
+        if files and stored:
+            raise click.UsageError("FILES and --stored: give one of the two")
+        if given["geoip"] and not files:
+            raise click.UsageError("--geoip: stored events have the countries of the time when they were stored")
+        place = "" if files else stored or _place()
+        command(trial=Trial(files, place, **given, jobs=jobs or os.cpu_count() or 1), **options)
+
+    for option in reversed(_OPTIONS):
+        with_trial = option(with_trial)
+    return with_trial
+
+
+def _place() -> str:
+    """Where the environment says that events are stored."""
+    try:
+        settings = Settings.from_env(os.environ)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    place = str(settings.analysis or settings.clickhouse)
+    if not place:
+        raise click.UsageError(WANTED)
+    return place
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Whatever may go wrong, told in a sentence; SIGTERM ends as Ctrl-C does: workers are stopped, and their folder is
+    removed."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    except (RulesError, GeoFileError, CasesError, WorkerLost, StoreError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, float], None]]:
+    """To be told what is being done, and the part of it that is done."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description:<8}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
+    bar = Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True)
+    task = bar.add_task("reading", total=1.0)
+
+    def show(what: str, part: float) -> None:
+        if not bar.live.is_started:
+            bar.start()  # only now: it is a thread, and workers had to be forked before
+        bar.update(task, description=what, completed=part)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
+
+
+def safe(text: str) -> Text:
+    """Without markup and control characters: names come from logs, and could drive a terminal."""
+    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
