@@ -66,7 +66,8 @@ def rows_of(store: RowStore, part: Slice) -> pd.DataFrame:
     one of each frame, which tells the frame's place in time. Raises StoreError, StoreUnavailable."""
     return store.query(
         f"SELECT toUInt32(time) AS seconds, {MILLISECONDS}, {', '.join(_NEEDED)}, source, frame FROM events "
-        f"WHERE {_WITHIN} AND (record = 0 OR {_COUNTS}) ORDER BY source, frame, record LIMIT 1 BY source, frame, record",
+        f"WHERE {_WITHIN} AND (record = 0 OR {_COUNTS}) "
+        "ORDER BY source, frame, record LIMIT 1 BY source, frame, record",
         **_between(part.since, part.until),
     )
 
