@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.rules.config import load
+from pipeline.rules.config import load as load_rules
 from pipeline.trials.cases import parse_cases
 from tests.streams.cases import prepare
 
@@ -48,7 +48,7 @@ def test_every_block_is_known() -> None:
 def test_the_files_that_come_out_are_right(place: Path) -> None:
     assert [case.label for case in parse_cases((place / "known.csv").read_text(), "known.csv")].count("honest") == 3
     assert "account_send_rate" in (place / "suggested.toml").read_text()
-    load(place / "suggested.toml")
+    load_rules(place / "suggested.toml")
     assert "<svg" in (place / "report.html").read_text()
 
 
@@ -61,7 +61,8 @@ def test_enforcing_what_was_in_the_shadow_adds_and_removes(place: Path) -> None:
 
 def test_every_option_of_the_page_exists() -> None:
     from pipeline.cli.backtest import backtest
+    from pipeline.cli.load import load
     from pipeline.cli.suggest import suggest
 
-    known = {name for command in (backtest, suggest) for parameter in command.params for name in parameter.opts}
+    known = {name for command in (backtest, suggest, load) for parameter in command.params for name in parameter.opts}
     assert set(re.findall(r"`(--[a-z-]+)", PAGE)) <= known
