@@ -6,11 +6,10 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from pipeline.adapters.backtests import Backtest, run
-from pipeline.cli.trial import FILE, Trial, progress_bar, safe, told, trial_options
+from pipeline.cli.trial import FILE, Trial, progress_bar, safe, table_console, told, trial_options
 from pipeline.rules import build
 from pipeline.rules.config import RulesFile, load
 from pipeline.trials.cases import Case
@@ -77,7 +76,7 @@ def _write(path: Path, it: Comparison) -> None:
 
 
 def _print(it: Comparison) -> None:
-    console = Console()
+    console = table_console()
     table = _table("", (it.baseline.name, "right"), (it.new.name, "right"))
     for row in side_rows(it):
         table.add_row(*map(safe, row))

@@ -4,7 +4,7 @@ import heapq
 import os
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -12,24 +12,29 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from pipeline.adapters.chdb_store import ChdbStore
+from pipeline.adapters.ahead import Ahead
+from pipeline.adapters.chdb_store import ChdbStore, from_bytes, to_bytes
 from pipeline.adapters.geoip import GeoFile, GeoFileError
 from pipeline.adapters.logfile import FileFrame, frames, open_log
-from pipeline.enrich import no_country
+from pipeline.adapters.workers import WorkerLost
+from pipeline.enrich import Lookup, no_country
 from pipeline.flow import first_time
 from pipeline.ports import RowStore, StoreError, StoreUnavailable
 from pipeline.rules import build
-from pipeline.rules.config import RulesError
+from pipeline.rules.config import RulesError, RulesFile
 from pipeline.rules.config import load as load_rules
-from pipeline.storage.loading import Loader, source_of
-from pipeline.storage.storing import Sink, Stored, apply_ddl
+from pipeline.storage.loading import Have, Loader, Part, Reader, Rows, source_of, stored_frames
+from pipeline.storage.storing import Sink, apply_ddl, inserts, merge
 
 FRAME = 1 << 14  # bytes; always the same, so that a file gives the same frames whatever is loaded beside it
 ROWS = 200_000  # of one insert
+PACK = 25_000  # rows that travel at once, few enough for the processor's caches
 MAX_FIRST_LINE = 1 << 16  # bytes
+PART = msgspec.msgpack.Decoder(Part)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,46 @@ class LogFile:
     path: Path
     source: str
     digest: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Reads files, frame by frame in the order of the frames' first lines, for another process: encoded parts."""
+
+    rules: RulesFile
+    zone: ZoneInfo
+    lookup: Lookup
+
+    def __call__(self, task: tuple[Sequence[LogFile], Have]) -> Iterator[bytes]:
+        """Raises OSError, after all that can be read."""
+        files, have = task
+        reader, rows = Reader(self.rules, self.zone, self.lookup), Rows(have)
+        for source, file_frame in self._in_order(files):
+            part, frame = reader.read(file_frame.content, file_frame.reference, source)
+            part.position = file_frame.compressed_position
+            rows.add(frame)
+            if rows.waiting >= PACK:
+                _pack(rows, part)
+            yield msgspec.msgpack.encode(part)
+        if rows.waiting:
+            rest = Part(files[0].source, 0, 0, 0, [], [], 0)
+            _pack(rows, rest)
+            yield msgspec.msgpack.encode(rest)
+
+    def _in_order(self, files: Sequence[LogFile]) -> Iterator[tuple[str, FileFrame]]:
+        def timed(number: int, file: LogFile) -> Iterator[tuple[float, int, FileFrame]]:
+            for frame in frames(file.path, FRAME):
+                at = first_time(frame.content, frame.reference, self.zone) if len(files) > 1 else 0.0
+                yield at, number, frame
+
+        streams = (timed(number, file) for number, file in enumerate(files))
+        for _, number, frame in heapq.merge(*streams, key=lambda item: item[:2]):
+            yield files[number].source, frame
+
+
+def _pack(rows: Rows, part: Part) -> None:
+    columns, part.again = rows.take()
+    part.rows = to_bytes(columns)
 
 
 @click.command()
@@ -58,20 +103,21 @@ def load(
     """
     try:
         rules = build(load_rules(rules_path), home, str(rules_path or "default.toml"))
-        loader = Loader(rules, ZoneInfo(zone), GeoFile(geoip) if geoip else no_country)
+        reading = Reading(rules.file, ZoneInfo(zone), GeoFile(geoip) if geoip else no_country)
     except (RulesError, GeoFileError) as error:
         raise click.ClickException(str(error)) from None
     except (ZoneInfoNotFoundError, ValueError):
         raise click.BadParameter(f"{zone!r} is no IANA zone such as Asia/Tokyo", param_hint="--zone") from None
-    started = time.monotonic()
+    started, loader = time.monotonic(), Loader(rules)
     try:
-        with ChdbStore(folder) as store:
+        with Ahead(reading) as ahead, ChdbStore(folder) as store:
             apply_ddl(store)
             new = _new_files(store, files)
             if new:
-                _load(store, loader, new, ZoneInfo(zone))
+                have = stored_frames(store, [file.source for file in new])
+                _load(store, loader, new, map(PART.decode, ahead.results((new, have))))
                 _remember(store, loader, new)
-    except (OSError, EOFError, zlib.error, StoreUnavailable, StoreError) as error:
+    except (OSError, EOFError, zlib.error, StoreUnavailable, StoreError, WorkerLost) as error:
         raise click.ClickException(str(error)) from None
     counts, took = loader.counts, time.monotonic() - started
     if geoip is None and new:
@@ -108,36 +154,50 @@ def _identified(path: Path) -> LogFile:
     return LogFile(path, source_of(first.partition(b"\n")[0]), digest.hexdigest())
 
 
-def _load(store: RowStore, loader: Loader, files: Sequence[LogFile], zone: ZoneInfo) -> None:
-    """Reads and judges here while another thread writes what was read before."""
-    sinks = [Sink(store), Sink(store)]
-    writing: Future[Stored] | None = None
+class _Pending:
+    """What is to be written next."""
+
+    def __init__(self, store: RowStore) -> None:
+        self._store = store
+        self.sink = Sink(store)
+        self._rows: list[bytes] = []
+        self._again: set[str] = set()
+
+    def add(self, part: Part) -> bool:
+        """True if it is enough for an insert."""
+        if part.rows:
+            self._rows.append(part.rows)
+            self._again.update(part.again)
+        return len(self._rows) * PACK >= ROWS or self.sink.waiting >= ROWS
+
+    def write(self) -> None:
+        """Raises StoreUnavailable, StoreError."""
+        if self._rows:
+            for columns in inserts(from_bytes(self._rows), "time"):
+                self._store.insert("events", columns)
+        for month in sorted(self._again):
+            merge(self._store, month)
+        self.sink.flush()
+        self._rows, self._again = [], set()
+
+
+def _load(store: RowStore, loader: Loader, files: Sequence[LogFile], parts: Iterable[Part]) -> None:
+    """Judges here what another process reads, while another thread writes what was judged before."""
+    now, then = _Pending(store), _Pending(store)
+    writing: Future[None] | None = None
     with _progress(files) as progress, ThreadPoolExecutor(1, "store") as writer:
         task = progress.tasks[0].id
-        for source, frame in _in_order(files, zone):
-            loader.feed(frame.content, frame.reference, source, sinks[0])
-            _show(progress, task, loader, frame)
-            if sinks[0].waiting >= ROWS:
+        for part in parts:
+            loader.take(part, now.sink)
+            _show(progress, task, loader, part)
+            if now.add(part):
                 if writing is not None:
                     writing.result()
-                writing = writer.submit(sinks[0].flush)
-                sinks.reverse()
+                writing = writer.submit(now.write)
+                now, then = then, now
         if writing is not None:
             writing.result()
-        sinks[0].flush()
-
-
-def _in_order(files: Sequence[LogFile], zone: ZoneInfo) -> Iterator[tuple[str, FileFrame]]:
-    """Frames of all files, in the order of their first lines."""
-
-    def timed(number: int, file: LogFile) -> Iterator[tuple[float, int, FileFrame]]:
-        for frame in frames(file.path, FRAME):
-            at = first_time(frame.content, frame.reference, zone) if len(files) > 1 else 0.0
-            yield at, number, frame
-
-    streams = (timed(number, file) for number, file in enumerate(files))
-    for _, number, frame in heapq.merge(*streams, key=lambda item: item[:2]):
-        yield files[number].source, frame
+        now.write()
 
 
 def _progress(files: Sequence[LogFile]) -> Progress:
@@ -156,9 +216,9 @@ def _progress(files: Sequence[LogFile]) -> Progress:
     return progress
 
 
-def _show(progress: Progress, task: TaskID, loader: Loader, frame: FileFrame) -> None:
+def _show(progress: Progress, task: TaskID, loader: Loader, part: Part) -> None:
     positions = progress.tasks[0].fields["positions"]
-    positions[frame.source] = frame.compressed_position
+    positions[part.source] = part.position
     progress.update(task, completed=sum(positions.values()), lines=loader.counts.lines, found=loader.counts.decisions)
 
 

@@ -7,17 +7,14 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from pipeline.adapters.suggestions import habits
-from pipeline.cli.trial import FILE, Trial, progress_bar, safe, told, trial_options
+from pipeline.cli.trial import FILE, Trial, progress_bar, safe, table_console, told, trial_options
 from pipeline.rules import RULES, build
 from pipeline.rules.config import load
 from pipeline.trials.suggest import Suggestion, as_toml, honest, limit_text
 from pipeline.trials.suggest import suggest as suggest_limit
-
-WIDTH = 130  # where there is no terminal to fit
 
 
 def _part(ctx: click.Context, param: click.Parameter, value: str) -> float:
@@ -69,9 +66,7 @@ def suggest(budget: float, only: str | None, rules_path: Path | None, trial: Tri
 
 
 def _print(found: Sequence[Suggestion]) -> None:
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = table_console(stderr=True)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("rule", "limit in force", "most seen", "reach it", "suggested", "95 %", "certainty"):
         table.add_column(name, overflow="fold", justify="right" if name in ("most seen", "reach it") else "left")

@@ -26,6 +26,7 @@ from pipeline.settings import Settings, SettingsError
 from pipeline.trials.cases import Case, CasesError, parse_cases
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+WIDTH = 130
 WANTED = "give log FILES, or --stored with a folder made by `sekimori load` or a ClickHouse server's address"
 
 
@@ -84,8 +85,16 @@ _OPTIONS = (
         help="Stored events in place of FILES: a folder made by `sekimori load`, or a ClickHouse server, as "
         "SEKIMORI_ANALYSIS and SEKIMORI_CLICKHOUSE name them, which are taken where neither is given.",
     ),
-    click.option("--from", "start", type=click.DateTime(), help="Report what happened from this time on (in --zone)."),
-    click.option("--to", "stop", type=click.DateTime(), help="Leave out what happened at this time or later."),
+    click.option(
+        "--from",
+        "start",
+        type=click.DateTime(),
+        metavar="TIME",
+        help="Report what happened from this time on: 2026-11-01 or 2026-11-01T09:30:00, in --zone.",
+    ),
+    click.option(
+        "--to", "stop", type=click.DateTime(), metavar="TIME", help="Leave out what happened at this time or later."
+    ),
     click.option("--cases", "cases_path", type=FILE, help="Known cases: .toml, .csv or .jsonl, see docs/tuning.md."),
     click.option("--geoip", type=FILE, help="MaxMind DB file, for FILES: stored events have their countries."),
     click.option("--home", default="JP", show_default=True, help="ISO 3166 code of the provider's country."),
@@ -156,6 +165,14 @@ def progress_bar() -> Iterator[Callable[[str, float], None]]:
         yield show
     finally:
         bar.stop()
+
+
+def table_console(*, stderr: bool = False) -> Console:
+    """For tables, which need room also where there is no terminal to fit."""
+    console = Console(stderr=stderr)
+    if not console.is_terminal:
+        console.width = WIDTH
+    return console
 
 
 def safe(text: str) -> Text:
