@@ -7,7 +7,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import cluster, policy, replay, store
+from bench import backtest, cluster, policy, replay, store
 
 LINES = 1_000_000
 STORED = 10_000_000
@@ -39,6 +39,8 @@ def main() -> None:
                 add(what, f"{value:.0f}", "500")
             else:
                 add(what, f"{value:.2f}", "0.70")
+        for what, ratio in backtest.run(log).items():
+            add(f"{what}, one process / replay", f"{ratio:.2f}", "1.00" if "one rule set" in what else "")
         for what, value in cluster.run(log).items():
             add(f"{what}, one worker, through the broker", f"{value:,.0f} /s")
             add("  / replay", f"{value / speed['replay lines/s']:.2f}", "0.50")
