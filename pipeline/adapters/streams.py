@@ -116,9 +116,9 @@ class StreamJob:
         async for event in stream.noack().events():
             message = event.message
             tp = TP(message.topic, message.partition)
-            if tp not in self._held and tp not in self.app.consumer.assignment():
-                continue  # it was on its way when the partition went to another
             held = await self._reach(tp, message.offset)
+            if self._held.get(tp) is not held:
+                continue  # the partition went to another while the message was on its way, or the state was loaded
             held.unacked.append(event)
             if message.offset > held.stage.position:
                 headers = tuple(dict(message.headers or {}).items())
@@ -140,7 +140,7 @@ class StreamJob:
         if held is None or (held.kept and offset > held.stage.position + 1):
             held = await self._open(tp)
         held.kept = False
-        if offset > held.stage.position + 1 and not held.sparse:
+        if offset > held.stage.position + 1 and not held.sparse and self._held.get(tp) is held:
             await self._fill(tp, held, offset)
         return held
 
@@ -164,7 +164,9 @@ class StreamJob:
         stage = self._make(tp.topic, tp.partition)
         saved = await asyncio.to_thread(self._read_state, tp.partition)
         stage.load(saved)
-        held = self._held[tp] = _Held(stage, time.monotonic())
+        held = _Held(stage, time.monotonic())
+        if tp in self.app.consumer.assignment():
+            self._held[tp] = held
         _log.info("partition_opened", topic=tp.topic, partition=tp.partition, parts=len(saved), position=stage.position)
         return held
 
@@ -186,7 +188,10 @@ class StreamJob:
         self._recorder.add("sekimori_stream_records_total", 1, record.topic)
         age = time.time() - record.timestamp_ms / 1000
         self._recorder.set("sekimori_stream_event_age_seconds", age, record.topic)
-        high = self.app.consumer.highwater(TP(record.topic, record.partition)) or record.offset + 1
+        try:
+            high = self.app.consumer.highwater(TP(record.topic, record.partition)) or record.offset + 1
+        except AssertionError:  # of the client library: another thread has just given the partition back
+            return
         self._recorder.set(
             "sekimori_stream_lag_messages", max(0, high - record.offset - 1), record.topic, str(record.partition)
         )
