@@ -40,7 +40,11 @@ def main() -> None:
             else:
                 add(what, f"{value:.2f}", "0.70")
         for what, ratio in backtest.run(log).items():
-            add(f"{what}, one process / replay", f"{ratio:.2f}", "1.00" if "one rule set" in what else "")
+            add(
+                f"{what} / replay",
+                f"{ratio:.2f}",
+                "0.60" if what == "load" else "1.00" if "one rule set" in what else "",
+            )
         for what, value in cluster.run(log).items():
             add(f"{what}, one worker, through the broker", f"{value:,.0f} /s")
             add("  / replay", f"{value / speed['replay lines/s']:.2f}", "0.50")

@@ -66,7 +66,7 @@ class Reading:
                 _pack(rows, part)
             yield msgspec.msgpack.encode(part)
         if rows.waiting:
-            rest = Part(files[0].source, 0, 0, 0, [], [], 0)
+            rest = Part(part.source, 0, 0, 0, [], [], part.position)
             _pack(rows, rest)
             yield msgspec.msgpack.encode(rest)
 

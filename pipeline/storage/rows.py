@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from schemas.dead_letter import DeadLetter
 from schemas.enforcement import Decision, Evidence
@@ -25,11 +26,7 @@ LATEST = 4_102_444_800  # the year 2100, before the calendar of old servers ends
 UINT16, UINT32, INT64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 63) - 1
 LARGEST = 1 << 48  # bytes: sums of what nobody can send must not overflow
 
-_EVENT_TEXTS = tuple(
-    field.name
-    for field in msgspec.structs.fields(Event)
-    if field.name not in ("kind", "time", "host", "program", "nrcpt", "size", "count")
-)
+_EVENT_FIELDS = tuple(field.name for field in msgspec.structs.fields(Event))
 _DECISION_TEXTS = ("id", "subject_kind", "subject", "action", "scope", "mode", "rule", "reason", "actor")
 _EVIDENCE = tuple(field.name for field in msgspec.structs.fields(Evidence))
 _JSON = msgspec.json.Encoder(order="sorted")
@@ -37,28 +34,27 @@ _JSON = msgspec.json.Encoder(order="sorted")
 
 def event_columns(frames: Iterable[tuple[str, int, Sequence[Event]]]) -> Columns:
     """(source, offset, events) of whole raw frames -> columns of ``events``."""
-    events: list[Event] = []
+    fields: dict[str, list[Any]] = {name: [] for name in _EVENT_FIELDS}
     sources: list[str] = []
     offsets: list[int] = []
     records: list[int] = []
-    for source, offset, found in frames:
-        events += found
-        sources += [source] * len(found)
-        offsets += [offset] * len(found)
-        records += range(len(found))
-    times = [event.time for event in events]
+    for source, offset, events in frames:
+        # A frame at a time, while the processor still knows it.
+        for values, added in zip(fields.values(), zip(*map(astuple, events), strict=True), strict=False):
+            values.extend(added)
+        sources += [source] * len(events)
+        offsets += [offset] * len(events)
+        records += range(len(events))
+    times: list[datetime] = fields.pop("time")
     columns: Columns = {
-        "kind": [event.kind for event in events],
         "time": _seconds(times),
         MILLISECONDS: [time.microsecond // 1000 for time in times],
-        "host": [event.host for event in events],
-        "program": [event.program for event in events],
-        "nrcpt": _within(UINT32, [event.nrcpt or 0 for event in events]),
-        "size": _within(LARGEST, [event.size or 0 for event in events]),
-        "count": _within(UINT32, [event.count for event in events]),
+        "nrcpt": _within(UINT32, [number or 0 for number in fields.pop("nrcpt")]),
+        "size": _within(LARGEST, [number or 0 for number in fields.pop("size")]),
+        "count": _within(UINT32, fields.pop("count")),
     }
-    for name in _EVENT_TEXTS:
-        columns[name] = [getattr(event, name) or "" for event in events]
+    for name, texts in fields.items():
+        columns[name] = [text or "" for text in texts]
     return columns | dict(zip(PLACE, (sources, _within(INT64, offsets), records), strict=True))
 
 
@@ -114,7 +110,7 @@ def _seconds(times: Iterable[datetime]) -> list[int]:
     found: list[int] = []
     last, seconds = None, 0
     for time in times:
-        if time is not last:  # lines of one second share it
+        if time != last:  # lines of one second come together
             last, seconds = time, int(time.timestamp())
         found.append(seconds)
     return _within(LATEST, found)

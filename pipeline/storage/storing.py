@@ -142,12 +142,12 @@ class Sink:
             half = _counts(self._store, "events", "time", "count()", missing, first, last)
         self._write("events", event_columns((f.source, f.offset, f.events) for f in missing), "time", stored)
         again = [f for f in missing if (f.source, f.offset) in half or (f.source, f.offset) in have]
-        for month in sorted({f"{_kept(e.time):%Y%m}" for frame in again for e in frame.events}):
-            _merge(self._store, month)
+        for month in sorted({month for frame in again for month in months_of(frame)}):
+            merge(self._store, month)
         stored.repeated = sum(len(f.events) for f in self.frames) - sum(len(f.events) for f in missing)
 
     def _write(self, table: str, columns: Columns, time: str, stored: Stored) -> None:
-        for part in _by_months(columns, time):
+        for part in inserts(columns, time):
             self._store.insert(table, part)
         stored.rows[table] = len(columns[time])
 
@@ -185,13 +185,18 @@ def _counts(
     return dict(zip(keys, found["known"], strict=True))
 
 
-def _merge(store: RowStore, month: str) -> None:
+def merge(store: RowStore, month: str) -> None:
     """Lets rows that are there twice become one at once, not at some later merge."""
     for table in ("events", "rates_per_minute"):
         store.execute(f"OPTIMIZE TABLE {table} PARTITION {month} FINAL")
 
 
-def _by_months(columns: Columns, time: str) -> Iterable[Columns]:
+def months_of(frame: Frame) -> set[str]:
+    """YYYYMM of its events, in UTC."""
+    return {f"{_kept(event.time):%Y%m}" for event in frame.events}
+
+
+def inserts(columns: Columns, time: str) -> Iterable[Columns]:
     """In parts of so many months that a server takes them. Rows of one frame and minute stay together."""
     stamps = columns[time]
     months: dict[int, list[int]] = {}
