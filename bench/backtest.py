@@ -47,8 +47,9 @@ def _seconds_of_load(log: Path, folder: Path) -> float:
 
 
 def run(log: Path) -> dict[str, float]:
-    """Speed of each, replay being 1: the time of replay divided by its own, the median of interleaved rounds. ``load`` is
-    the command, which has two processes. One and two rule sets; ``suggest`` watches the limits of all rules."""
+    """Speed of each, replay being 1: the time of replay divided by its own, the median of interleaved rounds.
+
+    ``load`` is the command, which has two processes. ``suggest`` watches the limits of all rules."""
     rules, found = load(None), dict[str, list[float]]()
     with tempfile.TemporaryDirectory() as name:
         for number in range(ROUNDS):

@@ -26,11 +26,12 @@ from typing import Any, Final
 
 import structlog
 from faust.types import TP
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from pipeline.adapters.faust_app import PromptApp
 from pipeline.adapters.kafka import KafkaLog, partition_counts, wait_until_up
 from pipeline.metrics import Recorder
-from pipeline.ports import Record
+from pipeline.ports import BrokerUnavailable, Record
 from pipeline.settings import Settings, SettingsError
 from pipeline.stages import MakeStage, Outgoing, PartitionStage
 from schemas.topics import LARGE, Topic
@@ -38,7 +39,14 @@ from schemas.topics import LARGE, Topic
 TICK: Final = 0.05  # seconds between looks at what is to be saved
 BUDGET: Final = 0.02  # seconds that saving may take from the messages at a time
 CHUNK: Final = 64  # records that the consumer left out, read at once
+PATIENCE: Final = 30.0  # seconds that reading a state is tried again while the broker does not answer
 _log = structlog.get_logger()
+_patiently = retry(
+    retry=retry_if_exception_type(BrokerUnavailable),
+    wait=wait_fixed(1.0),
+    stop=stop_after_delay(PATIENCE),
+    reraise=True,
+)
 
 
 @dataclass
@@ -153,6 +161,7 @@ class StreamJob:
         held.sparse = held.stage.position < start
         _log.info("messages_left_out", topic=tp.topic, partition=tp.partition, first=start, last=held.stage.position)
 
+    @_patiently
     def _left_out(self, tp: TP, start: int, until: int) -> list[Record]:
         if start >= until:
             return []
@@ -170,6 +179,7 @@ class StreamJob:
         _log.info("partition_opened", topic=tp.topic, partition=tp.partition, parts=len(saved), position=stage.position)
         return held
 
+    @_patiently
     def _read_state(self, partition: int) -> dict[bytes, bytes]:
         log = KafkaLog(self._settings.brokers)
         saved: dict[bytes, bytes] = {}

@@ -40,6 +40,10 @@ class Job:
                 command, env=env, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
+    def is_at_work(self) -> bool:
+        """Has it been given a partition?"""
+        return "partition_opened" in self.log.read_text()
+
     def kill(self) -> None:
         """kill -9."""
         self.process.kill()

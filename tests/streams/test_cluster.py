@@ -139,6 +139,7 @@ def test_a_restarted_job_goes_on_where_it_was(
             before = events.count()
             feeder.feed(share)
             wait_for(lambda seen=before: events.count() > seen, "events", 90, *jobs)
+            wait_for(lambda at_work=jobs: all(job.is_at_work() for job in at_work), "both at work", 90, *jobs)
             assert [job.stop() for job in jobs] == [0, 0]
     jobs = _jobs(fresh_broker.bootstrap, tmp_path, ("normalize", "detect"))
     with running(*jobs):
