@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from pipeline.adapters.ahead import Ahead
-from pipeline.adapters.chdb_store import ChdbStore, from_bytes, to_bytes
+from pipeline.adapters.chdb_store import ChdbStore, from_bytes, rows_at, to_bytes
 from pipeline.adapters.geoip import GeoFile, GeoFileError
 from pipeline.adapters.logfile import FileFrame, frames, open_log
 from pipeline.adapters.workers import WorkerLost
@@ -173,7 +173,7 @@ class _Pending:
     def write(self) -> None:
         """Raises StoreUnavailable, StoreError."""
         if self._rows:
-            for columns in inserts(from_bytes(self._rows), "time"):
+            for columns in inserts(from_bytes(self._rows), "time", rows_at):
                 self._store.insert("events", columns)
         for month in sorted(self._again):
             merge(self._store, month)

@@ -6,9 +6,10 @@ by where they were read (``ReplacingMergeTree``), so that even what slips throug
 middle of an insert, merges away.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -29,6 +30,7 @@ from schemas.enforcement import Decision
 from schemas.event import Event
 
 MONTHS_AT_ONCE = 50  # a server takes rows of at most 100 partitions in one insert
+Values = Sequence[Any]  # of one column
 TABLES = ("events", "rates_per_minute", "decisions", "releases", "dead_letters")
 
 
@@ -196,8 +198,17 @@ def months_of(frame: Frame) -> set[str]:
     return {f"{_kept(event.time):%Y%m}" for event in frame.events}
 
 
-def inserts(columns: Columns, time: str) -> Iterable[Columns]:
-    """In parts of so many months that a server takes them. Rows of one frame and minute stay together."""
+def _at(values: Values, rows: Sequence[int]) -> Values:
+    return [values[row] for row in rows]
+
+
+def inserts(
+    columns: Columns, time: str, at: Callable[[Values, Sequence[int]], Values] = _at
+) -> Iterable[Mapping[str, Values]]:
+    """In parts of so many months that a server takes them. Rows of one frame and minute stay together.
+
+    ``at`` gives the values of some rows of a column; the column of the time is a list.
+    """
     stamps = columns[time]
     months: dict[int, list[int]] = {}
     if not stamps or max(stamps) - min(stamps) < MONTHS_AT_ONCE * 28 * 86400:
@@ -205,4 +216,4 @@ def inserts(columns: Columns, time: str) -> Iterable[Columns]:
     for row, stamp in enumerate(stamps):
         day = utc(stamp)
         months.setdefault((day.year * 12 + day.month) // MONTHS_AT_ONCE, []).append(row)
-    return [{name: [values[row] for row in rows] for name, values in columns.items()} for rows in months.values()]
+    return [{name: at(values, rows) for name, values in columns.items()} for rows in months.values()]

@@ -89,6 +89,17 @@ def test_a_load_that_was_killed_is_finished_by_the_next(tmp_path: Path) -> None:
     assert_same(dump(tmp_path / "whole"), dump(tmp_path / "db"))
 
 
+def test_a_log_of_many_years_is_loaded(tmp_path: Path) -> None:
+    line = "{}-{:02d}-03T01:02:03+00:00 mx1 postfix/smtpd[7]: connect from c.example[198.51.100.7]\n"
+    log = tmp_path / "old.log"
+    log.write_text("".join(line.format(year, month) for year in range(1975, 2025) for month in (7, 1)) * 2)
+    run = run_load(tmp_path / "db", log)
+    assert run.returncode == 0, run.stderr
+    stored = dump(tmp_path / "db")
+    assert stored["events"]["time"].dt.year.value_counts().to_dict() == dict.fromkeys(range(1975, 2025), 4)
+    assert stored["rates"]["events"].sum() == 200
+
+
 def test_what_cannot_be_loaded_is_told(tmp_path: Path) -> None:
     cut = tmp_path / "cut.gz"
     cut.write_bytes(gzip.compress(MAIL.read_bytes())[:5000])
