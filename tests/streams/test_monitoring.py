@@ -134,8 +134,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         wait_for(lambda: bool(prometheus.query(ready)), "the agent is ready", 60, *jobs)
         (folder / "broken.log").write_bytes(UNREADABLE * 400)
         feed(broker.bootstrap, REFERENCE * 1000, maillog=(RECORDED / "mail.log", 0))
-        feed(broker.bootstrap, REFERENCE * 1000, maillog=(folder / "broken.log", 0))
         feed(broker.bootstrap, REFERENCE * 1000, authlog=(RECORDED / "dovecot.log", 0))
+        well = 'sekimori_normalize_lines_total{topic="maillog", outcome="dead_letter"} == 0'
+        wait_for(lambda: bool(prometheus.query(well)), "Prometheus sees that all lines are readable", 60, *jobs)
+        feed(broker.bootstrap, REFERENCE * 1000, maillog=(folder / "broken.log", 0))
         ask_hooks(ports["policy"], ports["dovecot"])
         with KafkaOutbox(broker.bootstrap) as out:
             out.send("tallies", b"x", b"?")
