@@ -35,7 +35,7 @@ style: install
 check: style ## style, types and unit tests: under a minute, no servers
 	$(BIN)/pytest -m "not servers" tests/unit tests/test_*.py
 
-servers: install ## what the full tests need: mail servers, Java, Apache Kafka
+servers: install ## what the full tests need: mail servers, ClickHouse, Prometheus, Kafka
 	@sh tests/install-servers.sh
 	@$(BIN)/python -c "from tests.servers import kafka_jars; kafka_jars()"
 

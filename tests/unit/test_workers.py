@@ -70,11 +70,13 @@ def test_workers_do_not_outlive_whoever_started_them(eventually: Callable[..., N
     code = (
         "import os, signal\n"
         "from pipeline.adapters.workers import Workers\n"
-        "def wait(n):\n    print(os.getpid(), flush=True)\n    signal.pause()\n"
+        "def wait(n):\n    os.write(1, b'%d\\n' % os.getpid())  # in one piece\n    signal.pause()\n"
         "Workers(2, 1).map(wait, [1, 2], lambda done, ticks: None)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        pids = [int(parent.stdout.readline()) for _ in range(2)]
-        parent.kill()
+        try:
+            pids = [int(parent.stdout.readline()) for _ in range(2)]
+        finally:
+            parent.kill()
         eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), what="workers end")
