@@ -1,20 +1,16 @@
 """Work done by a process of its own, a little ahead of whoever needs the results."""
 
 import multiprocessing
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from pipeline.adapters.workers import WorkerLost
+from pipeline.adapters.workers import CONTEXT, WorkerLost, obey_parent
 
 Task = TypeVar("Task")
 Work = Callable[[Task], Iterator[bytes]]
 
-# Where threads of system libraries make it unsafe to fork, it starts afresh.
-CONTEXT = multiprocessing.get_context("fork") if sys.platform == "linux" else multiprocessing.get_context("spawn")
 _RESULT, _RAISED, _END = b"r", b"x", b"."
 
 
@@ -52,8 +48,7 @@ class Ahead(Generic[Task]):
 
 def _serve(work: Work[Task], connection: Connection, other: Connection) -> None:
     other.close()  # so that the connection ends with whoever has the other end
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    obey_parent()
     try:
         try:
             for result in work(connection.recv()):

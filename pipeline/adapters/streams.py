@@ -53,7 +53,7 @@ _patiently = retry(
 class _Held:
     """A partition that this worker has. ``kept``: over a rebalance, since when nobody knows who worked on it.
 
-    ``sparse``: its offsets have gaps (a transaction leaves them), which are not to be asked for again and again.
+    ``sparse``: its offsets have gaps (transactions, retention), which are not to be asked for again and again.
     ``torn``: a record was begun, and not all that came of it was sent: such a state must not be saved.
     """
 
@@ -158,8 +158,10 @@ class StreamJob:
         while records := await asyncio.to_thread(self._left_out, tp, held.stage.position + 1, until):
             for record in records:
                 await self._process(held, record)
-        held.sparse = held.stage.position < start
-        _log.info("messages_left_out", topic=tp.topic, partition=tp.partition, first=start, last=held.stage.position)
+        last = held.stage.position
+        held.sparse = last < start
+        if not held.sparse:
+            _log.info("messages_left_out", topic=tp.topic, partition=tp.partition, first=start, last=last)
 
     @_patiently
     def _left_out(self, tp: TP, start: int, until: int) -> list[Record]:

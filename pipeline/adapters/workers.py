@@ -20,6 +20,9 @@ Result = TypeVar("Result")
 POLL = 0.2  # seconds between two looks at how far the workers are
 AHEAD = 2  # tasks for each process that are drawn at once
 
+# Where threads of system libraries make it unsafe to fork, processes start afresh.
+CONTEXT = multiprocessing.get_context("fork") if sys.platform == "linux" else multiprocessing.get_context("spawn")
+
 _ticks: Any = None  # in a worker: how far each slot is, in memory shared with whoever started it
 
 
@@ -36,7 +39,12 @@ def tick(slot: int, value: int) -> None:
 def _begin(ticks: Any) -> None:
     global _ticks  # noqa: PLW0603  # the only way to hand memory to a worker of a pool
     _ticks = ticks
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us decides
+    obey_parent()
+
+
+def obey_parent() -> None:
+    """Called first in a process of ``CONTEXT``: it ends when, and only when, whoever started it says so or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -56,11 +64,10 @@ class Workers:
 
     def __init__(self, jobs: int, slots: int) -> None:
         """``slots``: of ``tick``."""
-        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         self._ticks = RawArray(c_int64, max(1, slots))
         self._before = set(multiprocessing.active_children())
         self._jobs = jobs
-        self._pool = ProcessPoolExecutor(jobs, context, _begin, (self._ticks,))
+        self._pool = ProcessPoolExecutor(jobs, CONTEXT, _begin, (self._ticks,))
         self._pool.submit(os.getpid).result()
 
     def map(
