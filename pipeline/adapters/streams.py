@@ -41,12 +41,8 @@ BUDGET: Final = 0.02  # seconds that saving may take from the messages at a time
 CHUNK: Final = 64  # records that the consumer left out, read at once
 PATIENCE: Final = 30.0  # seconds that reading a state is tried again while the broker does not answer
 _log = structlog.get_logger()
-_patiently = retry(
-    retry=retry_if_exception_type(BrokerUnavailable),
-    wait=wait_fixed(1.0),
-    stop=stop_after_delay(PATIENCE),
-    reraise=True,
-)
+_away = retry_if_exception_type(BrokerUnavailable)
+_patiently = retry(retry=_away, wait=wait_fixed(1.0), stop=stop_after_delay(PATIENCE), reraise=True)
 
 
 @dataclass
