@@ -37,7 +37,7 @@ check: style ## style, types and unit tests: under a minute, no servers
 
 servers: install ## what the full tests need: mail servers, ClickHouse, Prometheus, Kafka
 	@sh tests/install-servers.sh
-	@$(BIN)/python -c "from tests.servers import kafka_jars; kafka_jars()"
+	@$(BIN)/python -c "from tests.support.servers import kafka_jars; kafka_jars()"
 
 test: style servers ## every test, with real brokers, mail servers and databases
 	$(BIN)/pytest --durations=15

@@ -10,11 +10,11 @@ import time
 from datetime import UTC
 from pathlib import Path
 
-from pipeline.adapters.backtests import run as backtest
-from pipeline.adapters.logfile import frames
-from pipeline.adapters.suggestions import habits
-from pipeline.adapters.tallied import Logs, Plan, Stored
-from pipeline.flow import Replay
+from pipeline.adapters.files.logfile import frames
+from pipeline.adapters.trials.backtests import run as backtest
+from pipeline.adapters.trials.suggestions import habits
+from pipeline.adapters.trials.tallied import Logs, Plan, Stored
+from pipeline.replay import Replay
 from pipeline.rules import build
 from pipeline.rules.config import load
 

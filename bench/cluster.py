@@ -6,11 +6,11 @@ import time
 import urllib.request
 from pathlib import Path
 
-from pipeline.adapters.broker import EmbeddedBroker
-from pipeline.adapters.kafka import TopicReader
-from pipeline.adapters.outbox import KafkaOutbox
-from pipeline.adapters.topics import create_topics
-from tests.streams.cluster import Job, running, wait_for
+from pipeline.adapters.demo.broker import EmbeddedBroker
+from pipeline.adapters.kafka.client import TopicReader
+from pipeline.adapters.kafka.outbox import KafkaOutbox
+from pipeline.adapters.kafka.topics import create_topics
+from tests.support.cluster import Job, running, wait_for
 
 FRAME = 200  # lines
 

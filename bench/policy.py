@@ -19,8 +19,8 @@ from typing import Any
 
 import uvloop
 
-from pipeline.adapters.enforcement_agent import EnforcementAgent
-from pipeline.adapters.policy_server import PolicyServer
+from pipeline.adapters.agent.agent import EnforcementAgent
+from pipeline.adapters.agent.policy_server import PolicyServer
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.settings import Settings
 from schemas.codec import decode_decision, encode

@@ -9,11 +9,12 @@ from itertools import islice
 from pathlib import Path
 
 from bench.baseline import count
-from pipeline.adapters.logfile import frames
-from pipeline.decide import Allowlist
-from pipeline.detector import Detector
-from pipeline.flow import COUNTED, Normalizer, Replay
+from pipeline.adapters.files.logfile import frames
+from pipeline.detect.allowlist import Allowlist
+from pipeline.detect.detector import Detector
 from pipeline.formats import LineReader, split_frame
+from pipeline.normalize.normalizer import COUNTED, Normalizer
+from pipeline.replay import Replay
 from pipeline.rules import build
 from pipeline.rules.config import load
 from schemas.event import Event
@@ -51,7 +52,7 @@ def speed(path: Path) -> dict[str, float]:
 def shares(path: Path) -> dict[str, float]:
     """Part of the time that each stage takes, 0 to 1."""
     rules = build(load(None), "JP")
-    normalizer, detector = Normalizer(rules.file), Detector(rules, Allowlist(rules.file.allow))
+    normalizer, detector = Normalizer(rules.file.trusted), Detector(rules, Allowlist(rules.file.allow))
     spent = dict.fromkeys(STAGES, 0.0)
     for position, frame in enumerate(frames(path)):
         marks = [time.perf_counter()]

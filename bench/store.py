@@ -15,12 +15,12 @@ from contextlib import ExitStack
 from datetime import UTC
 from pathlib import Path
 
-from pipeline.adapters.chdb_store import ChdbStore
-from pipeline.adapters.clickhouse import ClickHouse
-from pipeline.adapters.logfile import frames
+from pipeline.adapters.files.logfile import frames
+from pipeline.adapters.stores.chdb_store import ChdbStore
+from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.analysis import QUERIES
 from pipeline.analysis.query import covered
-from pipeline.enrich import Lookup
+from pipeline.normalize.enrich import Lookup
 from pipeline.ports import RowStore
 from pipeline.rules import build
 from pipeline.rules.config import load
@@ -101,7 +101,7 @@ def run(log: Path, events: int = 10_000_000) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         engines: dict[str, Callable[[], RowStore]] = {"chdb": lambda: ChdbStore(Path(folder) / "chdb")}
         if shutil.which("clickhouse-server", path="/usr/sbin:/usr/bin:/usr/local/bin"):
-            from tests.servers import ClickHouseServer  # noqa: PLC0415
+            from tests.support.servers import ClickHouseServer  # noqa: PLC0415
 
             server = stack.enter_context(ClickHouseServer(Path(folder) / "server"))
             engines["server"] = lambda: ClickHouse(server.address)

@@ -1,13 +1,13 @@
 """``tallies`` -> windows, rules, decisions -> ``enforcement``."""
 
 from pipeline.adapters.prometheus import PrometheusRecorder
-from pipeline.adapters.streams import StreamJob
+from pipeline.adapters.streams.job import StreamJob
+from pipeline.adapters.streams.worker import Worker
 from pipeline.adapters.watch import AllowWatch, RulesWatch
-from pipeline.adapters.worker import Worker
-from pipeline.decide import Allowlist
-from pipeline.detector import Detector
+from pipeline.detect.allowlist import Allowlist
+from pipeline.detect.detector import Detector
+from pipeline.detect.stage import DetectStage
 from pipeline.settings import Settings
-from pipeline.stages import DetectStage
 from schemas.topics import DETECT_STATE, TALLIES
 
 

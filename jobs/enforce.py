@@ -8,10 +8,10 @@ from pathlib import Path
 
 import uvloop
 
-from pipeline.adapters.enforcement_agent import EnforcementAgent
+from pipeline.adapters.agent.agent import EnforcementAgent
+from pipeline.adapters.agent.http_policy import auth_policy_app, serve_http
+from pipeline.adapters.agent.policy_server import PolicyServer, host_port
 from pipeline.adapters.geoip import GeoFile
-from pipeline.adapters.http_policy import auth_policy_app, serve_http
-from pipeline.adapters.policy_server import PolicyServer, host_port
 from pipeline.adapters.prometheus import PrometheusRecorder, metrics_app
 from pipeline.settings import Settings
 

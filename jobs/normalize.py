@@ -4,13 +4,13 @@ from zoneinfo import ZoneInfo
 
 from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.prometheus import PrometheusRecorder
-from pipeline.adapters.streams import StreamJob
-from pipeline.adapters.worker import Worker
-from pipeline.enrich import no_country
-from pipeline.flow import Normalizer
+from pipeline.adapters.streams.job import StreamJob
+from pipeline.adapters.streams.worker import Worker
+from pipeline.normalize.enrich import no_country
+from pipeline.normalize.normalizer import Normalizer
+from pipeline.normalize.stage import NormalizeStage
 from pipeline.rules.config import load
 from pipeline.settings import Settings
-from pipeline.stages import NormalizeStage
 from schemas.topics import AUTHLOG, MAILLOG, NORMALIZE_STATE
 
 
@@ -21,7 +21,7 @@ def run(settings: Settings, metrics: str | None = None) -> None:
     geo = GeoFile(settings.geoip) if settings.geoip else None
 
     def make(topic: str, partition: int) -> NormalizeStage:
-        normalizer = Normalizer(rules, zones.get(topic, zone), geo or no_country, zones)
+        normalizer = Normalizer(rules.trusted, zones.get(topic, zone), geo or no_country, zones)
         return NormalizeStage(f"{topic}-{partition}", normalizer, settings.partitions, recorder)
 
     job = StreamJob("normalize", settings, [MAILLOG, AUTHLOG], NORMALIZE_STATE, make, recorder)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from pipeline.adapters.kafka import wait_until_up
-from pipeline.adapters.topics import TopicReport, create_topics
+from pipeline.adapters.kafka.client import wait_until_up
+from pipeline.adapters.kafka.topics import TopicReport, create_topics
 from pipeline.ports import StoreUnavailable
 from pipeline.storage.storing import apply_ddl
 
@@ -26,7 +26,7 @@ def prepare_store(address: str, wait: float) -> list[str]:
 
     Raises StoreUnavailable, StoreError, ValueError (no such address).
     """
-    from pipeline.adapters.clickhouse import ClickHouse  # noqa: PLC0415  # it brings pandas: only who has a store waits
+    from pipeline.adapters.stores.clickhouse import ClickHouse  # noqa: PLC0415  # it brings pandas: only who has a store waits
 
     retrying = Retrying(
         retry=retry_if_exception_type(StoreUnavailable),

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import structlog
 
-from pipeline.adapters.clickhouse import ClickHouse
-from pipeline.adapters.follow import follow
+from pipeline.adapters.kafka.follow import follow
 from pipeline.adapters.metrics_thread import served_metrics
 from pipeline.adapters.prometheus import PrometheusRecorder
+from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.ports import Record, StoreUnavailable
 from pipeline.settings import Settings, SettingsError
 from pipeline.storage.archive import STORED, Archive

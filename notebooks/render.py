@@ -16,8 +16,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 
-from pipeline.adapters.analysis_store import fill_with_sample
-from pipeline.adapters.chdb_store import ChdbStore
+from pipeline.adapters.stores.analysis import fill_with_sample
+from pipeline.adapters.stores.chdb_store import ChdbStore
 from pipeline.analysis.sample import ZONE
 
 FOLDER = Path(__file__).parent

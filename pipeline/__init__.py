@@ -1,16 +1,23 @@
-"""The flow, in order. Stages are pure functions on batches; only ``adapters`` and ``cli`` touch the world.
+"""The flow, a room on a line, from a log line to what a mail server is told.
 
-formats     a line -> an event                       one small file per program
-join        client of smtpd + recipients of qmgr + outcome of delivery, by queue id; login lines by session id
-            (``failures``: what two programs tell of one failure counts once; trouble of a server is no guessing)
-enrich      country, network, channel
-subjects    events -> tallies, combined per frame
-windows     tallies -> sliding counts of each subject
-rules       counts -> verdicts                       one small file per rule; ``judge`` asks one
-decide      verdicts -> decisions                    allowlist, episodes, escalation, shadow mode
-detector    windows, rules and decide for the subjects of one partition
-flow        composes them; the jobs (by ``stages``), replay, notebooks and tests call only this
-enforcement the decisions that hold on a mail server; ``hooks``: what it is told, pure text
+Each room imports from itself and from the rooms above it; a test reads this list and holds every module to it.
 
-Beside the flow: ``trials`` (backtests, suggested limits), ``storage`` (rows for analysts), ``analysis`` (queries).
+ports       what the world must do for us: topics, compacted topics, rows of a store
+settings    SEKIMORI_* of the environment, read and checked once
+metrics     every figure that a process may tell, by name
+networks    addresses and prefixes, and what people type for a subject
+partition   the work of a streaming job on one partition: a record in, messages out, a state that can be saved
+formats     a log line -> an event                       one small file per program, its examples beside it
+normalize   events -> joined by queue id and session -> country, network, channel -> tallies, combined per frame
+windows     tallies -> sliding counts of each subject, and what may be asked of them
+rules       counts -> is something wrong?                one small file per rule, its timed examples beside it
+detect      windows asked by rules -> verdicts -> decisions: allowlist, episodes, escalation, shadow mode
+enforce     the decisions that hold on a mail server, and the words for who is refused
+hooks       what a mail server asks, and what it is told; pure text, one file per mail server
+replay      the whole flow in memory, over log files
+storage     messages as rows of the analytical store, and events read back from it
+trials      what other rules would have done (backtests), and which limits fit (suggestions)
+analysis    what analysts ask of the store
+adapters    the world: Kafka, Faust, log files, sockets, stores, worker processes
+cli         the command ``sekimori``
 """

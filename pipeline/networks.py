@@ -2,8 +2,11 @@
 
 import ipaddress
 import socket
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
+
+import msgspec
 
 from schemas.kinds import SubjectKind
 
@@ -43,6 +46,31 @@ class Network(NamedTuple):
         return text if self.length == self.bits else f"{text}/{self.length}"
 
 
+class OurHosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Our own hosts (``[trusted]`` of a rules file): nobody's origin. ``hosts``: addresses and prefixes; ``webmail``:
+    addresses whose unauthenticated mail belongs to its sender."""
+
+    hosts: list[str] = []
+    webmail: list[str] = []
+
+    def webmails(self) -> frozenset[str]:
+        """``webmail`` in canonical form. Raises ValueError."""
+        return frozenset(str(ipaddress.ip_address(text)) for text in self.webmail)
+
+    def predicate(self) -> Callable[[str], bool]:
+        """Is a canonical address one of ours? Raises ValueError."""
+        networks = [ipaddress.ip_network(text) for text in (*self.hosts, *self.webmail)]
+        masked = [(n.version == 6, int(n.network_address), int(n.netmask)) for n in networks]
+
+        def is_ours(address: str) -> bool:
+            is_v6 = ":" in address
+            packed = socket.inet_pton(socket.AF_INET6 if is_v6 else socket.AF_INET, address)
+            number = int.from_bytes(packed, "big")
+            return any(v6 == is_v6 and number & mask == network for v6, network, mask in masked)
+
+        return is_ours
+
+
 def parse_address(text: str) -> Address:
     """IPv4 or IPv6 address, any valid spelling. Raises ValueError."""
     try:
@@ -67,6 +95,18 @@ def parse_network(text: str) -> Network:
         raise ValueError(f"{text[:64]!r} is no prefix: the length must be 0 to {bits}")
     length = int(length_text)
     return Network(bits, length, value >> (bits - length))
+
+
+@lru_cache(maxsize=1 << 16)
+def network(address: str) -> str:
+    """Canonical address -> what counts as one source: the IPv4 address, or the IPv6 /64 as CIDR. ValueError if none."""
+    if ":" not in address:
+        return address
+    try:
+        packed = socket.inet_pton(socket.AF_INET6, address)
+    except OSError:
+        raise ValueError(f"{address[:64]!r} is no IP address") from None
+    return f"{ipaddress.IPv6Address(packed[:8] + bytes(8))}/64"
 
 
 def parse_subject(text: str, kind: SubjectKind | None = None) -> tuple[SubjectKind, str]:

@@ -5,12 +5,14 @@ Every implementation passes one contract suite.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.storage.sql import Value
+Value = str | int | float | datetime | date | tuple["Value", ...]
+"""What may be bound in a query of a store."""
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -107,10 +109,10 @@ class RowStore(Protocol):
     In statements ``:name`` stands for a value; it is written as a literal, whatever it holds.
     """
 
-    def execute(self, sql: str, **values: "Value") -> None:
+    def execute(self, sql: str, **values: Value) -> None:
         """A statement without a result."""
 
-    def query(self, sql: str, **values: "Value") -> "pd.DataFrame":
+    def query(self, sql: str, **values: Value) -> "pd.DataFrame":
         """The result, the same types from every engine: integers int64, numbers float64, text str, DateTime
         datetime64[s, UTC], Date datetime64[s], arrays lists."""
 

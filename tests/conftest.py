@@ -24,7 +24,7 @@ from hypothesis import settings
 
 from pipeline.ports import RowStore
 from pipeline.storage.storing import apply_ddl
-from tests.servers import BROKERS, ClickHouseServer, EmbeddedBroker, start_broker
+from tests.support.servers import BROKERS, ClickHouseServer, EmbeddedBroker, start_broker
 
 settings.register_profile("sekimori", deadline=None, print_blob=True)
 settings.load_profile("sekimori")
@@ -94,7 +94,7 @@ def _clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
 @pytest.fixture
 def clickhouse(_clickhouse: Callable[[], ClickHouseServer]) -> ClickHouseServer:
     """A ClickHouse server without tables."""
-    from pipeline.adapters.clickhouse import ClickHouse  # slow to import, as is chdb
+    from pipeline.adapters.stores.clickhouse import ClickHouse  # slow to import, as is chdb
 
     server = _clickhouse()
     with ClickHouse(server.address) as store:
@@ -114,8 +114,8 @@ def fresh_clickhouse(tmp_path: Path) -> Iterator[ClickHouseServer]:
 @pytest.fixture(params=ENGINES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RowStore]:
     """An engine with our tables, empty."""
-    from pipeline.adapters.chdb_store import ChdbStore
-    from pipeline.adapters.clickhouse import ClickHouse
+    from pipeline.adapters.stores.chdb_store import ChdbStore
+    from pipeline.adapters.stores.clickhouse import ClickHouse
 
     with ExitStack() as stack:
         if request.param == "chdb":

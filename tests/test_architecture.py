@@ -1,37 +1,23 @@
 """Imports flow one way, the core is pure, files stay small."""
 
 import ast
+import re
 import subprocess
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+
 OURS = ("schemas", "pipeline", "jobs")
 WORLD = ("pipeline.adapters", "pipeline.cli")
-# The order in which the flow is written down in pipeline/__init__.py; each imports from itself and from what is before.
-ORDER = (
-    "pipeline.formats",
-    "pipeline.failures",
-    "pipeline.join",
-    "pipeline.enrich",
-    "pipeline.subjects",
-    "pipeline.windows",
-    "pipeline.rules",
-    "pipeline.decide",
-    "pipeline.judge",
-    "pipeline.detector",
-    "pipeline.hooks",
-    "pipeline.flow",
-    "pipeline.stages",
-)
-ANYWHERE = ("pipeline.peers", "pipeline.networks", "pipeline.metrics", "pipeline.ports")  # they import no stage
 CLIENTS = frozenset(
     ("kafka", "faust", "aiokafka", "aiohttp", "geoip2", "maxminddb", "clickhouse_driver", "prometheus_client", "uvloop")
 )
-OUTSIDE = frozenset(("random", "secrets", "subprocess", "threading", "asyncio", "time.time"))
+OUTSIDE = frozenset(("random", "secrets", "socketserver", "subprocess", "threading", "asyncio", "time.time"))
 IMPURE = frozenset(("time.time", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"))
 
 
@@ -57,8 +43,14 @@ def imports(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (node.module or "" if not is_module(name) else name for name in names)
+
+
+@cache
+def is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.with_suffix(".py").exists() or path.is_dir()
 
 
 def under(name: str, *packages: str) -> bool:
@@ -69,39 +61,94 @@ PARTS = [pytest.param(path, id=module(path)) for path in tracked() if under(modu
 CORE = [part for part in PARTS if under(str(part.id), "pipeline", "schemas") and not under(str(part.id), *WORLD)]
 
 
+@cache
+def rooms() -> tuple[str, ...]:
+    """The rooms of ``pipeline/`` from top to bottom, as its docstring lists them: a word at the begin of a line, and
+    what the room does."""
+    text = ast.get_docstring(tree(ROOT / "pipeline" / "__init__.py")) or ""
+    return tuple(match[1] for match in re.finditer(r"^([a-z]+)  +\S", text, re.MULTILINE))
+
+
+def may_import(name: str) -> tuple[str, ...]:
+    """The packages of ours that a module may import from."""
+    top, _, rest = name.partition(".")
+    if top == "schemas":
+        return ("schemas",)
+    if top == "jobs":
+        return ("schemas", "jobs", *(f"pipeline.{room}" for room in rooms() if room != "cli"))
+    if not rest:
+        return ()
+    listed, room = rooms(), rest.split(".")[0]
+    above = listed[: listed.index(room) + 1]
+    return ("schemas", *(f"pipeline.{above_it}" for above_it in above), *(("jobs",) if room == "cli" else ()))
+
+
+def wrong_imports(name: str, imported: Iterable[str]) -> list[str]:
+    allowed = may_import(name)
+    return sorted({i for i in imported if under(i, *OURS) and not under(i, *allowed) and i not in OURS})
+
+
+def test_every_module_is_in_a_room_that_is_written_down() -> None:
+    inside = {
+        module(path).split(".")[1] for path in tracked() if under(module(path), "pipeline") and "." in module(path)
+    }
+    assert sorted(inside) == sorted(rooms())
+    assert len(rooms()) == len(set(rooms()))
+
+
 @pytest.mark.parametrize("path", PARTS)
 def test_imports_flow_one_way(path: Path) -> None:
-    name, ours = module(path), [i for i in imports(path) if under(i, *OURS)]
-    if under(name, "schemas"):
-        assert [i for i in ours if not under(i, "schemas")] == []
-    elif not under(name, *WORLD, "jobs"):
-        assert [i for i in ours if under(i, *WORLD, "jobs")] == []
-    elif under(name, "pipeline.adapters"):
-        assert [i for i in ours if under(i, "pipeline.cli", "jobs")] == []
-    elif under(name, "jobs"):
-        assert [i for i in ours if under(i, "pipeline.cli")] == []
+    assert wrong_imports(module(path), imports(path)) == []
 
 
-@pytest.mark.parametrize("stage", ORDER)
-def test_stages_import_only_earlier_ones(stage: str) -> None:
-    later = ORDER[ORDER.index(stage) + 1 :]
-    files = [path for path in tracked() if under(module(path), stage)]
-    assert files
-    assert [(module(p), i) for p in files for i in imports(p) if under(i, *later)] == []
+@pytest.mark.parametrize(
+    ("name", "imported"),
+    [
+        ("pipeline.windows.state", "pipeline.enforce.table"),
+        ("pipeline.windows.state", "pipeline.storage.sql"),
+        ("pipeline.ports", "pipeline.storage.sql"),
+        ("pipeline.normalize.join", "pipeline.windows.peers"),
+        ("pipeline.hooks.postfix", "pipeline.adapters.geoip"),
+        ("pipeline.adapters.geoip", "jobs.detect"),
+        ("jobs.detect", "pipeline.cli.run"),
+        ("schemas.event", "pipeline.formats"),
+    ],
+)
+def test_an_import_against_the_flow_is_seen(name: str, imported: str) -> None:
+    assert wrong_imports(name, [imported]) == [imported]
 
 
-@pytest.mark.parametrize("name", ANYWHERE)
-def test_what_every_stage_uses_uses_no_stage(name: str) -> None:
-    (path,) = (path for path in tracked() if module(path) == name)
-    assert [i for i in imports(path) if under(i, *ORDER)] == []
+def test_nothing_is_imported_in_a_circle() -> None:
+    """Between the files of one room, too; ``TYPE_CHECKING`` counts as any other import."""
+    files = {module(path): path for path in tracked() if under(module(path), *OURS)}
+    uses = {name: (set(imports(path)) & files.keys()) - {name} for name, path in files.items()}
+    left = dict(uses)
+    while free := [name for name, used in left.items() if not used & left.keys()]:
+        for name in free:
+            del left[name]
+    assert left == {}
 
 
-def test_the_order_is_the_one_that_is_written_down() -> None:
-    text = ast.get_docstring(tree(ROOT / "pipeline" / "__init__.py")) or ""
-    written = [line.split()[0] for line in text.split("\n") if line[:1].isalpha() and "  " in line]
-    assert [f"pipeline.{name}" for name in written if f"pipeline.{name}" in ORDER] == [
-        name for name in ORDER if name.removeprefix("pipeline.") in written
-    ]
+def test_folders_stay_small() -> None:
+    """More than ten files side by side are fine only where they are of one kind."""
+    one_kind = {"pipeline/formats", "pipeline/rules", "pipeline/cli", "schemas"}
+    counted = Counter(str(path.parent.relative_to(ROOT)) for path in tracked() if under(module(path), *OURS))
+    assert {folder: n for folder, n in counted.items() if n > 11 and folder not in one_kind} == {}
+
+
+def test_unit_tests_mirror_the_pipeline() -> None:
+    """``tests/unit/windows/test_state_late.py`` tests ``pipeline/windows/state.py``; a few are about a whole room."""
+    whole_room = {"examples", "hostile", "add"}
+    strays = []
+    unit = ROOT / "tests" / "unit"
+    for path in unit.rglob("test_*.py"):
+        folder = ROOT / "pipeline" / path.parent.relative_to(unit)
+        words = path.stem.removeprefix("test_").split("_")
+        names = {"_".join(words[:n]) for n in range(1, len(words) + 1)}
+        found = any((folder / f"{name}.py").exists() or (folder / name).is_dir() for name in names)
+        if not found and not names & whole_room:
+            strays.append(str(path.relative_to(ROOT)))
+    assert strays == []
 
 
 @pytest.mark.parametrize("path", PARTS)
@@ -115,15 +162,7 @@ def test_only_adapters_import_client_libraries(path: Path) -> None:
 def test_the_core_knows_neither_the_clock_nor_chance(path: Path) -> None:
     used = {ast.unparse(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
     assert sorted(name for name in used if name.removeprefix("datetime.") in IMPURE or name in IMPURE) == []
-    assert not set(imports(path)) & {
-        "random",
-        "secrets",
-        "socketserver",
-        "subprocess",
-        "threading",
-        "asyncio",
-        "time.time",
-    }
+    assert not set(imports(path)) & OUTSIDE
 
 
 def test_modules_have_a_docstring_and_fit() -> None:

@@ -12,8 +12,8 @@ from jsonschema import Draft7Validator
 
 from pipeline.cli import main
 from pipeline.settings import Settings
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 SCHEMA = Path(__file__).parent / "compose" / "compose-spec.schema.json"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,8 +13,8 @@ import yaml
 
 from pipeline.metrics import DETECT, ENFORCE, METRICS, NORMALIZE, STORE, STREAM, Metric
 from pipeline.ports import RowStore
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 COMPOSE = ROOT / "compose"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 PROMETHEUS = yaml.safe_load((COMPOSE / "prometheus/prometheus.yml").read_text())
@@ -306,8 +305,8 @@ def expanded(sql: str, since: datetime, until: datetime) -> str:
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RowStore]:
-    from pipeline.adapters.analysis_store import fill_with_sample  # slow to import
-    from pipeline.adapters.chdb_store import ChdbStore
+    from pipeline.adapters.stores.analysis import fill_with_sample  # slow to import
+    from pipeline.adapters.stores.chdb_store import ChdbStore
 
     with ChdbStore(tmp_path_factory.mktemp("chdb")) as store:
         fill_with_sample(store, 1)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from pipeline.analysis import plots
 from pipeline.analysis.plots import UnlabelledPlotError, checked
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
@@ -53,7 +53,7 @@ def test_it_only_calls_and_plots(path: Path) -> None:
     """Queries live in pipeline.analysis, and plots are drawn by what checks their labels."""
     tree = ast.parse(code_of(path))
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert modules == {"pipeline.adapters.analysis_store", "pipeline.analysis"}
+    assert modules == {"pipeline.adapters.stores.analysis", "pipeline.analysis"}
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
     assert "SELECT" not in code_of(path)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.broker import EmbeddedBroker
+from pipeline.adapters.demo.broker import EmbeddedBroker
 from pipeline.rules.config import load
-from tests.streams.cluster import RECORDED, wait_for
+from tests.support.cluster import RECORDED, wait_for
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^\$ (.+)$", README, re.MULTILINE)
 LASTING = ("run", "--follow")  # commands that go on until they are told to stop

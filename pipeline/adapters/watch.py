@@ -6,7 +6,7 @@ from pathlib import Path
 
 import structlog
 
-from pipeline.adapters.kafka import TopicReader
+from pipeline.adapters.kafka.client import TopicReader
 from pipeline.metrics import Recorder
 from pipeline.networks import parse_subject
 from pipeline.ports import BrokerUnavailable, TopicMissing

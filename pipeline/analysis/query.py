@@ -7,8 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from pipeline.ports import RowStore
-from pipeline.storage.sql import Value
+from pipeline.ports import RowStore, Value
 
 Every = Literal["minute", "hour", "day", "week", "month"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from pipeline.enforcement import MANUAL
+from pipeline.enforce.table import MANUAL
 from schemas.enforcement import Decision, decision_id
 from schemas.kinds import SubjectKind
 

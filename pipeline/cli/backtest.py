@@ -8,7 +8,7 @@ import click
 import msgspec
 from rich.table import Table
 
-from pipeline.adapters.backtests import Backtest, run
+from pipeline.adapters.trials.backtests import Backtest, run
 from pipeline.cli.trial import FILE, Trial, progress_bar, safe, table_console, told, trial_options
 from pipeline.rules import build
 from pipeline.rules.config import RulesFile, load
@@ -70,7 +70,7 @@ def _compared(done: Backtest, baseline: Path | None, rules: Path, cases: list[Ca
 
 
 def _write(path: Path, it: Comparison) -> None:
-    from pipeline.adapters.report import page  # noqa: PLC0415  # drawing takes a second to import
+    from pipeline.adapters.trials.report import page  # noqa: PLC0415  # drawing takes a second to import
 
     path.write_text(page(it), encoding="utf-8")
 

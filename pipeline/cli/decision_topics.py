@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import click
 
-from pipeline.adapters.kafka import KafkaLog, partition_counts
-from pipeline.adapters.outbox import KafkaOutbox
+from pipeline.adapters.kafka.client import KafkaLog, partition_counts
+from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.networks import Network, parse_network, parse_subject
 from pipeline.ports import BrokerUnavailable, MessageRefused, Record, TopicMissing
 from schemas.codec import DecodeError, decode_decision, decode_setting

@@ -24,8 +24,8 @@ from pipeline.cli.decision_topics import (
     subject_of,
     write,
 )
-from pipeline.enforcement import MANUAL
-from pipeline.held import terms_of
+from pipeline.enforce.table import MANUAL
+from pipeline.enforce.terms import terms_of
 from pipeline.settings import Settings
 from schemas.codec import encode
 from schemas.enforcement import Decision, decision_id

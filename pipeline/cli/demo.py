@@ -20,9 +20,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.adapters.demo_cluster import DemoCluster, DemoError, demo_cluster
-from pipeline.adapters.kafka import TopicReader
-from pipeline.adapters.logfile import frames
+from pipeline.adapters.demo.cluster import DemoCluster, DemoError, demo_cluster
+from pipeline.adapters.files.logfile import frames
+from pipeline.adapters.kafka.client import TopicReader
 from pipeline.cli.replay import printable
 from pipeline.formats import LineReader, split_frame
 from pipeline.settings import Settings, SettingsError

@@ -16,14 +16,14 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from pipeline.adapters.ahead import Ahead
-from pipeline.adapters.chdb_store import ChdbStore, from_bytes, rows_at, to_bytes
+from pipeline.adapters.files.logfile import FileFrame, frames, open_log
 from pipeline.adapters.geoip import GeoFile, GeoFileError
-from pipeline.adapters.logfile import FileFrame, frames, open_log
-from pipeline.adapters.workers import WorkerLost
-from pipeline.enrich import Lookup, no_country
-from pipeline.flow import first_time
+from pipeline.adapters.stores.chdb_store import ChdbStore, from_bytes, rows_at, to_bytes
+from pipeline.adapters.trials.prefetch import Ahead
+from pipeline.adapters.trials.workers import WorkerLost
+from pipeline.normalize.enrich import Lookup, no_country
 from pipeline.ports import RowStore, StoreError, StoreUnavailable
+from pipeline.replay import first_time
 from pipeline.rules import build
 from pipeline.rules.config import RulesError, RulesFile
 from pipeline.rules.config import load as load_rules

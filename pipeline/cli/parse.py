@@ -16,7 +16,7 @@ import click
 import msgspec
 
 from pipeline.formats import LineReader, Unreadable, split_frame
-from pipeline.join import Joiner
+from pipeline.normalize.join import Joiner
 from schemas.event import Event
 
 _FRAME = 1 << 18

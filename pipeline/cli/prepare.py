@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs import prepare as job
-from pipeline.adapters.kafka import servers
-from pipeline.adapters.topics import TopicReport
+from pipeline.adapters.kafka.client import servers
+from pipeline.adapters.kafka.topics import TopicReport
 from pipeline.ports import BrokerUnavailable, StoreError, StoreUnavailable
 from pipeline.settings import Settings, SettingsError
 

@@ -15,11 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.adapters.files.logfile import FileFrame, merged
 from pipeline.adapters.geoip import GeoFile, GeoFileError
-from pipeline.adapters.logfile import FileFrame, merged
-from pipeline.decide import duration_text
-from pipeline.enrich import no_country
-from pipeline.flow import Replay, first_time
+from pipeline.detect.decide import duration_text
+from pipeline.normalize.enrich import no_country
+from pipeline.replay import Replay, first_time
 from pipeline.rules import build
 from pipeline.rules.config import RulesError, load
 from schemas.codec import encode

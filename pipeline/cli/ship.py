@@ -15,12 +15,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from pipeline.adapters.frames import TopicChoice
-from pipeline.adapters.kafka import KafkaLog, servers
+from pipeline.adapters.files.frames import TopicChoice
+from pipeline.adapters.files.positions import Positions
+from pipeline.adapters.files.shipper import Options, Shipper, World
+from pipeline.adapters.kafka.client import KafkaLog, servers
+from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.logs import set_up_logs
-from pipeline.adapters.outbox import KafkaOutbox
-from pipeline.adapters.positions import Positions
-from pipeline.adapters.shipper import Options, Shipper, World
 from pipeline.ports import BrokerUnavailable, MessageRefused, TopicMissing
 from pipeline.settings import Settings, SettingsError
 

@@ -9,7 +9,7 @@ import click
 import msgspec
 from rich.table import Table
 
-from pipeline.adapters.suggestions import habits
+from pipeline.adapters.trials.suggestions import habits
 from pipeline.cli.trial import FILE, Trial, progress_bar, safe, table_console, told, trial_options
 from pipeline.rules import RULES, build
 from pipeline.rules.config import load

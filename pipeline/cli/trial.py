@@ -18,8 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from pipeline.adapters.geoip import GeoFile, GeoFileError
-from pipeline.adapters.tallied import Logs, Plan, Stored
-from pipeline.adapters.workers import WorkerLost
+from pipeline.adapters.trials.tallied import Logs, Plan, Stored
+from pipeline.adapters.trials.workers import WorkerLost
 from pipeline.ports import StoreError
 from pipeline.rules.config import RulesError, RulesFile
 from pipeline.settings import Settings, SettingsError

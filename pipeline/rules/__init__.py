@@ -29,8 +29,8 @@ from pipeline.rules import (
 )
 from pipeline.rules.config import Limit, RuleConfig, RulesError, RulesFile, parse_limit, seconds
 from pipeline.rules.rule import Rule
-from pipeline.rules.view import METRICS, NOWHERE
-from pipeline.windows import LATENESS, SLOT, Weights
+from pipeline.windows.state import LATENESS, SLOT, Weights
+from pipeline.windows.view import METRICS, NOWHERE
 from schemas.tally import CountedKind
 
 PEER_UNITS = frozenset({"source", "sender", "failing_source"})

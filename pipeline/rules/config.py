@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from pipeline.networks import OurHosts
 from schemas.kinds import Action, Scope
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -75,19 +76,12 @@ class Allow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     countries: list[str] = []
 
 
-class Trusted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Our own hosts: nobody's origin. ``webmail``: addresses; their unauthenticated mail belongs to its sender."""
-
-    hosts: list[str] = []
-    webmail: list[str] = []
-
-
 class RulesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file. ``subjects``: how many are remembered by one detector."""
 
     rules: dict[str, RuleConfig]
     allow: Allow = Allow()
-    trusted: Trusted = Trusted()
+    trusted: OurHosts = OurHosts()
     subjects: Annotated[int, Meta(ge=1000, le=100_000_000)] = 4_000_000
 
 

@@ -1,10 +1,10 @@
 """A network from where accounts were misused or attacked."""
 
-from pipeline.peers import NOBODY
 from pipeline.rules.config import RuleConfig
 from pipeline.rules.rule import Rule
-from pipeline.rules.view import View
-from pipeline.windows import ACCUSED
+from pipeline.windows.peers import NOBODY
+from pipeline.windows.state import ACCUSED
+from pipeline.windows.view import View
 
 
 def only_accusers(view: View, window: int, config: RuleConfig) -> bool:

@@ -3,7 +3,7 @@
 from pipeline.rules.config import RuleConfig
 from pipeline.rules.rule import Rule
 from pipeline.rules.shared import total
-from pipeline.rules.view import View
+from pipeline.windows.view import View
 
 
 def mostly_fails(view: View, window: int, config: RuleConfig) -> bool:

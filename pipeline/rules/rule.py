@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.rules.config import RuleConfig
-from pipeline.rules.view import View
+from pipeline.windows.view import View
 from schemas.tally import CountedKind
 
 Condition = Callable[[View, int, RuleConfig], bool]

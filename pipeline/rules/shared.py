@@ -1,8 +1,8 @@
 """Conditions and choices that several rules share."""
 
 from pipeline.rules.config import RuleConfig
-from pipeline.rules.view import HOUR, METRICS, View
-from pipeline.windows import ERROR, SLOT
+from pipeline.windows.state import ERROR, SLOT
+from pipeline.windows.view import HOUR, METRICS, View
 
 RECENT = 3600  # seconds
 DAY = 86400

@@ -3,7 +3,7 @@
 from pipeline.rules.config import RuleConfig
 from pipeline.rules.rule import Rule
 from pipeline.rules.shared import misuses
-from pipeline.rules.view import View
+from pipeline.windows.view import View
 
 
 def succeeded(view: View, window: int, config: RuleConfig) -> bool:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from pipeline.metrics import Recorder
+from pipeline.partition import OFFSET, SOURCE, unreadable
 from pipeline.ports import Record
-from pipeline.stages import OFFSET, SOURCE, unreadable
 from pipeline.storage.rows import LATEST, Release
 from pipeline.storage.sql import utc
 from pipeline.storage.storing import Frame, Sink

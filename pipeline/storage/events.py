@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from pipeline.flow import COUNTED, EPOCH
-from pipeline.ports import RowStore
+from pipeline.normalize.normalizer import COUNTED, EPOCH
+from pipeline.ports import RowStore, Value
 from pipeline.storage.rows import LATEST, MILLISECONDS
-from pipeline.storage.sql import Value, utc
+from pipeline.storage.sql import utc
 from schemas.event import Event
 
 SLICE: Final = 200_000  # events read at once; a single minute may hold more

@@ -7,10 +7,10 @@ from hashlib import blake2b
 
 import msgspec
 
-from pipeline.decide import Allowlist
-from pipeline.detector import Detector
-from pipeline.enrich import Lookup, no_country
-from pipeline.flow import Normalizer
+from pipeline.detect.allowlist import Allowlist
+from pipeline.detect.detector import Detector
+from pipeline.normalize.enrich import Lookup, no_country
+from pipeline.normalize.normalizer import Normalizer
 from pipeline.ports import RowStore
 from pipeline.rules import RuleSet
 from pipeline.rules.config import RulesFile
@@ -84,7 +84,7 @@ class Reader:
         """One frame of a source. ``reference``: as ``Normalizer.normalize`` has it."""
         normalizer = self._normalizers.get(source)
         if normalizer is None:
-            normalizer = self._normalizers[source] = Normalizer(self._rules, self._zone, self._lookup)
+            normalizer = self._normalizers[source] = Normalizer(self._rules.trusted, self._zone, self._lookup)
         offset = self._offsets.get(source, 0)
         self._offsets[source] = offset + 1
         batch = normalizer.normalize(content, reference, source, offset)

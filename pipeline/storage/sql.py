@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 
-Value = str | int | float | datetime | date | tuple["Value", ...]
+from pipeline.ports import Value
 
 _NAME = re.compile(r":([a-z_]+)\b")
 _ESCAPES = str.maketrans(

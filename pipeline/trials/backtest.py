@@ -12,10 +12,10 @@ from typing import Literal
 
 import msgspec
 
-from pipeline.decide import Allowlist
-from pipeline.detector import Detector, Findings
+from pipeline.detect.allowlist import Allowlist
+from pipeline.detect.detector import Detector, Findings
+from pipeline.partition import partition_of
 from pipeline.rules import RuleSet
-from pipeline.subjects import partition_of
 from schemas.enforcement import Decision
 from schemas.tally import Tally
 

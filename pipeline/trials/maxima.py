@@ -15,14 +15,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.decide import Allowlist
-from pipeline.detector import Detector, Findings
-from pipeline.judge import ask
-from pipeline.peers import NOBODY, digest, pack_network
+from pipeline.detect.allowlist import Allowlist
+from pipeline.detect.detector import Detector, Findings
+from pipeline.detect.judge import ask
 from pipeline.rules import Active, RuleSet
 from pipeline.rules.config import Limit
-from pipeline.rules.view import METRICS, NOWHERE, View
-from pipeline.windows import (
+from pipeline.windows.peers import NOBODY, digest, pack_network
+from pipeline.windows.state import (
     ALL,
     GRACE,
     LATENESS,
@@ -37,6 +36,7 @@ from pipeline.windows import (
     make_origin,
     new_state,
 )
+from pipeline.windows.view import METRICS, NOWHERE, View
 from schemas.enforcement import Decision
 from schemas.tally import CountedKind, Tally
 

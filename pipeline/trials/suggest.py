@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.peers import network
+from pipeline.networks import network
 from pipeline.rules import RULES
 from pipeline.rules.config import Limit
 from pipeline.trials.cases import Case

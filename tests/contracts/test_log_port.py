@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipeline.adapters.kafka import KafkaLog, admin
-from pipeline.adapters.memory import MemoryLog
-from pipeline.adapters.outbox import KafkaOutbox
+from pipeline.adapters.kafka.client import KafkaLog, admin
+from pipeline.adapters.kafka.memory import MemoryLog
+from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.ports import BrokerUnavailable, CompactedLog, MessageRefused, Outbox, PartitionLog, TopicMissing
-from tests.servers import BROKERS, EmbeddedBroker, free_port
+from tests.support.servers import BROKERS, EmbeddedBroker, free_port
 
 
 @dataclass

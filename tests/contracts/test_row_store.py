@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.chdb_store import ChdbStore
-from pipeline.adapters.clickhouse import ClickHouse
-from pipeline.ports import RowStore, StoreError, StoreUnavailable
+from pipeline.adapters.stores.chdb_store import ChdbStore
+from pipeline.adapters.stores.clickhouse import ClickHouse
+from pipeline.ports import RowStore, StoreError, StoreUnavailable, Value
 from pipeline.storage.events import frames_of, rows_of, slices
 from pipeline.storage.rows import (
     MILLISECONDS,
@@ -27,14 +27,13 @@ from pipeline.storage.rows import (
     event_columns,
     release_columns,
 )
-from pipeline.storage.sql import Value
 from pipeline.storage.storing import Frame, Sink, apply_ddl, drop_before
 from schemas import dead_letter, enforcement, event
 from schemas.ddl import migrations
 from schemas.dead_letter import DeadLetter
 from schemas.enforcement import Decision, Evidence
 from schemas.event import Event
-from tests.servers import ClickHouseServer, free_port
+from tests.support.servers import ClickHouseServer, free_port
 
 AT = datetime(2026, 11, 24, 1, 50, 43, 125_000, tzinfo=UTC)
 EXAMPLES: dict[str, Columns] = {

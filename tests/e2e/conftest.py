@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import scenario
-from tests.e2e.stack import Stack
-from tests.mailservers import MailServers, missing
-from tests.servers import EmbeddedBroker
+from tests.support import scenario
+from tests.support.mailservers import MailServers, missing
+from tests.support.servers import EmbeddedBroker
+from tests.support.stack import Stack
 
 
 @pytest.fixture(scope="session")

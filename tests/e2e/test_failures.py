@@ -2,11 +2,11 @@
 
 import pytest
 
-from pipeline.adapters.broker import EmbeddedBroker
-from tests.e2e.clients import Mail, Submitter, imap_login, submit
-from tests.e2e.places import ABROAD, HOME, Addresses
-from tests.e2e.stack import Stack
-from tests.mailservers import DOMAIN
+from pipeline.adapters.demo.broker import EmbeddedBroker
+from tests.support.clients import Mail, Submitter, imap_login, submit
+from tests.support.mailservers import DOMAIN
+from tests.support.places import ABROAD, HOME, Addresses
+from tests.support.stack import Stack
 
 TABLE_AGE = "sekimori_enforce_table_age_seconds"
 STOLEN, HONEST = f"victim01@{DOMAIN}", f"normal01@{DOMAIN}"

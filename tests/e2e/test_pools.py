@@ -9,14 +9,14 @@ from click.testing import CliRunner
 from pipeline.cli.decisions import decisions
 from schemas.codec import decode_events
 from schemas.event import Event
-from tests.e2e import scenario
-from tests.e2e.clients import Mail, submit
-from tests.e2e.outside import UNKNOWN, Outside
-from tests.e2e.places import HOME, Addresses
-from tests.e2e.stack import Stack
-from tests.mailservers import DOMAIN, SLOW_ADDRESS, MailServers
-from tests.servers import EmbeddedBroker
-from tests.streams.cluster import count_records
+from tests.support import scenario
+from tests.support.clients import Mail, submit
+from tests.support.cluster import count_records
+from tests.support.mailservers import DOMAIN, SLOW_ADDRESS, MailServers
+from tests.support.outside import UNKNOWN, Outside
+from tests.support.places import HOME, Addresses
+from tests.support.servers import EmbeddedBroker
+from tests.support.stack import Stack
 
 STOLEN, HONEST = (f"{name}@{DOMAIN}" for name in ("victim01", "normal01"))
 MAIN_ADDRESS = "127.0.0.1"

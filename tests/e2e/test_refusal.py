@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.e2e.clients import LOGINS, Mail, Reply, Submitter, imap_login, pop3_login, smtp_login, submit
-from tests.e2e.places import ABROAD, HOME, Addresses
-from tests.e2e.stack import Stack
-from tests.mailservers import DOMAIN, MailServers
-from tests.streams.cluster import decisions
+from tests.support.clients import LOGINS, Mail, Reply, Submitter, imap_login, pop3_login, smtp_login, submit
+from tests.support.cluster import decisions
+from tests.support.mailservers import DOMAIN, MailServers
+from tests.support.places import ABROAD, HOME, Addresses
+from tests.support.stack import Stack
 
 STOLEN, ATTACKED, HONEST = (f"{name}@{DOMAIN}" for name in ("victim01", "bftarget", "normal01"))
 WARM_UP = tuple(f"member{n:02}@{DOMAIN}" for n in range(1, 21))

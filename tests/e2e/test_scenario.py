@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.places import Addresses
-from tests.e2e.scenario import STOLEN, Done, Scenario
-from tests.e2e.stack import Stack
-from tests.mailservers import DOMAIN
-from tests.streams.cluster import decisions
+from tests.support.cluster import decisions
+from tests.support.mailservers import DOMAIN
+from tests.support.places import Addresses
+from tests.support.scenario import STOLEN, Done, Scenario
+from tests.support.stack import Stack
 
 SECONDS = 60.0
 LEAK = 40  # messages

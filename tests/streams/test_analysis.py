@@ -12,17 +12,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline.adapters.analysis_store import fill_with_sample, opened
-from pipeline.adapters.chdb_store import ChdbStore
-from pipeline.adapters.clickhouse import ClickHouse
 from pipeline.adapters.geoip import GeoFile
+from pipeline.adapters.stores.analysis import fill_with_sample, opened
+from pipeline.adapters.stores.chdb_store import ChdbStore
+from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.analysis import QUERIES, Period
 from pipeline.analysis.delivery import bad_shares, by_pool, pool_shares
 from pipeline.analysis.query import covered
 from pipeline.analysis.sample import ATTACKS, ZONE, sample_frames
 from pipeline.analysis.thresholds import LIMITS, peaks
 from pipeline.analysis.trend import abused_per
-from pipeline.flow import Normalizer
+from pipeline.normalize.normalizer import Normalizer
 from pipeline.ports import RowStore
 from pipeline.rules.config import load
 from pipeline.settings import Settings, SettingsError
@@ -31,7 +31,7 @@ from schemas.ddl import migrations
 from schemas.event import Event
 from schemas.kinds import PASSWORD_ERRORS
 from tests.conftest import ENGINES
-from tests.servers import ROOT, ClickHouseServer
+from tests.support.servers import ROOT, ClickHouseServer
 
 DAYS = 8
 RECORDED = ROOT / "pipeline" / "cli" / "recorded"
@@ -73,7 +73,7 @@ def asked(
 def events() -> list[Event]:
     names = ("mail", "dovecot", "pools")
     mail, dovecot, pools = (gzip.decompress((RECORDED / f"{name}.log.gz").read_bytes()) for name in names)
-    normalizer = Normalizer(load(None), UTC, GeoFile(RECORDED / "geo.mmdb"))
+    normalizer = Normalizer(load(None).trusted, UTC, GeoFile(RECORDED / "geo.mmdb"))
     frames = enumerate(sample_frames(mail, dovecot, pools, DAYS))
     return [e for n, (_, frame, reference) in frames for e in normalizer.normalize(frame, reference, "s", n).events]
 

@@ -11,23 +11,24 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pipeline.adapters import tallied
-from pipeline.adapters.backtests import Backtest, run
-from pipeline.adapters.chdb_store import ChdbStore
-from pipeline.adapters.clickhouse import ClickHouse
+from pipeline.adapters.files.logfile import FileFrame, merged
 from pipeline.adapters.geoip import GeoFile
-from pipeline.adapters.logfile import FileFrame, merged
-from pipeline.adapters.tallied import Logs, Plan, Stored
-from pipeline.flow import Replay, first_time
+from pipeline.adapters.stores.chdb_store import ChdbStore
+from pipeline.adapters.stores.clickhouse import ClickHouse
+from pipeline.adapters.trials import tallied
+from pipeline.adapters.trials.backtests import Backtest, run
+from pipeline.adapters.trials.tallied import Logs, Plan, Stored
+from pipeline.replay import Replay, first_time
 from pipeline.rules import build
 from pipeline.rules.config import RulesFile, load
 from pipeline.storage.events import events_of, slices
 from pipeline.storage.storing import Frame, Sink, apply_ddl
 from schemas.enforcement import Decision
 from schemas.event import Event
-from tests.servers import ClickHouseServer
-from tests.streams.cases import ENDED, prepare
-from tests.streams.copies import copies
+from tests.support.cases import ENDED, prepare
+from tests.support.copies import copies
+from tests.support.paths import ROOT
+from tests.support.servers import ClickHouseServer
 
 STRICTER = '[rules.account_send_rate.limits]\nabroad = ["10 messages / 10m"]\n'
 LOOSER = '[rules.account_send_rate]\nmode = "shadow"\n[rules.foreign_senders]\nmode = "off"\n'
@@ -63,7 +64,7 @@ def plain(decisions: list[Decision]) -> list[Decision]:
 
 def sekimori(place: Path, *arguments: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.cli", *arguments]
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | env
+    env = os.environ | {"PYTHONPATH": str(ROOT)} | env
     done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, done.stderr
     return done
@@ -293,7 +294,7 @@ def test_a_signal_leaves_nothing_behind(place: Path, tmp_path: Path, number: int
     os.mkfifo(endless)
     folder.mkdir()
     command = [sys.executable, "-m", "pipeline.cli", "backtest", str(endless), "--rules", "new.toml", "--jobs", "2"]
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(folder)}
+    env = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
     with subprocess.Popen(command, cwd=place, env=env, stderr=subprocess.DEVNULL) as process, endless.open("wb"):
         process.send_signal(number)  # a worker reads, since the file could be opened for writing
         assert process.wait(10) != 0

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.follow import follow
-from pipeline.adapters.kafka import KafkaLog, TopicReader, admin
-from pipeline.adapters.outbox import KafkaOutbox
+from pipeline.adapters.kafka.client import KafkaLog, TopicReader, admin
+from pipeline.adapters.kafka.follow import follow
+from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.ports import BrokerUnavailable, Record
-from tests.servers import ROOT, EmbeddedBroker
+from tests.support.servers import ROOT, EmbeddedBroker
 
 
 def test_follow_commits_only_what_was_flushed(broker: EmbeddedBroker) -> None:
@@ -137,7 +137,7 @@ def _topic(broker: EmbeddedBroker, **configs: str) -> str:
 def test_a_broker_does_not_outlive_whoever_started_it(tmp_path: Path, eventually: Callable[..., None]) -> None:
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path\n"
-        "from pipeline.adapters.broker import EmbeddedBroker\n"
+        "from pipeline.adapters.demo.broker import EmbeddedBroker\n"
         f"broker = EmbeddedBroker(Path({str(tmp_path)!r})).start()\n"
         "print(*broker.pids, flush=True); sys.stdin.read()"
     )

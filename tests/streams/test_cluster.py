@@ -10,18 +10,18 @@ from kafka import TopicPartition
 from kafka.errors import NoError
 from kafka.structs import OffsetAndMetadata
 
-from pipeline.adapters.broker import EmbeddedBroker
+from pipeline.adapters.demo.broker import EmbeddedBroker
 from pipeline.adapters.geoip import GeoFile
-from pipeline.adapters.kafka import TopicReader, admin
-from pipeline.adapters.outbox import KafkaOutbox
-from pipeline.flow import Replay
+from pipeline.adapters.kafka.client import TopicReader, admin
+from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.ports import BrokerUnavailable
+from pipeline.replay import Replay
 from pipeline.rules import build
 from pipeline.rules.config import load
 from schemas.codec import decode_events
 from schemas.enforcement import Decision, Evidence
-from tests.streams.cluster import FRAME, RECORDED, Job, decisions, running, wait_for
-from tests.streams.copies import copies
+from tests.support.cluster import FRAME, RECORDED, Job, decisions, running, wait_for
+from tests.support.copies import copies
 
 REFERENCE = 1795485300  # when the recording ended, seconds since 1970
 COPIES = 4

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from pipeline.adapters.broker import EmbeddedBroker, free_port
-from pipeline.adapters.kafka import KafkaLog
-from pipeline.adapters.outbox import KafkaOutbox
+from pipeline.adapters.demo.broker import EmbeddedBroker, free_port
+from pipeline.adapters.kafka.client import KafkaLog
+from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.cli.decisions import decisions
-from pipeline.held import held_of
+from pipeline.enforce.terms import held_of
 from schemas.codec import decode_decision, decode_setting, encode
-from tests.decisions import decision
+from tests.support.decisions import decision
 
 Run = Callable[..., Result]
 pytestmark = pytest.mark.servers

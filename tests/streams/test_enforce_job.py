@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.broker import Child, EmbeddedBroker, free_port
-from pipeline.adapters.enforcement_agent import SNAPSHOT
-from pipeline.adapters.outbox import KafkaOutbox
-from pipeline.adapters.topics import create_topics
+from pipeline.adapters.agent.agent import SNAPSHOT
+from pipeline.adapters.demo.broker import Child, EmbeddedBroker, free_port
+from pipeline.adapters.kafka.outbox import KafkaOutbox
+from pipeline.adapters.kafka.topics import create_topics
 from schemas.codec import encode
 from schemas.enforcement import Decision
 from schemas.setting import Setting
-from tests.decisions import allow, decision
-from tests.unit.hooks.test_postfix_policy import request
+from tests.support.decisions import allow, decision
+from tests.unit.hooks.test_postfix import request
 
 Eventually = Callable[..., None]
 

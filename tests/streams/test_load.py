@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.adapters.chdb_store import ChdbStore
 from pipeline.adapters.geoip import GeoFile
-from pipeline.flow import Normalizer
+from pipeline.adapters.stores.chdb_store import ChdbStore
+from pipeline.normalize.normalizer import Normalizer
 from pipeline.rules.config import load
-from tests.servers import sekimori
-from tests.streams.cluster import RECORDED
-from tests.streams.truth import replay_files
+from tests.support.cluster import RECORDED
+from tests.support.servers import sekimori
+from tests.support.truth import replay_files
 
 MAIL, DOVECOT, GEO = RECORDED / "mail.log", RECORDED / "dovecot.log", RECORDED / "geo.mmdb"
 LINES = sum(len(path.read_bytes().splitlines()) for path in (MAIL, DOVECOT))
@@ -45,7 +45,7 @@ def test_the_folder_holds_what_the_flow_makes(tmp_path: Path) -> None:
     run = run_load(tmp_path / "db", MAIL, DOVECOT)
     assert run.returncode == 0, run.stderr
     stored = dump(tmp_path / "db")
-    normalizer = Normalizer(load(None), lookup=GeoFile(GEO))
+    normalizer = Normalizer(load(None).trusted, lookup=GeoFile(GEO))
     events = normalizer.normalize(MAIL.read_bytes(), os.stat(MAIL).st_mtime, "x", 0).events
     of_mail = stored["events"][stored["events"]["host"] != ""]
     assert len(stored["events"]) == LINES == stored["rates"]["events"].sum()

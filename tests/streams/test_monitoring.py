@@ -15,20 +15,29 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.adapters.broker import EmbeddedBroker
-from pipeline.adapters.clickhouse import ClickHouse
-from pipeline.adapters.outbox import KafkaOutbox
+from pipeline.adapters.demo.broker import EmbeddedBroker
+from pipeline.adapters.kafka.outbox import KafkaOutbox
+from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.metrics import METRICS, Metric
 from pipeline.storage.storing import apply_ddl
 from schemas.codec import encode, encode_frame
 from schemas.event import EXAMPLES
-from tests.decisions import decision
-from tests.monitoring import ALERTMANAGER, ALERTS, PROMETHEUS, Alertmanager, Listener, Prometheus, tool, with_receivers
-from tests.servers import ROOT, ClickHouseServer, free_port, start_broker
-from tests.streams.cluster import RECORDED, Job, feed, running, wait_for
+from tests.support.cluster import RECORDED, Job, feed, running, wait_for
+from tests.support.decisions import decision
+from tests.support.monitoring import (
+    ALERTMANAGER,
+    ALERTS,
+    PROMETHEUS,
+    Alertmanager,
+    Listener,
+    Prometheus,
+    tool,
+    with_receivers,
+)
+from tests.support.servers import ROOT, ClickHouseServer, free_port, start_broker
 from tests.test_dashboards import ALERTS as RULES
 from tests.test_dashboards import BOARDS, metric_of
-from tests.unit.hooks.test_postfix_policy import request
+from tests.unit.hooks.test_postfix import request
 
 pytestmark = pytest.mark.servers
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.kafka import admin, partition_counts
-from pipeline.adapters.topics import create_topics
+from pipeline.adapters.kafka.client import admin, partition_counts
+from pipeline.adapters.kafka.topics import create_topics
 from schemas.topics import TOPICS
-from tests.servers import BROKERS, free_port, sekimori
+from tests.support.servers import BROKERS, free_port, sekimori
 
 
 def prepare(*arguments: str) -> subprocess.CompletedProcess[str]:

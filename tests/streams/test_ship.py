@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pipeline.adapters.kafka import TopicReader
+from pipeline.adapters.kafka.client import TopicReader
 from pipeline.cli import main
 from pipeline.ports import Record
-from tests.servers import EmbeddedBroker, sekimori
+from tests.support.servers import EmbeddedBroker, sekimori
 
 MAIL = b"Nov 24 01:50:43 mx postfix/smtpd[1]: line %d"
 AUTH = b"Nov 24 01:50:43 mx dovecot: imap-login: line %d"

@@ -7,15 +7,15 @@ from functools import partial
 import msgspec
 import pytest
 
-from pipeline.adapters.clickhouse import ClickHouse
-from pipeline.adapters.outbox import KafkaOutbox
+from pipeline.adapters.kafka.outbox import KafkaOutbox
+from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.ports import RowStore, StoreError, StoreUnavailable
 from schemas.codec import encode, encode_frame
 from schemas.dead_letter import EXAMPLES as LETTERS
 from schemas.enforcement import EXAMPLES as DECISIONS
 from schemas.event import EXAMPLES, Event
-from tests.servers import ClickHouseServer, EmbeddedBroker, free_port, sekimori
-from tests.streams.cluster import Job, running, wait_for
+from tests.support.cluster import Job, running, wait_for
+from tests.support.servers import ClickHouseServer, EmbeddedBroker, free_port, sekimori
 
 SUBMISSION = EXAMPLES[0]
 PER_FRAME = 50

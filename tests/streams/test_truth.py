@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.geoip import GeoFile
-from pipeline.flow import Replay
+from pipeline.replay import Replay
 from pipeline.rules import build
 from pipeline.rules.config import load
 from schemas.enforcement import Decision
-from tests.streams.truth import judge, leaked, replay_files
+from tests.support.paths import RECORDED
+from tests.support.truth import judge, leaked, replay_files
 
-RECORDED = Path(__file__).parent / "recorded"
 TRUTH = json.loads((RECORDED / "truth.json").read_text(encoding="utf-8"))
 RUNS = {"as recorded": ("mail.log", "dovecot.log"), "in hours": ("mail.stretched.log", "dovecot.stretched.log")}
 REFERENCE = 1_796_083_200.0  # 2026-12-01

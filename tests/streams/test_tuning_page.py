@@ -11,9 +11,9 @@ import pytest
 
 from pipeline.rules.config import load as load_rules
 from pipeline.trials.cases import parse_cases
-from tests.streams.cases import prepare
+from tests.support.cases import prepare
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGE = (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
 

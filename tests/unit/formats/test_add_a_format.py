@@ -11,9 +11,10 @@ import pipeline.formats
 from pipeline.formats import FORMATS, LineReader, Unreadable
 from pipeline.formats.routes import Routes
 from schemas.event import Event
+from tests.support.paths import ROOT
 from tests.unit.formats.test_examples import REFERENCE, UNSET, blocks
 
-PAGE = (Path(__file__).parents[3] / "docs" / "add-a-log-format.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "add-a-log-format.md").read_text(encoding="utf-8")
 FILE = re.compile(r"^## \d\. The (?:reader|examples): `pipeline/formats/(?P<name>[a-z0-9_.]+)`$", re.MULTILINE)
 FENCED = re.compile(r"^```\w*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 

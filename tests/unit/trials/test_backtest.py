@@ -5,11 +5,11 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.decide import Allowlist
-from pipeline.detector import Detector
+from pipeline.detect.allowlist import Allowlist
+from pipeline.detect.detector import Detector
+from pipeline.partition import partition_of
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import load
-from pipeline.subjects import partition_of
 from pipeline.trials.backtest import (
     Accusation,
     Change,
@@ -23,7 +23,7 @@ from pipeline.trials.backtest import (
 )
 from schemas.enforcement import Decision
 from schemas.tally import Tally
-from tests.decisions import AT, NOW, decision
+from tests.support.decisions import AT, NOW, decision
 
 LATER = AT + timedelta(seconds=60)
 RULES = build(load(None), "JP")

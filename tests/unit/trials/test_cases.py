@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from pipeline.trials.cases import Case, CasesError, nearest_rank, parse_cases, score
-from tests.decisions import AT, NOW, decision
+from tests.support.decisions import AT, NOW, decision
 
 TOML = """
 [[case]]

@@ -8,7 +8,7 @@ from pipeline.trials.cases import Case
 from pipeline.trials.effects import Effect, Effects, measure
 from schemas.enforcement import Decision
 from schemas.tally import Tally
-from tests.decisions import AT, NOW, decision
+from tests.support.decisions import AT, NOW, decision
 
 
 def mail(account: str, peer: str, *times: float, messages: int = 1) -> list[Tally]:

@@ -12,17 +12,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.judge import ask
+from pipeline.detect.judge import ask
 from pipeline.rules import RULES as RULED
 from pipeline.rules import Active, build
 from pipeline.rules.config import Limit, load
-from pipeline.rules.view import View
 from pipeline.trials.cases import Case, parse_cases
 from pipeline.trials.maxima import Maxima, Seen, Watched, Watching
 from pipeline.trials.suggest import Suggestion, as_toml, honest, limit_text, suggest
-from pipeline.windows import SLOT, Weights, add, entries, latest, make_origin, new_state
+from pipeline.windows.state import SLOT, Weights, add, entries, latest, make_origin, new_state
+from pipeline.windows.view import View
 from schemas.tally import Tally
-from tests.decisions import NOW
+from tests.support.decisions import NOW
 
 RULES = build(load(None), "JP")
 OFF = {rule.id for rule in RULED if rule.patience}  # they call for a look every minute, which would hide a missing one

@@ -1,0 +1,1 @@
+"""A broker and a whole cluster on this machine, for the demo."""

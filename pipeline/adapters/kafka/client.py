@@ -1,0 +1,272 @@
+"""Connections to a Kafka cluster through kafka-python, and reading its topics."""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Self
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.net.compat import KafkaNetClient
+from kafka.partitioner.default import murmur2
+
+from pipeline.adapters.kafka.memory import fold
+from pipeline.ports import BrokerUnavailable, MessageRefused, Record, TopicMissing
+
+POLL_MS = 500
+REQUEST_MS = 10_000
+# Both brokers lie at hand in tests; in production a broker that needs longer than this is as good as down.
+BOOTSTRAP_MS = 5_000
+
+_REFUSED = (
+    kafka_errors.MessageSizeTooLargeError,
+    kafka_errors.RecordListTooLargeError,
+    kafka_errors.InvalidRecordError,
+)
+_MISSING = (kafka_errors.UnknownTopicOrPartitionError, kafka_errors.UnknownTopicIdError)
+
+
+def servers(bootstrap: str) -> list[str]:
+    """``host:port[,host:port]`` as a list. Raises ValueError for anything else."""
+    found = [server.strip() for server in bootstrap.split(",") if server.strip()]
+    for server in found:
+        host, _, port = server.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f"{server!r} is no host:port of a Kafka broker, such as 127.0.0.1:9092")
+    if not found:
+        raise ValueError("no Kafka broker given; give host:port, such as 127.0.0.1:9092")
+    return found
+
+
+def translate(error: kafka_errors.KafkaError, bootstrap: str) -> Exception:
+    """The client library's error in the words of ``pipeline.ports``."""
+    if isinstance(error, _REFUSED):
+        return MessageRefused(str(error))
+    if isinstance(error, _MISSING):
+        return TopicMissing(f"{error}; make the topics with: sekimori prepare --broker {bootstrap}")
+    return BrokerUnavailable(
+        f"the Kafka broker at {bootstrap} does not answer ({error}); "
+        f"is it running, and is this the address that it advertises? Set SEKIMORI_BROKERS or --broker"
+    )
+
+
+@contextmanager
+def translated(bootstrap: str) -> Iterator[None]:
+    """Turns every error of the client library into one of ``pipeline.ports``."""
+    try:
+        yield
+    except kafka_errors.KafkaError as error:
+        raise translate(error, bootstrap) from error
+
+
+def connected(maker: Callable[..., Any], bootstrap: str, **settings: Any) -> Any:
+    """A client of the library. One that finds no broker would leave its thread behind, trying on for ever."""
+    begun = []
+
+    def network(**config: Any) -> Any:
+        begun.append(KafkaNetClient(**config))
+        return begun[0]
+
+    config = {"bootstrap_timeout_ms": BOOTSTRAP_MS} | settings
+    try:
+        return maker(bootstrap_servers=servers(bootstrap), kafka_client=network, **config)
+    except kafka_errors.KafkaError:
+        for client in begun:
+            client.close()
+        raise
+
+
+@contextmanager
+def admin(bootstrap: str, bootstrap_ms: int = BOOTSTRAP_MS) -> Iterator[Any]:
+    """A short-lived admin client. Raises BrokerUnavailable."""
+    with translated(bootstrap):
+        client = connected(
+            KafkaAdminClient, bootstrap, bootstrap_timeout_ms=bootstrap_ms, request_timeout_ms=REQUEST_MS
+        )
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+def wait_until_up(bootstrap: str, seconds: float, waiting: Callable[[], bool] = lambda: True) -> None:
+    """Returns when a broker answers. ``waiting`` is called between tries; it stops the wait by returning False.
+
+    Raises BrokerUnavailable after ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            with admin(bootstrap, bootstrap_ms=max(100, min(1000, int(left * 1000)))) as client:
+                client.list_topics()
+                return
+        except BrokerUnavailable:
+            if time.monotonic() >= deadline or not waiting():
+                raise
+
+
+def partition_counts(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:
+    """The number of partitions of each topic. Never creates one. Raises TopicMissing, BrokerUnavailable."""
+    with admin(bootstrap) as client:
+        found = {t["name"]: len(t["partitions"]) for t in client.describe_topics(list(topics)) if not t["error_code"]}
+    for topic in topics:
+        if not found.get(topic):
+            raise TopicMissing(f"there is no topic {topic} at {bootstrap}; make it with: sekimori prepare")
+    return found
+
+
+class TopicReader:
+    """Reads whole topics from the start, or from ``positions``, without a consumer group: for tables and replays.
+
+    ``positions``: (topic, partition) -> offset of the next record to read. ``partition``: read no other one.
+    Raises TopicMissing, BrokerUnavailable, as do all its methods.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topics: Sequence[str],
+        positions: Mapping[tuple[str, int], int] | None = None,
+        partition: int | None = None,
+    ) -> None:
+        self._bootstrap = bootstrap
+        counts = partition_counts(bootstrap, topics)
+        every = [TopicPartition(topic, n) for topic in topics for n in range(counts[topic])]
+        self._partitions = [tp for tp in every if partition in (None, tp.partition)]
+        self._consumer = consumer(bootstrap, auto_offset_reset="earliest")
+        with translated(bootstrap):
+            self._consumer.assign(self._partitions)
+            first = self._consumer.beginning_offsets(self._partitions)
+            ends = _ends(bootstrap, self._partitions)
+            for tp in self._partitions:
+                wanted = (positions or {}).get(tuple(tp), 0)
+                self._consumer.seek(tp, max(first[tp], wanted) if wanted <= ends[tp] else first[tp])
+
+    def poll(self, seconds: float) -> list[Record]:
+        """The next records, waiting ``seconds`` at most; empty if none came."""
+        with translated(self._bootstrap):
+            return records(self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=10_000))
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """(topic, partition) -> offset of the next record to read."""
+        with translated(self._bootstrap):
+            return {tuple(tp): self._consumer.position(tp) for tp in self._partitions}
+
+    def ends(self) -> dict[tuple[str, int], int]:
+        """(topic, partition) -> offset that the next message will get."""
+        return {tuple(tp): end for tp, end in _ends(self._bootstrap, self._partitions).items()}
+
+    def behind(self) -> int:
+        """How many offsets lie between here and the end."""
+        at = self.positions()
+        return sum(max(0, end - at[tp]) for tp, end in self.ends().items())
+
+    def close(self) -> None:
+        """Lets the connections go."""
+        with suppress(kafka_errors.KafkaError):
+            self._consumer.close(timeout_ms=1000)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class KafkaLog:
+    """``pipeline.ports.CompactedLog`` and ``PartitionLog`` on a real cluster; each call has its own connection.
+
+    ``timeout``: seconds without progress after which the broker counts as unavailable.
+    """
+
+    def __init__(self, bootstrap: str, timeout: float = 30.0) -> None:
+        self._bootstrap = bootstrap
+        self._timeout = timeout
+
+    def state(self, topic: str) -> dict[bytes, bytes]:
+        """See ``pipeline.ports.CompactedLog``."""
+        table: dict[bytes, bytes] = {}
+        with TopicReader(self._bootstrap, [topic]) as reader:
+            for record in self._until_end(reader):
+                fold(table, record)
+        return table
+
+    def partition_of(self, topic: str, key: bytes) -> int:
+        """See ``pipeline.ports.PartitionLog``. As every Kafka client does it: murmur2 of the key."""
+        return int((murmur2(key) & 0x7FFFFFFF) % partition_counts(self._bootstrap, [topic])[topic])
+
+    def end(self, topic: str, partition: int) -> int:
+        """See ``pipeline.ports.PartitionLog``."""
+        with TopicReader(self._bootstrap, [topic], partition=partition) as reader:
+            ends = reader.ends()
+        if (topic, partition) not in ends:
+            raise TopicMissing(f"{topic} has no partition {partition}")
+        return ends[topic, partition]
+
+    def read(self, topic: str, partition: int, start: int) -> Generator[Record]:
+        """See ``pipeline.ports.PartitionLog``."""
+        with TopicReader(self._bootstrap, [topic], {(topic, partition): start}, partition) as reader:
+            yield from self._until_end(reader)
+
+    def _until_end(self, reader: TopicReader) -> Iterator[Record]:
+        ends = reader.ends()
+        deadline = time.monotonic() + self._timeout
+        while any(at < ends[tp] for tp, at in reader.positions().items()):
+            batch = reader.poll(POLL_MS / 1000)
+            if batch:
+                deadline = time.monotonic() + self._timeout
+            elif time.monotonic() > deadline:
+                raise BrokerUnavailable(f"the Kafka broker at {self._bootstrap} sent nothing for {self._timeout} s")
+            yield from batch
+
+
+def consumer(bootstrap: str, **settings: Any) -> Any:
+    """A consumer that commits only when told to, and fetches up to 8 MiB of a partition at a time."""
+    with translated(bootstrap):
+        return connected(
+            KafkaConsumer,
+            bootstrap,
+            enable_auto_commit=False,
+            allow_auto_create_topics=False,
+            max_partition_fetch_bytes=8_388_608,
+            request_timeout_ms=REQUEST_MS,
+            fetch_max_wait_ms=POLL_MS,
+            **settings,
+        )
+
+
+def _ends(bootstrap: str, partitions: Sequence[Any]) -> dict[Any, int]:
+    """The offset that the next message of each partition will get.
+
+    The embedded broker lists the first record of the last batch where Kafka lists the last one, so the end is asked
+    for in another way too: a fetch from there carries the high watermark, which both tell right.
+    """
+    source = consumer(bootstrap, auto_offset_reset="earliest")
+    try:
+        with translated(bootstrap):
+            first, ends = source.beginning_offsets(partitions), source.end_offsets(partitions)
+            waiting = [tp for tp in partitions if ends[tp] > first[tp]]
+            source.assign(waiting)
+            for tp in waiting:
+                source.seek(tp, ends[tp] - 1)
+            deadline = time.monotonic() + REQUEST_MS / 1000
+            while waiting and time.monotonic() < deadline:
+                source.poll(timeout_ms=50)
+                for tp in waiting:
+                    ends[tp] = max(ends[tp], source.highwater(tp) or 0)
+                waiting = [tp for tp in waiting if source.highwater(tp) is None]
+    finally:
+        source.close(timeout_ms=1000)
+    if waiting:
+        raise BrokerUnavailable(f"the Kafka broker at {bootstrap} does not tell where {waiting[0].topic} ends")
+    return dict(ends)
+
+
+def records(polled: Mapping[Any, Sequence[Any]]) -> list[Record]:
+    """What ``KafkaConsumer.poll`` returns, as records, in order within each partition."""
+    return [
+        Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
+        for batch in polled.values()
+        for r in batch
+    ]

@@ -1,0 +1,298 @@
+"""Streaming jobs on Faust: partitions in, messages out, state saved before offsets are committed.
+
+Faust brings the consumer group, rebalancing and the producer. The state is ours (``PartitionStage``), saved to a
+compacted topic of the job, in rounds: the parts of the state are written one after the other, between messages, so
+that saving a large state holds nobody up. When a round is written and everything sent before it is acknowledged, the
+messages up to its start are acknowledged, and Faust commits. A killed worker's partitions are loaded from there by
+whoever gets them, and what was not committed comes again.
+
+The state alone says what comes next, not the consumer: around a rebalance Faust's consumer may leave messages out
+(fetched before, thrown away, and not fetched again where nothing was committed), and another worker may have had the
+partition in between. So a message that does not follow upon the state makes the job load it anew, and read itself
+what lies between.
+"""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections import deque
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice, takewhile
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from faust.types import TP
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from pipeline.adapters.kafka.client import KafkaLog, partition_counts, wait_until_up
+from pipeline.adapters.streams.app import PromptApp
+from pipeline.metrics import Recorder
+from pipeline.partition import MakeStage, Outgoing, PartitionStage
+from pipeline.ports import BrokerUnavailable, Record
+from pipeline.settings import Settings, SettingsError
+from schemas.topics import LARGE, Topic
+
+TICK: Final = 0.05  # seconds between looks at what is to be saved
+BUDGET: Final = 0.02  # seconds that saving may take from the messages at a time
+CHUNK: Final = 64  # records that the consumer left out, read at once
+PATIENCE: Final = 30.0  # seconds that reading a state is tried again while the broker does not answer
+_log = structlog.get_logger()
+_away = retry_if_exception_type(BrokerUnavailable)
+_patiently = retry(retry=_away, wait=wait_fixed(1.0), stop=stop_after_delay(PATIENCE), reraise=True)
+
+
+@dataclass
+class _Held:
+    """A partition that this worker has. ``kept``: over a rebalance, since when nobody knows who worked on it.
+
+    ``sparse``: its offsets have gaps (transactions, retention), which are not to be asked for again and again.
+    ``torn``: a record was begun, and not all that came of it was sent: such a state must not be saved.
+    """
+
+    stage: PartitionStage
+    saved_at: float
+    kept: bool = False
+    sparse: bool = False
+    torn: bool = False
+    unacked: deque[Any] = field(default_factory=deque)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    sent: list[Awaitable[Any]] = field(default_factory=list)
+    saved: list[Awaitable[Any]] = field(default_factory=list)
+    round: Iterator[tuple[bytes, bytes]] | None = None
+    round_start: int = -1
+
+
+class StreamJob:
+    """One streaming job: reads ``topics``, holds a stage for each partition, saves states to ``state_topic``."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        topics: list[Topic],
+        state_topic: Topic,
+        make: MakeStage,
+        recorder: Recorder,
+    ) -> None:
+        self._settings = settings
+        self._state_topic = state_topic
+        self._make = make
+        self._recorder = recorder
+        self._names = [topic.name for topic in topics]
+        self._held: dict[TP, _Held] = {}
+        self._lock = asyncio.Lock()
+        self.app = faust_app(f"sekimori-{name}", settings)
+        source = self.app.topic(
+            *self._names,
+            key_serializer="raw",
+            value_serializer="raw",
+            key_type=bytes,
+            value_type=bytes,
+        )
+        self.app.agent(source, name=f"{name}.work")(self._work)
+        self.app.task(self._save_for_ever)
+        self.app.on_partitions_assigned.connect(self._assigned)
+        self.app.on_before_shutdown.connect(self._shut_down)
+
+    def check(self, seconds: float) -> None:
+        """Waits for the broker, ``seconds`` at most, and holds the topics against the settings.
+
+        Raises BrokerUnavailable, TopicMissing, SettingsError.
+        """
+        brokers, partitions = self._settings.brokers, self._settings.partitions
+        wait_until_up(brokers, seconds)
+        for topic, found in partition_counts(brokers, self._names).items():
+            if found != partitions:
+                raise SettingsError(
+                    f"{topic} has {found} partitions, and SEKIMORI_PARTITIONS is {partitions}: set it to {found}"
+                )
+        _log.info("job_started", topics=self._names)
+
+    def stages(self) -> Mapping[TP, PartitionStage]:
+        """The stages of the partitions that this worker holds."""
+        return {tp: held.stage for tp, held in self._held.items()}
+
+    async def _work(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            message = event.message
+            tp = TP(message.topic, message.partition)
+            held = await self._reach(tp, message.offset)
+            if self._held.get(tp) is not held:
+                continue  # the partition went to another while the message was on its way, or the state was loaded
+            held.unacked.append(event)
+            if message.offset > held.stage.position:
+                headers = tuple(dict(message.headers or {}).items())
+                timestamp_ms = int(message.timestamp * 1000)
+                place, content = (tp.topic, tp.partition, message.offset), (message.key, message.value)
+                await self._process(held, Record(*place, timestamp_ms, *content, headers))
+
+    async def _process(self, held: _Held, record: Record) -> None:
+        async with held.lock:
+            held.torn = True
+            for out in held.stage.process(record):
+                held.sent.append(await self._send(out))
+            held.torn = False
+        self._measure(record)
+
+    async def _reach(self, tp: TP, offset: int) -> _Held:
+        """The partition's state, with every record before ``offset`` in it."""
+        held = self._held.get(tp)
+        if held is None or (held.kept and offset > held.stage.position + 1):
+            held = await self._open(tp)
+        held.kept = False
+        if offset > held.stage.position + 1 and not held.sparse and self._held.get(tp) is held:
+            await self._fill(tp, held, offset)
+        return held
+
+    async def _fill(self, tp: TP, held: _Held, until: int) -> None:
+        """Works on the records before ``until`` that the consumer left out."""
+        start = held.stage.position + 1
+        while records := await asyncio.to_thread(self._left_out, tp, held.stage.position + 1, until):
+            for record in records:
+                await self._process(held, record)
+        last = held.stage.position
+        held.sparse = last < start
+        if not held.sparse:
+            _log.info("messages_left_out", topic=tp.topic, partition=tp.partition, first=start, last=last)
+
+    @_patiently
+    def _left_out(self, tp: TP, start: int, until: int) -> list[Record]:
+        if start >= until:
+            return []
+        with closing(KafkaLog(self._settings.brokers).read(tp.topic, tp.partition, start)) as log:
+            return list(islice(takewhile(lambda record: record.offset < until, log), CHUNK))
+
+    async def _open(self, tp: TP) -> _Held:
+        """Loads the state of a partition that this worker was given."""
+        stage = self._make(tp.topic, tp.partition)
+        saved = await asyncio.to_thread(self._read_state, tp.partition)
+        stage.load(saved)
+        held = _Held(stage, time.monotonic())
+        if tp in self.app.consumer.assignment():
+            self._held[tp] = held
+        _log.info("partition_opened", topic=tp.topic, partition=tp.partition, parts=len(saved), position=stage.position)
+        return held
+
+    @_patiently
+    def _read_state(self, partition: int) -> dict[bytes, bytes]:
+        log = KafkaLog(self._settings.brokers)
+        saved: dict[bytes, bytes] = {}
+        for record in log.read(self._state_topic.name, partition, 0):
+            if record.key is not None and record.value is not None:
+                saved[record.key] = record.value
+        return saved
+
+    async def _send(self, out: Outgoing) -> Awaitable[Any]:
+        sent: Awaitable[Any] = await self.app.producer.send(
+            out.topic, out.key, out.value, out.partition, None, dict(out.headers) or None
+        )
+        return sent
+
+    def _measure(self, record: Record) -> None:
+        self._recorder.add("sekimori_stream_records_total", 1, record.topic)
+        age = time.time() - record.timestamp_ms / 1000
+        self._recorder.set("sekimori_stream_event_age_seconds", age, record.topic)
+        try:
+            high = self.app.consumer.highwater(TP(record.topic, record.partition)) or record.offset + 1
+        except AssertionError:  # of the client library: another thread has just given the partition back
+            return
+        self._recorder.set(
+            "sekimori_stream_lag_messages", max(0, high - record.offset - 1), record.topic, str(record.partition)
+        )
+
+    async def _save_for_ever(self) -> None:
+        while not self.app.should_stop:
+            await asyncio.sleep(TICK)
+            async with self._lock:
+                for tp, held in list(self._held.items()):
+                    self._recorder.set("sekimori_stream_unsaved_messages", len(held.unacked), str(tp.partition))
+                    due = time.monotonic() - held.saved_at >= self._settings.checkpoint_seconds
+                    if held.round is not None or (held.unacked and due):
+                        await self._save(tp, held, BUDGET)
+
+    async def _save(self, tp: TP, held: _Held, budget: float) -> None:
+        """Goes on with a round, or begins one; at its end, acknowledges what the state includes.
+
+        A part is sent only when everything that came of the records in it is safe: a record whose position is saved is
+        never worked on again. A partition that was lost meanwhile is another's to save.
+        """
+        async with held.lock:
+            if held.torn:
+                return
+            if held.round is None:
+                held.round, held.round_start = held.stage.save(), held.stage.position
+            parts, complete = _take(held.round, budget)
+            before, held.sent = held.sent, []
+        await asyncio.gather(*before)
+        if self._held.get(tp) is not held:
+            return
+        for key, value in parts:
+            held.saved.append(await self._send(Outgoing(self._state_topic.name, value, key, tp.partition)))
+            self._recorder.add("sekimori_stream_saved_bytes_total", len(value))
+        if not complete:
+            return
+        saved, held.saved = held.saved, []
+        await asyncio.gather(*saved)
+        while held.unacked and held.unacked[0].message.offset <= held.round_start:
+            held.unacked.popleft().ack()
+        held.round, held.saved_at = None, time.monotonic()
+
+    async def _assigned(self, app: Any, assigned: set[TP], **_: Any) -> None:
+        """Partitions that went to others are dropped with their state; of those that stay, what was not committed comes
+        again."""
+        for tp in [tp for tp in self._held if tp not in assigned]:
+            del self._held[tp]
+            self._recorder.set("sekimori_stream_lag_messages", 0, tp.topic, str(tp.partition))
+            self._recorder.set("sekimori_stream_unsaved_messages", 0, str(tp.partition))
+            _log.info("partition_lost", topic=tp.topic, partition=tp.partition)
+        for held in self._held.values():
+            held.unacked.clear()
+            held.round = None
+            held.kept, held.sparse = True, False
+
+    async def _shut_down(self, app: Any, **_: Any) -> None:
+        """A last round, so that the successor has nothing to repeat."""
+        async with self._lock:
+            for tp, held in list(self._held.items()):
+                held.round = None
+                await self._save(tp, held, float("inf"))
+
+
+def _take(parts: Iterator[tuple[bytes, bytes]], seconds: float) -> tuple[list[tuple[bytes, bytes]], bool]:
+    """As many parts as can be made in that time, and whether these were the last."""
+    deadline, taken = time.monotonic() + seconds, []
+    for part in parts:
+        taken.append(part)
+        if time.monotonic() > deadline:
+            return taken, False
+    return taken, True
+
+
+def faust_app(name: str, settings: Settings) -> Any:
+    """A Faust application: no tables of Faust's own, no web server, raw bytes."""
+    return PromptApp(
+        name,
+        broker=";".join(f"kafka://{address.strip()}" for address in settings.brokers.split(",")),
+        store="memory://",
+        datadir=Path(tempfile.gettempdir()) / f"sekimori-{os.getuid()}",  # made by Faust, and left empty
+        web_enabled=False,
+        logging_config={"version": 1, "disable_existing_loggers": False},  # ours is set up already
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_partitions=settings.partitions,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=8 * 1_048_576,
+        broker_commit_interval=min(1.0, settings.checkpoint_seconds),
+        broker_session_timeout=settings.session_timeout,
+        broker_heartbeat_interval=settings.session_timeout / 4,
+        broker_rebalance_timeout=max(settings.session_timeout * 2, 6.0),
+        broker_request_timeout=max(settings.session_timeout * 3, 30.0),
+        producer_max_request_size=LARGE,
+        producer_linger=0.005,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=256,
+    )

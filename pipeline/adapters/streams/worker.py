@@ -1,0 +1,61 @@
+"""Runs a streaming job as a process: signals, metrics and health, and what is to be looked at now and then."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import faust
+import structlog
+from aiohttp import web
+
+from pipeline.adapters.agent.policy_server import host_port
+from pipeline.adapters.prometheus import PrometheusRecorder, metrics_app
+from pipeline.adapters.streams.job import StreamJob
+
+WAIT = 60.0  # seconds that a broker may take to come up
+LOOK = 2.0  # seconds between looks at rules and files
+
+
+class Worker:
+    """``refresh`` is called every two seconds. ``metrics``: ``host:port`` for /metrics and /healthz, None for none."""
+
+    def __init__(
+        self, job: StreamJob, recorder: PrometheusRecorder, metrics: str | None, refresh: Callable[[], None]
+    ) -> None:
+        self._job, self._recorder, self._metrics, self._refresh = job, recorder, metrics, refresh
+        job.app.task(self._look)
+        if metrics:
+            job.app.task(self._serve_metrics)
+
+    def run(self) -> None:
+        """Blocks until SIGTERM or SIGINT, then saves the state and leaves the group.
+
+        Raises BrokerUnavailable if there is no broker for a minute, TopicMissing, and SettingsError if the topics have
+        another number of partitions than the settings say.
+        """
+        self._job.check(WAIT)
+        worker = faust.Worker(self._job.app, loglevel=logging.WARNING, redirect_stdouts=False, quiet=True)
+        worker.spinner = None  # it writes control sequences, whatever standard output is
+        worker.execute_from_commandline()
+
+    async def _look(self) -> None:
+        while not self._job.app.should_stop:
+            self._refresh()
+            await asyncio.sleep(LOOK)
+
+    async def _serve_metrics(self) -> None:
+        assert self._metrics is not None
+        runner = web.AppRunner(metrics_app(self._recorder, self._health), access_log=None)
+        await runner.setup()
+        host, port = host_port(self._metrics)
+        await web.TCPSite(runner, host, port).start()
+        structlog.get_logger().info("metrics_served", address=self._metrics)
+        try:
+            await self._job.app.wait_for_stopped()
+        finally:
+            await runner.cleanup()
+
+    def _health(self) -> dict[str, Any]:
+        stages = self._job.stages()
+        return {"partitions": sorted(f"{tp.topic}-{tp.partition}" for tp in stages), "ok": True}

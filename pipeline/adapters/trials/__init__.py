@@ -1,0 +1,1 @@
+"""Backtests and suggestions in worker processes, and their page."""

@@ -1,0 +1,282 @@
+"""Tallies -> decisions: windows, rules and decide for the subjects of one partition.
+
+Subjects are grouped in shards. A shard is saved as one compact value together with the position up to which it has
+counted; positions at or below are skipped when they come again, so that nothing is counted twice, whenever a job was
+killed. Two kinds of repetition are told apart: the same message read again (``position``), and a message written again
+by a normaliser that had been killed (``source`` and ``offset`` of the raw frame that it was made from).
+"""
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import get_args
+from zlib import compress, crc32, decompress
+
+import msgspec
+
+from pipeline.detect.allowlist import Allowlist
+from pipeline.detect.decide import Episode, Verdict, decide, is_running, open_episode
+from pipeline.detect.judge import ask, most
+from pipeline.rules import RuleSet
+from pipeline.rules.rule import Accuses
+from pipeline.windows.peers import NOBODY, digest, pack_network, unpack_network
+from pipeline.windows.state import (
+    ACCUSE,
+    ALL,
+    GRACE,
+    HEAD,
+    LATENESS,
+    NEVER,
+    SEEN,
+    SEND,
+    SIZE,
+    SLOT,
+    Origin,
+    add,
+    entries,
+    judged,
+    latest,
+    make_origin,
+    new_state,
+)
+from pipeline.windows.view import NOWHERE, View
+from schemas.enforcement import Decision
+from schemas.tally import CountedKind, Tally
+
+SHARDS = 32
+EVICT_SHARE = 20  # one in so many subjects of a full shard goes at once
+ALLOWED_QUIET = 600  # seconds until an allowlisted subject is judged again
+MAX_ACCUSED = 512  # networks that one episode accuses
+
+KINDS: tuple[CountedKind, ...] = get_args(CountedKind)
+MAX_ORIGINS = 1 << 18  # peers whose packed form is remembered
+KIND = HEAD + 4  # where the first entry tells its kind
+DAY = 86400
+
+
+@dataclass
+class Findings:
+    """What came of a batch: decisions, accusations (tallies for the accused networks), and what was let pass."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    accusations: list[Tally] = field(default_factory=list)
+    allowed: int = 0
+    repeated: int = 0
+
+
+class _Saved(msgspec.Struct, array_like=True):
+    position: int
+    states: dict[CountedKind, dict[str, bytes]]
+    episodes: list[tuple[str, CountedKind, str, Episode]]
+    rules: bytes = b""
+
+
+@dataclass
+class _Shard:
+    position: int = -1
+    dirty: bool = False
+    states: dict[CountedKind, dict[str, bytearray]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    episodes: dict[tuple[str, CountedKind, str], Episode] = field(default_factory=dict)
+
+
+class Detector:
+    """Counts and judges one partition of ``tallies``. ``limit``: subjects remembered."""
+
+    def __init__(self, rules: RuleSet, allowlist: Allowlist, limit: int = 4_000_000) -> None:
+        self.rules = rules
+        self.allowlist = allowlist
+        self._home = ("", rules.home)
+        self._limit = max(1, limit // SHARDS)
+        self._shards = [_Shard() for _ in range(SHARDS)]
+        self._sources: dict[str, int] = {}
+        self._origins: dict[CountedKind, dict[tuple[str, str], Origin]] = {kind: {} for kind in KINDS}
+        self.evicted = 0
+        self.position = -1
+
+    def count(self, tallies: Iterable[Tally], position: int, source: str = "", offset: int = 0) -> Findings:
+        """Counts a batch. ``position``: of the message in this partition; ``source``, ``offset``: of the raw frame
+        that it was made from ("" for none). Pure but for the state that it keeps."""
+        findings = Findings()
+        self.position = position
+        if source:
+            if offset <= self._sources.get(source, -1):
+                findings.repeated += 1
+                return findings
+            self._sources[source] = offset
+        shards, origins, weights, home = self._shards, self._origins, self.rules.weights, self._home
+        for tally in tallies:
+            kind, subject, country = tally.kind, tally.subject, tally.country
+            shard = shards[crc32(subject.encode()) >> 8 & SHARDS - 1]
+            if position <= shard.position:
+                continue
+            state = shard.states[kind].get(subject) or self._new(shard, kind, subject)
+            shard.dirty = True
+            origin = origins[kind].get((country, tally.peer)) or self._remember_origin(tally)
+            at_home, abroad = weights[kind]
+            asked = add(state, tally, origin, at_home if country in home else abroad)
+            if asked == ALL:
+                self._judge(shard, tally, state, origin.peer, findings)
+            elif asked == ACCUSE:
+                self._accuse_peer(shard, tally, state, origin.peer, findings)
+        return findings
+
+    def _new(self, shard: _Shard, kind: CountedKind, subject: str) -> bytearray:
+        if len(shard.states[kind]) >= self._limit:
+            self._evict(shard, kind)
+        return shard.states[kind].setdefault(subject, new_state())
+
+    def _remember_origin(self, tally: Tally) -> Origin:
+        """The tally's origin. Origins are kept, since the same peers come again and again."""
+        origins = self._origins[tally.kind]
+        if len(origins) >= MAX_ORIGINS:
+            origins.clear()
+        peer = NOBODY
+        if tally.peer:
+            peer = pack_network(tally.peer) if tally.kind == "account" else digest(tally.peer)
+        country = tally.country.encode() if len(tally.country) == 2 and tally.country.isascii() else NOWHERE
+        origin = origins[tally.country, tally.peer] = make_origin(country, peer)
+        return origin
+
+    def _judge(self, shard: _Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:
+        """Asks every rule that has no restriction running, and notes how much may be counted before the next time."""
+        now, slot = latest(state), int(tally.at) // SLOT
+        found = entries(state)
+        home = self.rules.home.encode()
+        ends = [now]
+        if slot < now - GRACE:
+            first = max(slot, now - LATENESS // SLOT)
+            ends = sorted({e[0] for e in found if first <= e[0] <= now} | {now})
+        views = [View(found, end, peer, home, tally.successes > 0) for end in ends]
+        margin, peer_margin, late_margin, until, since = 1.0, 1.0, 1.0, 0, NEVER
+        for active in self.rules.by_kind[tally.kind]:
+            key = (active.rule.id, tally.kind, tally.subject)
+            episode = shard.episodes.get(key)
+            if not is_running(episode, tally.at):
+                verdict, share = ask(active, views)
+                if verdict is None:
+                    if share >= 1.0 and active.rule.patience:
+                        since = min(since, now + active.rule.patience // SLOT)
+                    else:
+                        if active.counts_peers:
+                            peer_margin = min(peer_margin, 1.0 - share)
+                        else:
+                            margin = min(margin, 1.0 - share)
+                        late_margin = min(late_margin, 1.0 - most(active, views[-1]))
+                    continue
+                episode = shard.episodes[key] = self._open(verdict, tally, episode, findings)
+            assert episode is not None
+            since = min(since, int(episode.until) // SLOT)  # the slot in which it ends
+            ended = int(episode.until) // SLOT <= now
+            if active.config.accuse and active.rule.accuses and not ended and not self.allowlist.covers(tally):
+                until = max(until, int(episode.until) // SLOT)
+                self._accuse(active.rule.accuses, episode, views[-1], views[-1].peers, tally, findings)
+        judged(state, margin, peer_margin, late_margin, until, since)
+
+    def _accuse_peer(self, shard: _Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:
+        """While a restriction runs: is the tally's network one more that misuses or attacks the account?"""
+        for active in self.rules.by_kind[tally.kind]:
+            if active.config.accuse and active.rule.accuses is not None:
+                episode = shard.episodes.get((active.rule.id, tally.kind, tally.subject))
+                running = episode is not None and int(episode.until) // SLOT > latest(state)
+                if episode is not None and running and tally.peer not in episode.looked_at:
+                    view = View(entries(state), latest(state), peer, self.rules.home.encode())
+                    self._accuse(active.rule.accuses, episode, view, (peer,), tally, findings)
+
+    def _open(self, verdict: Verdict, tally: Tally, before: Episode | None, findings: Findings) -> Episode:
+        if self.allowlist.covers(tally):
+            findings.allowed += 1
+            strikes = before.strikes if before is not None else 0
+            return Episode(tally.at, tally.at + ALLOWED_QUIET, strikes)
+        episode = open_episode(verdict.active, before, tally.at)
+        findings.decisions.append(decide(verdict, tally, episode, self.rules.home))
+        return episode
+
+    def _accuse(
+        self, accuses: Accuses, episode: Episode, view: View, peers: Iterable[bytes], tally: Tally, findings: Findings
+    ) -> None:
+        """Reports networks that misuse or attack the account, each once in an episode."""
+        if self.allowlist.covers(tally) or len(episode.looked_at) >= MAX_ACCUSED:
+            return
+        for peer in sorted(set(peers) - {NOBODY}):
+            network = unpack_network(peer)
+            if network in episode.looked_at:
+                continue
+            if accuses(view, peer):
+                country = view.country_of.get(peer, b"").decode()
+                findings.accusations.append(
+                    Tally("ip", network, tally.subject, country, tally.at, accused=1, samples=tally.samples)
+                )
+            elif not view.is_owners(peer):
+                continue
+            episode.looked_at.add(network)
+
+    def _evict(self, shard: _Shard, kind: CountedKind) -> None:
+        """Makes room: those first that never succeeded, were never restricted, are the longest quiet, in that order.
+        Restrictions that still run are not forgotten."""
+        states = shard.states[kind]
+        restricted = {subject for _, k, subject in shard.episodes if k == kind}
+
+        def worth(subject: str) -> tuple[bool, bool, int]:
+            kinds = states[subject][KIND::SIZE]
+            return SEEN[0] in kinds or SEND[0] in kinds, subject in restricted, latest(states[subject])
+
+        now = max(map(latest, states.values())) * SLOT
+        evicted = set(heapq.nsmallest(len(states) // EVICT_SHARE + 1, states, key=worth))
+        for subject in evicted:
+            del states[subject]
+        for key, episode in list(shard.episodes.items()):
+            if key[1] == kind and key[2] in evicted and not is_running(episode, now):
+                del shard.episodes[key]
+        self.evicted += len(evicted)
+
+    def subjects(self) -> int:
+        """How many are remembered."""
+        return sum(len(states) for shard in self._shards for states in shard.states.values())
+
+    def sources(self) -> bytes:
+        """Up to where the raw frames of each source are counted. Saved after the shards of a round, as it was before
+        them; see ``load_sources``."""
+        return msgspec.msgpack.encode(self._sources)
+
+    def load_sources(self, saved: bytes) -> None:
+        """Inverse of ``sources``. Raises msgspec.DecodeError."""
+        self._sources = msgspec.msgpack.decode(saved, type=dict[str, int])
+
+    def dump(self, number: int) -> bytes | None:
+        """One shard (0 to ``SHARDS`` - 1), compressed, with the position it has counted to; None if unchanged."""
+        shard = self._shards[number]
+        if not shard.dirty:
+            return None
+        shard.dirty, shard.position = False, self.position
+        self._forget_episodes(shard)
+        episodes = [(*key, episode) for key, episode in shard.episodes.items()]
+        states = {kind: {name: bytes(state) for name, state in of.items()} for kind, of in shard.states.items()}
+        saved = _Saved(shard.position, states, episodes, self.rules.fingerprint)
+        return compress(msgspec.msgpack.encode(saved), 1)
+
+    def _forget_episodes(self, shard: _Shard) -> None:
+        """Drops what no longer counts as a repetition, whatever may still come late."""
+        longest = max((a.decay for rules in self.rules.by_kind.values() for a in rules), default=0)
+        horizon = max((e.since for e in shard.episodes.values()), default=0.0) - longest - DAY
+        shard.episodes = {key: episode for key, episode in shard.episodes.items() if episode.until > horizon}
+
+    def load(self, number: int, dumped: bytes) -> None:
+        """Inverse of ``dump``. Raises msgspec.DecodeError or zlib.error."""
+        saved = msgspec.msgpack.decode(decompress(dumped), type=_Saved)
+        states = {kind: {name: bytearray(state) for name, state in of.items()} for kind, of in saved.states.items()}
+        episodes = {(rule, kind, subject): episode for rule, kind, subject, episode in saved.episodes}
+        shard = self._shards[number] = _Shard(saved.position, False, states, episodes)
+        if saved.rules != self.rules.fingerprint:
+            _ask_again(shard)
+
+    def use(self, rules: RuleSet, allowlist: Allowlist) -> None:
+        """New rules or a new allowlist: every subject is judged at its next tally."""
+        self.rules, self.allowlist = rules, allowlist
+        for shard in self._shards:
+            _ask_again(shard)
+
+
+def _ask_again(shard: _Shard) -> None:
+    for states in shard.states.values():
+        for state in states.values():
+            judged(state, 0.0, 0.0, 0.0, 0, NEVER)

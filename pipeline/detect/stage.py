@@ -1,0 +1,95 @@
+"""The work of ``jobs/detect`` on one partition of ``tallies``."""
+
+from collections.abc import Iterator, Mapping
+
+from pipeline.detect.detector import SHARDS, Detector
+from pipeline.metrics import Recorder
+from pipeline.partition import OFFSET, SOURCE, Outgoing, partition_of, unreadable
+from pipeline.ports import Record
+from pipeline.windows.peers import pack_network
+from schemas.codec import decode_tallies, encode
+from schemas.tally import Tally
+from schemas.topics import DEAD_LETTERS, ENFORCEMENT, TALLIES
+
+_SOURCES_KEY, _POSITION_KEY = b"sources", b"position"
+
+
+class DetectStage:
+    """Tallies -> decisions and accusations, of one partition of ``tallies``."""
+
+    def __init__(self, partition: int, detector: Detector, partitions: int, recorder: Recorder) -> None:
+        self._partition = partition
+        self.detector = detector
+        self._partitions = partitions
+        self._recorder = recorder
+        self._evicted = 0
+
+    @property
+    def position(self) -> int:
+        """See ``PartitionStage``."""
+        return self.detector.position
+
+    def process(self, record: Record) -> list[Outgoing]:
+        """See ``PartitionStage``. Decisions have ids of their own, so that sending them again changes nothing."""
+        headers = dict(record.headers)
+        source = headers.get(SOURCE, b"").decode()
+        try:
+            tallies = decode_tallies(record.value or b"")
+            for tally in tallies:
+                _check_network(tally)
+            offset = int(headers.get(OFFSET, b"0"))
+        except ValueError as error:
+            self.detector.position = record.offset
+            return [self._dead_letter(record, str(error))]
+        findings = self.detector.count(tallies, record.offset, source, offset)
+        self._measure(findings.repeated, findings.allowed, len(tallies))
+        out = []
+        for decision in findings.decisions:
+            self._recorder.add("sekimori_detect_decisions_total", 1, decision.rule, decision.mode)
+            out.append(Outgoing(ENFORCEMENT.name, encode(decision), decision.key.encode()))
+        for tally in findings.accusations:
+            out.append(Outgoing(TALLIES.name, encode(tally), None, partition_of(tally, self._partitions)))
+        return out
+
+    def _dead_letter(self, record: Record, why: str) -> Outgoing:
+        source = f"{record.topic}-{record.partition}"
+        self._recorder.add("sekimori_detect_dead_letters_total")
+        return Outgoing(DEAD_LETTERS.name, encode(unreadable(source, record, why)), record.key)
+
+    def _measure(self, repeated: int, allowed: int, tallies: int) -> None:
+        self._recorder.add("sekimori_detect_tallies_total", tallies)
+        self._recorder.add("sekimori_detect_repeated_frames_total", repeated)
+        self._recorder.add("sekimori_detect_allowed_total", allowed)
+        self._recorder.add("sekimori_detect_evicted_total", self.detector.evicted - self._evicted)
+        self._evicted = self.detector.evicted
+
+    def save(self) -> Iterator[tuple[bytes, bytes]]:
+        """See ``PartitionStage``. The offsets of the sources and the position come last, as they were before the first
+        shard: so a round that was cut off is repeated from a position to which they belong."""
+        sources, position = self.detector.sources(), self.position
+        for number in range(SHARDS):
+            dumped = self.detector.dump(number)
+            if dumped is not None:
+                yield f"{self._partition}/{number}".encode(), dumped
+        prefix = f"{self._partition}/".encode()
+        yield prefix + _SOURCES_KEY, sources
+        yield prefix + _POSITION_KEY, str(position).encode()
+
+    def load(self, saved: Mapping[bytes, bytes]) -> None:
+        """See ``PartitionStage``."""
+        prefix = f"{self._partition}/".encode()
+        for key, value in saved.items():
+            name = key.removeprefix(prefix)
+            if name == _SOURCES_KEY:
+                self.detector.load_sources(value)
+            elif name == _POSITION_KEY:
+                self.detector.position = int(value)
+            elif name != key:
+                self.detector.load(int(name), value)
+
+
+def _check_network(tally: Tally) -> None:
+    """Raises ValueError if a network is none."""
+    network = tally.peer if tally.kind == "account" else tally.subject if tally.kind == "ip" else ""
+    if network:
+        pack_network(network)

@@ -1,0 +1,50 @@
+"""Country, network and channel of an event's address."""
+
+from collections.abc import Callable, Iterable
+
+from pipeline.networks import network
+from schemas.event import Event
+
+Lookup = Callable[[str], str]
+"""Canonical address -> ISO 3166 code, "" if unknown."""
+
+_CHANNELS = {"submission": "smtp", "smtps": "smtp", "webmail": "webmail", "imap": "access", "pop3": "access"}
+
+
+def no_country(address: str) -> str:
+    """The look-up of a provider without a GeoIP file."""
+    del address
+    return ""
+
+
+class Enricher:
+    """Fills ``country``, ``network`` and ``channel``. Remembers at most ``limit`` addresses."""
+
+    def __init__(self, lookup: Lookup = no_country, limit: int = 200_000) -> None:
+        self._lookup = lookup
+        self._limit = limit
+        self._known: dict[str, tuple[str, str]] = {}
+
+    def enrich(self, events: Iterable[Event]) -> None:
+        """Completes events in place."""
+        known = self._known
+        for event in events:
+            address = event.client_ip
+            if address is None:
+                continue
+            found = known.get(address) or self._look_up(address)
+            event.country, event.network = found
+            event.channel = _CHANNELS.get(
+                event.service or "", "smtp" if event.method or event.kind == "submission" else "access"
+            )
+
+    def _look_up(self, address: str) -> tuple[str, str]:
+        if len(self._known) >= self._limit:
+            self._known.clear()
+        found = (self._lookup(address), network(address))
+        self._known[address] = found
+        return found
+
+    def forget(self) -> None:
+        """To be called when the GeoIP file has changed."""
+        self._known.clear()

@@ -1,0 +1,103 @@
+"""Frames of raw lines of one source -> events, tallies and dead letters: formats, join, enrich and tally, composed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from types import MappingProxyType
+
+from pipeline.formats import LineReader, Unreadable, split_frame
+from pipeline.networks import OurHosts
+from pipeline.normalize.enrich import Enricher, Lookup, no_country
+from pipeline.normalize.join import Joiner
+from pipeline.normalize.tally import Tallier
+from schemas.dead_letter import DeadLetter
+from schemas.event import Event
+from schemas.tally import LAST_TIME, Tally
+
+# Connections and the rest are neither looked up nor counted; a queued message may turn out to be a submission.
+COUNTED = frozenset({"submission", "delivery", "auth_failure", "auth_success", "reject"})
+MAX_RAW = 4096  # characters of an unreadable line that are kept
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+AHEAD = 86_400.0  # seconds that a clock may be ahead: whoever is, makes all others look late
+OUT_OF_TIME = Unreadable("time", "more than a day ahead of when the line was received, or before 1970")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one frame became. ``ignored``: lines that no format claims."""
+
+    events: list[Event]
+    tallies: list[Tally]
+    dead_letters: list[DeadLetter]
+    lines: int
+    ignored: int
+
+
+class Normalizer:
+    """Raw frames of one source (a partition, or a file), in order -> events and tallies.
+
+    Holds the join state of the source; everything else it holds is caches.
+    """
+
+    def __init__(
+        self,
+        ours: OurHosts,
+        zone: tzinfo = UTC,
+        lookup: Lookup = no_country,
+        zones: Mapping[str, tzinfo] = MappingProxyType({}),
+    ) -> None:
+        """``ours``: hosts that are nobody's origin. ``zone``: of lines that carry none; ``zones``: of single hosts."""
+        self.reader = LineReader(zone, zones)
+        self.joiner = Joiner(ours.webmails())
+        self.enricher = Enricher(lookup)
+        self.tallier = Tallier(ours.predicate())
+
+    def normalize(self, frame: bytes, reference: float, source: str, offset: int) -> Batch:
+        """``reference``: seconds since 1970, when the frame was sent; tells the year of lines without one.
+
+        ``source``, ``offset``: where the frame came from; they name it in dead letters.
+        """
+        lines = split_frame(frame)
+        events: list[Event] = []
+        counted: list[tuple[Event, str]] = []
+        dead: list[DeadLetter] = []
+        ignored = 0
+        latest, checked, possible = _time(reference + AHEAD), EPOCH, True
+        for line, read in zip(lines, self.reader.read_lines(lines, reference), strict=True):
+            if read is None:
+                ignored += 1
+                continue
+            if isinstance(read, Unreadable):
+                dead.append(_dead_letter(source, offset, ignored + len(events) + len(dead), line, read, reference))
+                continue
+            if read.time is not checked:
+                checked, possible = read.time, EPOCH <= read.time <= latest
+            if not possible:
+                why = OUT_OF_TIME
+                dead.append(_dead_letter(source, offset, ignored + len(events) + len(dead), line, why, reference))
+                continue
+            events.append(read)
+            if read.kind in COUNTED or read.status == "queued":
+                counted.append((read, line))
+        self.joiner.join(events)
+        self.enricher.enrich(event for event, _ in counted)
+        return Batch(events, self.tallier.tally(counted), dead, len(lines), ignored)
+
+    def retell(self, events: Iterable[Event]) -> list[Tally]:
+        """The events of one frame, normalised before (stored ones, say) -> the same tallies, but for sample lines."""
+        return self.tallier.tally((event, "") for event in events)
+
+
+def _dead_letter(source: str, offset: int, index: int, line: str, why: Unreadable, reference: float) -> DeadLetter:
+    return DeadLetter(
+        source=source,
+        offset=offset,
+        index=index,
+        reason=f"{why.format}: {why.reason}",
+        raw=line[:MAX_RAW],
+        time=_time(reference),
+    )
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(min(max(seconds, 0.0), LAST_TIME - 1), UTC)

@@ -1,0 +1,92 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.hooks.dovecot import AuthRequest, UnreadableRequest, allow, parse
+from tests.support.decisions import NOW, decision, table
+
+ALICE = "alice@example.org"
+BODY = (
+    b'{"device_id":"","login":"Alice@example.org","protocol":"imap","pwhash":"0797","remote":"198.51.100.21",'
+    b'"session_id":"webmailsess1","tls":false}'
+)
+
+
+def told(*decisions: Any, **changes: Any) -> dict[str, Any]:
+    body = json.dumps(json.loads(BODY) | changes).encode()
+    answer: dict[str, Any] = json.loads(allow(parse(body), table(*decisions), NOW, lambda a: "RU").encode())
+    return answer
+
+
+def test_dovecots_own_requests_are_read() -> None:
+    assert parse(BODY).pwhash == "0797"
+    report = BODY[:-1] + b',"success":false,"policy_reject":true,"fail_type":"credentials"}'
+    assert parse(report) == AuthRequest(
+        login="Alice@example.org",
+        remote="198.51.100.21",
+        protocol="imap",
+        session_id="webmailsess1",
+        pwhash="0797",
+        fail_type="credentials",
+        policy_reject=True,
+    )
+
+
+def test_a_login_that_is_not_restricted_goes_on() -> None:
+    assert told(decision("bob@example.org", scope="login")) == {"status": 0, "msg": ""}
+    assert told(decision(ALICE, scope="send")) == {"status": 0, "msg": ""}
+
+
+@pytest.mark.parametrize(
+    ("action", "parameters", "status"), [("deny_login", {}, -1), ("reject", {}, -1), ("delay_login", {"seconds": 7}, 7)]
+)
+def test_actions_are_said_as_a_status_with_the_reason(action: str, parameters: Any, status: int) -> None:
+    given = decision(ALICE, action=action, scope="login", parameters=parameters)
+    assert told(given) == {"status": status, "msg": f"{given.reason} [{given.id[:8]}]"}
+
+
+@pytest.mark.parametrize(("kind", "subject"), [("ip", "198.51.100.21"), ("prefix", "198.51.0.0/16"), ("country", "RU")])
+def test_sources_are_judged(kind: Any, subject: str) -> None:
+    assert told(decision(subject, kind, action="deny_login", scope="login"))["status"] == -1
+    assert told(decision(subject, kind, action="deny_login", scope="login"), remote="")["status"] == 0
+
+
+def test_only_webmail_can_ask_for_a_second_factor() -> None:
+    given = decision(ALICE, action="challenge", scope="login")
+    assert told(given) == {"status": 0, "msg": ""}
+    assert told(given, protocol="webmail")["r_attrs"] == {"challenge": "1"}
+
+
+def test_shadow_lets_the_login_go_on() -> None:
+    assert told(decision(ALICE, action="deny_login", scope="login", mode="shadow")) == {"status": 0, "msg": ""}
+
+
+def test_protocols_have_one_name() -> None:
+    given = decision(ALICE, action="deny_login", scope="login", protocols=["smtp", "managesieve"])
+    statuses = {p: told(given, protocol=p)["status"] for p in ("imap", "smtp", "submission", "sieve")}
+    assert statuses == {"imap": 0, "smtp": -1, "submission": -1, "sieve": -1}
+
+
+def test_the_text_is_printable_ascii() -> None:
+    given = decision(ALICE, action="deny_login", scope="login", reason="踏み台\r\n* BYE", id="x")
+    assert told(given)["msg"] == "?????* BYE [x]"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b"not json", b'{"login":7}', b'{"login":null}', b'{"login":"\xff"}']
+)
+def test_what_is_no_request_is_refused(body: bytes) -> None:
+    with pytest.raises(UnreadableRequest):
+        parse(body)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda s: json.dumps({"login": s, "remote": s}).encode()))
+def test_garbage_is_read_or_refused(body: bytes) -> None:
+    try:
+        request = parse(body)
+    except UnreadableRequest:
+        return
+    assert allow(request, table(decision(ALICE)), NOW).status == 0
