@@ -1,21 +1,22 @@
 """``tallies`` -> windows, rules, decisions -> ``enforcement``."""
 
+from pipeline.adapters.kafka.client import TopicReader
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
+from pipeline.adapters.streams.watch import AllowlistWatch, RulesWatch
 from pipeline.adapters.streams.worker import Worker
-from pipeline.adapters.watch import AllowWatch, RulesWatch
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector
 from pipeline.detect.stage import DetectStage
 from pipeline.settings import Settings
-from schemas.topics import DETECT_STATE, TALLIES
+from schemas.topics import DETECT_STATE, SETTINGS, TALLIES
 
 
 def run(settings: Settings, metrics: str | None = None) -> None:
     """Works until SIGTERM or SIGINT. ``metrics``: ``host:port``. Raises RulesError, SettingsError."""
     recorder = PrometheusRecorder()
     watch = RulesWatch(settings.rules, settings.home, recorder)
-    operators = AllowWatch(settings.brokers)
+    operators = AllowlistWatch(lambda: TopicReader(settings.brokers, [SETTINGS.name]), recorder)
 
     def allowlist() -> Allowlist:
         return Allowlist(watch.rules.file.allow, lambda: operators.granted)
@@ -27,6 +28,7 @@ def run(settings: Settings, metrics: str | None = None) -> None:
     job = StreamJob("detect", settings, [TALLIES], DETECT_STATE, make, recorder)
 
     def refresh() -> None:
+        operators.check()
         rules = watch.poll()
         for tp, stage in job.stages().items():
             assert isinstance(stage, DetectStage)

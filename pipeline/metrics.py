@@ -38,7 +38,7 @@ _AGE = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60, 600, 3600)
 ENFORCE: tuple[Metric, ...] = (
     Metric("sekimori_enforce_requests_total", "counter", "Requests by hook and answer", ("hook", "answer")),
     Metric("sekimori_enforce_refused_requests_total", "counter", "Requests closed without an answer", ("hook", "why")),
-    Metric("sekimori_enforce_connections", "gauge", "Open connections of the policy server"),
+    Metric("sekimori_enforce_connections", "gauge", "Open connections over which mail servers ask line by line"),
     Metric("sekimori_enforce_reports_total", "counter", "Logins that Dovecot reported", ("success", "policy_reject")),
     Metric("sekimori_enforce_decisions", "gauge", "Decisions in the table", ("mode",)),
     Metric("sekimori_enforce_allow_entries", "gauge", "Allowlist entries in the table"),
@@ -66,6 +66,7 @@ DETECT: tuple[Metric, ...] = (
     Metric("sekimori_detect_evicted_total", "counter", "Subjects forgotten to stay in bounds"),
     Metric("sekimori_detect_subjects", "gauge", "Subjects remembered", ("partition",)),
     Metric("sekimori_detect_dead_letters_total", "counter", "Messages that could not be read"),
+    Metric("sekimori_detect_settings_total", "counter", "Messages of the allowlist read", ("outcome",)),
 )
 
 STREAM: tuple[Metric, ...] = (

@@ -25,7 +25,7 @@ from pipeline.cli.decision_topics import (
     write,
 )
 from pipeline.enforce.table import MANUAL
-from pipeline.enforce.terms import terms_of
+from pipeline.enforce.terms import LOGIN_ACTIONS, terms_of
 from pipeline.settings import Settings
 from schemas.codec import encode
 from schemas.enforcement import Decision, decision_id
@@ -33,7 +33,6 @@ from schemas.kinds import ACTIONS, SCOPES, Action, Scope, SubjectKind
 from schemas.setting import Setting
 from schemas.topics import ENFORCEMENT, SETTINGS
 
-_LOGIN_ACTIONS = frozenset({"deny_login", "delay_login", "challenge"})
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -186,7 +185,7 @@ def block(
         subject_kind=subject_kind,
         subject=name,
         action=action,
-        scope=scope or ("login" if action in _LOGIN_ACTIONS else "send"),
+        scope=scope or ("login" if action in LOGIN_ACTIONS else "send"),
         mode="enforce",
         rule=MANUAL,
         rule_version=1,
