@@ -6,7 +6,7 @@ from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
 from pipeline.adapters.streams.worker import Worker
-from pipeline.normalize.enrich import no_country
+from pipeline.networks import no_country
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.normalize.stage import NormalizeStage
 from pipeline.rules.config import load

@@ -7,7 +7,7 @@ from datetime import UTC, tzinfo
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector, Findings
 from pipeline.formats import LineReader, split_frame
-from pipeline.normalize.enrich import Lookup, no_country
+from pipeline.networks import CountryOf, no_country
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.rules import RuleSet
 from schemas.dead_letter import DeadLetter
@@ -22,7 +22,7 @@ class Replay:
 
     rules: RuleSet
     zone: tzinfo = UTC
-    lookup: Lookup = no_country
+    lookup: CountryOf = no_country
     lines: int = 0
     ignored: int = 0
     dead_letters: list[DeadLetter] = field(default_factory=list)

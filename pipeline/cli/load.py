@@ -21,7 +21,7 @@ from pipeline.adapters.geoip import GeoFile, GeoFileError
 from pipeline.adapters.stores.chdb_store import ChdbStore, from_bytes, rows_at, to_bytes
 from pipeline.adapters.trials.prefetch import Ahead
 from pipeline.adapters.trials.workers import WorkerLost
-from pipeline.normalize.enrich import Lookup, no_country
+from pipeline.networks import CountryOf, no_country
 from pipeline.ports import RowStore, StoreError, StoreUnavailable
 from pipeline.replay import first_time
 from pipeline.rules import build
@@ -52,7 +52,7 @@ class Reading:
 
     rules: RulesFile
     zone: ZoneInfo
-    lookup: Lookup
+    lookup: CountryOf
 
     def __call__(self, task: tuple[Sequence[LogFile], Have]) -> Iterator[bytes]:
         """Raises OSError, after all that can be read."""

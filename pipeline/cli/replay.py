@@ -18,7 +18,7 @@ from rich.text import Text
 from pipeline.adapters.files.logfile import FileFrame, merged
 from pipeline.adapters.geoip import GeoFile, GeoFileError
 from pipeline.detect.decide import duration_text
-from pipeline.normalize.enrich import no_country
+from pipeline.networks import no_country
 from pipeline.replay import Replay, first_time
 from pipeline.rules import build
 from pipeline.rules.config import RulesError, load

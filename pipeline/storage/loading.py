@@ -9,7 +9,7 @@ import msgspec
 
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector
-from pipeline.normalize.enrich import Lookup, no_country
+from pipeline.networks import CountryOf, no_country
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.ports import RowStore
 from pipeline.rules import RuleSet
@@ -75,7 +75,7 @@ class Part(msgspec.Struct):
 class Reader:
     """Frames of several files in, what they became out."""
 
-    def __init__(self, rules: RulesFile, zone: tzinfo = UTC, lookup: Lookup = no_country) -> None:
+    def __init__(self, rules: RulesFile, zone: tzinfo = UTC, lookup: CountryOf = no_country) -> None:
         self._rules, self._zone, self._lookup = rules, zone, lookup
         self._normalizers: dict[str, Normalizer] = {}
         self._offsets: dict[str, int] = {}
@@ -126,7 +126,7 @@ class Rows:
 class Loader:
     """What frames became in, dead letters and decisions into a sink. The caller flushes the sink."""
 
-    def __init__(self, rules: RuleSet, zone: tzinfo = UTC, lookup: Lookup = no_country) -> None:
+    def __init__(self, rules: RuleSet, zone: tzinfo = UTC, lookup: CountryOf = no_country) -> None:
         """``zone``, ``lookup``: for ``feed``."""
         self._reader = Reader(rules.file, zone, lookup)
         self._detector = Detector(rules, Allowlist(rules.file.allow), rules.file.subjects)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.networks import Network, parse_address, parse_network, parse_subject
+from pipeline.networks import Network, no_country, parse_address, parse_network, parse_subject
 
 
 @given(st.ip_addresses())
@@ -68,3 +68,7 @@ def test_a_kind_that_was_said_is_obeyed() -> None:
 def test_other_subjects_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         parse_subject(text)
+
+
+def test_without_a_file_no_country_is_known() -> None:
+    assert no_country("198.51.100.7") == ""
