@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pipeline.enforce.wording import plain, refusal
+from pipeline.enforce.wording import refusal
 from pipeline.networks import parse_network
 from schemas.enforcement import Decision
 from schemas.kinds import POOL_NAME, Action, Mode, Scope, SubjectKind
@@ -33,8 +33,8 @@ class Terms(msgspec.Struct, frozen=True):
 class Restriction(msgspec.Struct, gc=False, eq=False):
     """One decision as the table keeps it; seconds since 1970 UTC.
 
-    ``text`` is what the client is told, fit for any protocol whatever a message or a file holds. ``live`` ends when it
-    is lifted or replaced.
+    ``text`` is what the client is told: one line of printable ASCII (``wording.refusal``). ``live`` ends when it is
+    lifted or replaced.
     """
 
     terms: Terms
@@ -43,9 +43,6 @@ class Restriction(msgspec.Struct, gc=False, eq=False):
     issued_at: float
     expires_at: float
     live: bool = True
-
-    def __post_init__(self) -> None:
-        self.text = plain(self.text)
 
     def __lt__(self, other: "Restriction") -> bool:
         return self.expires_at < other.expires_at

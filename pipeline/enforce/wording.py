@@ -12,8 +12,8 @@ _MAX_ID: Final = 8
 
 
 def refusal(reason: str, decision_id: str) -> str:
-    """Why, and the begin of the id by which the support desk finds the decision."""
-    return f"{reason[:MAX_REASON]} [{decision_id[:_MAX_ID]}]"
+    """Why, and the begin of the id by which the support desk finds the decision; one line of printable ASCII."""
+    return plain(f"{reason[:MAX_REASON]} [{decision_id[:_MAX_ID]}]")
 
 
 def empty_sender(text: str) -> str:

@@ -15,6 +15,7 @@ import structlog
 
 from pipeline.enforce.table import DecisionTable
 from pipeline.enforce.terms import Restriction
+from pipeline.enforce.wording import plain
 from schemas.setting import Setting
 
 _log = structlog.get_logger()
@@ -122,6 +123,7 @@ def _lines(lines: Iterable[_Line]) -> bytes:
 def _take(table: DecisionTable, line: _Line, now: float) -> None:
     try:
         if line.restriction is not None and line.restriction.expires_at > now:
+            line.restriction.text = plain(line.restriction.text)  # the first version kept it as it was decided
             table.restore(line.restriction)
         if line.allow is not None:
             table.allow(line.allow.key, line.allow)
