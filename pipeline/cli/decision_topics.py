@@ -52,7 +52,7 @@ def names(subject: Subject, wanted: Subject) -> bool:
     """Whether a decision about ``subject`` is one about ``wanted``: the same, or the /64 of a wanted IPv6 address."""
     network, source = _network(subject), _network(wanted)
     if network is None or source is None:
-        return subject == wanted
+        return _canonical(subject) == wanted
     return network == source or (source.length == 128 and network.length == 64 and network.covers(source))
 
 
@@ -63,8 +63,9 @@ def concerns(subject: Subject, wanted: Subject) -> bool:
         return network.covers(source)
     if subject[0] == "account_ip":
         account, _, address = subject[1].rpartition("|")
-        return concerns(("account", account), wanted) or concerns(("ip", address), wanted) or subject == wanted
-    return subject == wanted
+        if concerns(("account", account), wanted) or concerns(("ip", address), wanted):
+            return True
+    return _canonical(subject) == wanted
 
 
 def all_decisions(brokers: str) -> list[Decision]:
@@ -113,6 +114,14 @@ def lift(brokers: str, topic: str, keys: Sequence[str], actor: str, note: str) -
         for key in keys:
             outbox.send(topic, key.encode(), None, [(name, text.encode()) for name, text in headers.items()])
         outbox.flush()
+
+
+def _canonical(subject: Subject) -> Subject:
+    """As ``subject_of`` writes it: others may have written it in another way."""
+    try:
+        return parse_subject(subject[1], subject[0])
+    except ValueError:
+        return subject
 
 
 def _network(subject: Subject) -> Network | None:
