@@ -239,7 +239,7 @@ class Detector:
         return msgspec.msgpack.encode(self._sources)
 
     def load_sources(self, saved: bytes) -> None:
-        """Inverse of ``sources``. Raises msgspec.DecodeError."""
+        """Inverse of ``sources``. Raises msgspec.DecodeError, ValueError."""
         self._sources = msgspec.msgpack.decode(saved, type=dict[str, int])
 
     def dump(self, number: int) -> bytes | None:
@@ -261,9 +261,16 @@ class Detector:
         shard.episodes = {key: episode for key, episode in shard.episodes.items() if episode.until > horizon}
 
     def load(self, number: int, dumped: bytes) -> None:
-        """Inverse of ``dump``. Raises msgspec.DecodeError or zlib.error."""
+        """Inverse of ``dump``. Raises zlib.error, msgspec.DecodeError, ValueError."""
+        if not 0 <= number < SHARDS:
+            raise ValueError(f"there are {SHARDS} shards, and no {number}")
         saved = msgspec.msgpack.decode(decompress(dumped), type=_Saved)
-        states = {kind: {name: bytearray(state) for name, state in of.items()} for kind, of in saved.states.items()}
+        lengths = {len(state) for of in saved.states.values() for state in of.values()}
+        if any(length < HEAD or (length - HEAD) % SIZE for length in lengths):
+            raise ValueError("windows are cut off")
+        states = {
+            kind: {name: bytearray(state) for name, state in saved.states.get(kind, {}).items()} for kind in KINDS
+        }
         episodes = {(rule, kind, subject): episode for rule, kind, subject, episode in saved.episodes}
         shard = self._shards[number] = _Shard(saved.position, False, states, episodes)
         if saved.rules != self.rules.fingerprint:
