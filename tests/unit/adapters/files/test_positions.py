@@ -1,7 +1,7 @@
 """What a shipper remembers of a file: ours alone, whole, and readable by later versions."""
 
 import json
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -78,18 +78,27 @@ def test_positions_of_another_version_are_refused_whatever_else_is_in_them(
             positions.load()
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.binary()
-    | st.text().map(str.encode)
-    | st.integers(2, 300).map(lambda length: BEFORE_VERSIONS.read_bytes()[:-length])
-    | st.sampled_from((b'{"path": "\xff"}', b"{}", b"[]", b"null", b'{"x":' + b"[" * 100_000, b'{"version": "1"}'))
+WHOLE = BEFORE_VERSIONS.read_bytes().rstrip()
+DAMAGED = (b'{"path": "\xff"}', b"{}", b"[]", b"null", b'{"x":' + b"[" * 100_000, b'{"version": "1"}', b"")
+
+
+@pytest.mark.parametrize(
+    "content", [*DAMAGED, *(WHOLE[:length] for length in range(1, len(WHOLE), 7))], ids=lambda it: f"{len(it)} bytes"
 )
 def test_what_is_damaged_is_refused_and_named(tmp_path: Path, log: Path, content: bytes) -> None:
     with Positions(tmp_path / "state", log) as positions:
         positions.file.write_bytes(content)
         with pytest.raises(StateError, match=rf"{positions.file.name} is damaged .*delete it if that is what you want"):
             positions.load()
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary() | st.text().map(str.encode))
+def test_whatever_is_in_the_file_it_is_loaded_or_refused(tmp_path: Path, log: Path, content: bytes) -> None:
+    with Positions(tmp_path / "state", log) as positions:
+        positions.file.write_bytes(content)
+        with suppress(StateError):
+            assert positions.load() is not None
 
 
 def test_positions_that_cannot_be_read_are_said_to_be_so(tmp_path: Path, log: Path) -> None:
