@@ -27,9 +27,9 @@ from pipeline.rules.config import load
 from pipeline.storage.loading import Loader
 from pipeline.storage.rows import Columns, event_columns
 from pipeline.storage.storing import Frame, Sink, apply_ddl
+from schemas.times import DAY
 
 BATCH = 200_000  # rows of one insert
-DAY = 86_400
 
 
 def homes_abroad(address: str) -> str:

@@ -41,9 +41,13 @@ _AGE = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60, 600, 3600)
 
 ENFORCE: tuple[MetricFamily, ...] = (
     MetricFamily("sekimori_enforce_requests_total", "counter", "Requests by hook and answer", ("hook", "answer")),
-    MetricFamily("sekimori_enforce_refused_requests_total", "counter", "Requests closed without an answer", ("hook", "why")),
+    MetricFamily(
+        "sekimori_enforce_refused_requests_total", "counter", "Requests closed without an answer", ("hook", "why")
+    ),
     MetricFamily("sekimori_enforce_connections", "gauge", "Open connections of the policy server"),
-    MetricFamily("sekimori_enforce_reports_total", "counter", "Logins that Dovecot reported", ("success", "policy_reject")),
+    MetricFamily(
+        "sekimori_enforce_reports_total", "counter", "Logins that Dovecot reported", ("success", "policy_reject")
+    ),
     MetricFamily("sekimori_enforce_decisions", "gauge", "Decisions in the table", ("mode",)),
     MetricFamily("sekimori_enforce_allow_entries", "gauge", "Allowlist entries in the table"),
     MetricFamily("sekimori_enforce_expired_total", "counter", "Decisions dropped because their time was over"),
@@ -58,7 +62,9 @@ ENFORCE: tuple[MetricFamily, ...] = (
 )
 
 NORMALIZE: tuple[MetricFamily, ...] = (
-    MetricFamily("sekimori_normalize_lines_total", "counter", "Lines by topic and what became of them", ("topic", "outcome")),
+    MetricFamily(
+        "sekimori_normalize_lines_total", "counter", "Lines by topic and what became of them", ("topic", "outcome")
+    ),
     MetricFamily("sekimori_normalize_forgotten_total", "counter", "Queue ids and sessions forgotten to stay in bounds"),
 )
 
@@ -66,7 +72,9 @@ DETECT: tuple[MetricFamily, ...] = (
     MetricFamily("sekimori_detect_tallies_total", "counter", "Tallies counted"),
     MetricFamily("sekimori_detect_decisions_total", "counter", "Decisions by rule and mode", ("rule", "mode")),
     MetricFamily("sekimori_detect_allowed_total", "counter", "Findings against allowlisted subjects, let pass"),
-    MetricFamily("sekimori_detect_repeated_frames_total", "counter", "Frames left out because they were counted before"),
+    MetricFamily(
+        "sekimori_detect_repeated_frames_total", "counter", "Frames left out because they were counted before"
+    ),
     MetricFamily("sekimori_detect_evicted_total", "counter", "Subjects forgotten to stay in bounds"),
     MetricFamily("sekimori_detect_subjects", "gauge", "Subjects remembered", ("partition",)),
     MetricFamily("sekimori_detect_dead_letters_total", "counter", "Messages that could not be read"),
@@ -76,7 +84,9 @@ STREAM: tuple[MetricFamily, ...] = (
     MetricFamily("sekimori_stream_records_total", "counter", "Messages worked on", ("topic",)),
     MetricFamily("sekimori_stream_lag_messages", "gauge", "Messages that wait in Kafka", ("topic", "partition")),
     MetricFamily("sekimori_stream_event_age_seconds", "gauge", "Age of the last message when worked on", ("topic",)),
-    MetricFamily("sekimori_stream_unsaved_messages", "gauge", "Messages worked on since the state was saved", ("partition",)),
+    MetricFamily(
+        "sekimori_stream_unsaved_messages", "gauge", "Messages worked on since the state was saved", ("partition",)
+    ),
     MetricFamily("sekimori_stream_saved_bytes_total", "counter", "State written"),
     MetricFamily("sekimori_rules_loads_total", "counter", "Readings of a changed rules file", ("outcome",)),
 )
@@ -85,12 +95,16 @@ _TOOK = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60)
 
 STORE: tuple[MetricFamily, ...] = (
     MetricFamily("sekimori_store_rows_total", "counter", "Rows written by table", ("table",)),
-    MetricFamily("sekimori_store_repeated_events_total", "counter", "Events left out because the store has them already"),
+    MetricFamily(
+        "sekimori_store_repeated_events_total", "counter", "Events left out because the store has them already"
+    ),
     MetricFamily("sekimori_store_write_seconds", "histogram", "Time to write a batch", (), _TOOK),
     MetricFamily("sekimori_store_failures_total", "counter", "Batches that could not be written and come again"),
     MetricFamily("sekimori_store_up", "gauge", "1 while the store takes what it is sent"),
     MetricFamily("sekimori_store_message_age_seconds", "gauge", "Age of the newest message of the last batch written"),
-    MetricFamily("sekimori_store_dropped_months_total", "counter", "Months dropped by retention, of each table", ("table",)),
+    MetricFamily(
+        "sekimori_store_dropped_months_total", "counter", "Months dropped by retention, of each table", ("table",)
+    ),
 )
 
 METRICS: tuple[MetricFamily, ...] = (*ENFORCE, *NORMALIZE, *DETECT, *STREAM, *STORE)

@@ -31,7 +31,7 @@ class Outgoing:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-class Part(NamedTuple):
+class StatePart(NamedTuple):
     """A part of a saved state. ``version``: of the format of ``value``; 1 where none is told, as it once was."""
 
     key: bytes
@@ -68,16 +68,16 @@ class PartitionStage(Protocol):
     def refresh(self) -> None:
         """To be called now and then, between records: looks whether rules or files are others now, and measures."""
 
-    def save(self) -> Iterator[Part]:
+    def save(self) -> Iterator[StatePart]:
         """One checkpoint: parts that together hold the state at the moment of the call, or later."""
 
-    def load(self, saved: Iterable[Part]) -> None:
+    def load(self, saved: Iterable[StatePart]) -> None:
         """Inverse of ``save``; parts that are not this partition's are left out. Raises StateUnreadable, and then the
         stage is of no further use."""
 
 
 @contextmanager
-def loading(part: Part, newest: int) -> Iterator[None]:
+def loading(part: StatePart, newest: int) -> Iterator[None]:
     """Around the decoding of a part: whatever shows that it is damaged, or of a format newer than ``newest``, becomes
     StateUnreadable."""
     if not 1 <= part.version <= newest:

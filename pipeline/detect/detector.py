@@ -42,6 +42,7 @@ from pipeline.windows.state import (
 from pipeline.windows.view import NOWHERE, View
 from schemas.enforcement import Decision
 from schemas.tally import CountedKind, Tally
+from schemas.times import DAY
 
 SHARDS = 32
 EVICT_SHARE = 20  # one in so many subjects of a full shard goes at once
@@ -51,7 +52,6 @@ MAX_ACCUSED = 512  # networks that one episode accuses
 KINDS: tuple[CountedKind, ...] = get_args(CountedKind)
 MAX_ORIGINS = 1 << 18  # peers whose packed form is remembered
 KIND = HEAD + 4  # where the first entry tells its kind
-DAY = 86400
 
 
 @dataclass

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import SHARDS, Detector
 from pipeline.metrics import Recorder
-from pipeline.partition import OFFSET, SOURCE, Outgoing, Part, loading, partition_of, unreadable
+from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, loading, partition_of, unreadable
 from pipeline.ports import Record
 from pipeline.rules import RuleSet
 from pipeline.windows.peers import pack_network
@@ -82,7 +82,7 @@ class DetectStage:
             self.detector.use(rules, allowlist)
         self._recorder.set("sekimori_detect_subjects", self.detector.subjects(), str(self._partition))
 
-    def save(self) -> Iterator[Part]:
+    def save(self) -> Iterator[StatePart]:
         """See ``PartitionStage``. The offsets of the sources and the position come last, as they were before the first
         shard: so a checkpoint that was cut off is repeated from a position to which they belong."""
         sources, position = self.detector.sources(), self.position
@@ -90,11 +90,11 @@ class DetectStage:
         for number in range(SHARDS):
             dumped = self.detector.dump(number)
             if dumped is not None:
-                yield Part(prefix + str(number).encode(), dumped, NEWEST)
-        yield Part(prefix + _SOURCES_KEY, sources, NEWEST)
-        yield Part(prefix + _POSITION_KEY, str(position).encode(), NEWEST)
+                yield StatePart(prefix + str(number).encode(), dumped, NEWEST)
+        yield StatePart(prefix + _SOURCES_KEY, sources, NEWEST)
+        yield StatePart(prefix + _POSITION_KEY, str(position).encode(), NEWEST)
 
-    def load(self, saved: Iterable[Part]) -> None:
+    def load(self, saved: Iterable[StatePart]) -> None:
         """See ``PartitionStage``."""
         prefix = f"{self._partition}/".encode()
         for part in saved:

@@ -28,7 +28,6 @@ _LOGIN = re.compile(r'AUTH user="(?P<user>[^"]*)"(?: host="[^"]*")? success=(?P<
 _MESSAGE = re.compile(
     rf"message mid=(?P<mid>{_VALUE}) size=(?P<size>[0-9]+) rcpts=(?P<nrcpt>[0-9]+)/[0-9]+/[0-9]+ .*", re.DOTALL
 )
-_QUEUE = re.compile(rf"queue code=(?P<code>[A-Z]+) msg=(?P<text>{_VALUE})", re.DOTALL)
 _ADDRESS = r'<(?P<address>"(?:[^"\\]|\\.)*"@[^<>\s]*|[^<>\s]*)>'
 _ENVELOPE = re.compile(
     rf"(?P<what>sender|recipient) {_ADDRESS} code=(?P<code>[A-Z]+) msg=(?P<text>{_VALUE})(?: sender=.*)?", re.DOTALL

@@ -7,7 +7,7 @@ import msgspec
 
 from pipeline.metrics import Recorder
 from pipeline.normalize.normalizer import Normalizer
-from pipeline.partition import OFFSET, SOURCE, Outgoing, Part, loading, partition_of
+from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, loading, partition_of
 from pipeline.ports import Record
 from schemas.codec import encode_frame
 from schemas.tally import Tally
@@ -71,12 +71,12 @@ class NormalizeStage:
             self._looked_up_in = edition
             self._normalizer.enricher.forget()
 
-    def save(self) -> Iterator[Part]:
+    def save(self) -> Iterator[StatePart]:
         """See ``PartitionStage``: one part, so that it is never torn."""
         state = msgspec.msgpack.encode((self.position, self._normalizer.joiner.dump()))
-        yield Part(self._source.encode(), zlib.compress(state, 1), NEWEST)
+        yield StatePart(self._source.encode(), zlib.compress(state, 1), NEWEST)
 
-    def load(self, saved: Iterable[Part]) -> None:
+    def load(self, saved: Iterable[StatePart]) -> None:
         """See ``PartitionStage``. Lines that are in the state already are joined again, which changes nothing."""
         for part in saved:
             if part.key == self._source.encode():

@@ -18,12 +18,12 @@ from msgspec import Meta
 
 from pipeline.networks import OurHosts
 from schemas.kinds import Action, Scope
+from schemas.times import DAY, HOUR, MINUTE
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
 _DURATION = re.compile(r"([0-9]{1,6})([smhd])")
 _LIMIT = re.compile(r"([0-9]{1,9}) ([a-z_]+) / ([0-9]{1,6}[smhd])")
 _CLASS = re.compile(r"all|home|abroad|[A-Z]{2}")
-DAY = 86400
 T = TypeVar("T")
 
 

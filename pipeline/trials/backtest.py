@@ -20,7 +20,6 @@ from schemas.enforcement import Decision
 from schemas.tally import Tally
 
 ChangeKind = Literal["added", "removed", "earlier", "later", "changed"]
-CHANGE_KINDS: tuple[ChangeKind, ...] = ("added", "removed", "earlier", "later", "changed")
 
 
 class TallyFrame(msgspec.Struct, gc=False, array_like=True):

@@ -7,16 +7,16 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from pipeline.partition import Part, PartitionStage, StateUnreadable
+from pipeline.partition import PartitionStage, StatePart, StateUnreadable
 
 
-def saved_parts(path: Path) -> list[Part]:
+def saved_parts(path: Path) -> list[StatePart]:
     """A state in a file: key -> value, without versions."""
     saved = msgspec.msgpack.decode(path.read_bytes(), type=dict[bytes, bytes])
-    return [Part(key, value) for key, value in saved.items()]
+    return [StatePart(key, value) for key, value in saved.items()]
 
 
-def cut(parts: Iterable[Part], number: int, length: int) -> list[Part]:
+def cut(parts: Iterable[StatePart], number: int, length: int) -> list[StatePart]:
     """The same, but that part ``number`` ends early."""
     made = list(parts)
     number %= len(made)
@@ -35,7 +35,7 @@ def structures() -> st.SearchStrategy[Any]:
     )
 
 
-def refused(stage: PartitionStage, *parts: Part) -> StateUnreadable | None:
+def refused(stage: PartitionStage, *parts: StatePart) -> StateUnreadable | None:
     """Why the stage does not take the state; None if it does. It may raise nothing else."""
     try:
         stage.load(parts)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.detect.detector import SHARDS
-from pipeline.partition import Outgoing, Part, PartitionStage
+from pipeline.partition import Outgoing, PartitionStage, StatePart
 from pipeline.ports import Record
 from pipeline.windows.state import ERROR, SEEN, SEND, entries
 from schemas.codec import decode_decision
@@ -30,7 +30,7 @@ class World:
     place among the other tallies is the same in every run."""
 
     topics: defaultdict[Where, list[Record]] = field(default_factory=lambda: defaultdict(list))
-    states: defaultdict[Where, dict[bytes, Part]] = field(default_factory=lambda: defaultdict(dict))
+    states: defaultdict[Where, dict[bytes, StatePart]] = field(default_factory=lambda: defaultdict(dict))
     committed: Counter[Where] = field(default_factory=Counter)
     accusations: list[Outgoing] = field(default_factory=list)
     decisions: dict[bytes, bytes] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class Worker:
             self._save(part)
         self.world.committed[self.where] = at
 
-    def _save(self, part: Part) -> None:
+    def _save(self, part: StatePart) -> None:
         self._send(lambda: self.world.states[self.state].update({part.key: part}))
 
     def _send(self, act: Callable[[], None]) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from pipeline.adapters.kafka.client import KafkaLog
-from pipeline.partition import FORMAT, Outgoing, Part, PartitionStage, StateUnreadable
+from pipeline.partition import FORMAT, Outgoing, PartitionStage, StatePart, StateUnreadable
 from pipeline.ports import BrokerUnavailable, Record
 from schemas.topics import Topic
 
@@ -25,10 +25,10 @@ patiently = retry(retry=_away, wait=wait_fixed(1.0), stop=stop_after_delay(PATIE
 class Checkpoint:
     """A state that is being saved. ``start``: the position that it includes once all of its ``parts`` are written."""
 
-    parts: Iterator[Part]
+    parts: Iterator[StatePart]
     start: int
 
-    def take(self, seconds: float) -> tuple[list[Part], bool]:
+    def take(self, seconds: float) -> tuple[list[StatePart], bool]:
         """As many parts as can be made in that time, and whether these were the last."""
         deadline, taken = time.monotonic() + seconds, []
         for part in self.parts:
@@ -67,7 +67,7 @@ class StateTopic:
                 error.key,
             ) from error
 
-    def message(self, part: Part, partition: int) -> Outgoing:
+    def message(self, part: StatePart, partition: int) -> Outgoing:
         """A part as it is written."""
         return Outgoing(self._topic, part.value, part.key, partition, ((FORMAT, b"%d" % part.version),))
 
@@ -76,10 +76,10 @@ class StateTopic:
         return f"kcat -C -q -e {where} -f '%k:\\n' | sort -u | kcat -P {where} -K : -Z"
 
 
-def part_of(record: Record) -> Part:
+def part_of(record: Record) -> StatePart:
     """A record of a state topic. Raises StateUnreadable."""
     key, told = record.key or b"", dict(record.headers).get(FORMAT, b"1")
     try:
-        return Part(key, record.value or b"", int(told or b""))
+        return StatePart(key, record.value or b"", int(told or b""))
     except ValueError:
         raise StateUnreadable(f"the version of its format is {told!r}", key) from None

@@ -14,7 +14,7 @@ from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import SHARDS
 from pipeline.detect.stage import NEWEST, DetectStage
 from pipeline.metrics import MemoryRecorder
-from pipeline.partition import Outgoing, Part, StateUnreadable, partition_of
+from pipeline.partition import Outgoing, StatePart, StateUnreadable, partition_of
 from pipeline.ports import Record
 from pipeline.rules import build
 from pipeline.windows.state import HEAD, SIZE
@@ -160,7 +160,7 @@ def test_what_is_saved_tells_its_version_and_can_be_loaded() -> None:
 
 def test_a_state_of_another_partition_is_none_of_ours() -> None:
     stage = detect_stage(1)
-    stage.load([*BEFORE_VERSIONS, Part(b"10/0", b"garbage", 99), Part(b"strange", b"garbage")])
+    stage.load([*BEFORE_VERSIONS, StatePart(b"10/0", b"garbage", 99), StatePart(b"strange", b"garbage")])
     assert stage.position == -1
     assert stage.detector.subjects() == 0
 
@@ -190,7 +190,7 @@ NAMES = st.sampled_from(("0", "7", str(SHARDS), "-1", "x", "", "1/2", "sources",
 @given(NAMES, st.binary() | structures().map(msgspec.msgpack.encode), st.booleans())
 def test_whatever_a_part_holds_it_is_loaded_or_refused(name: str, value: bytes, compressed: bool) -> None:
     key = f"0/{name}".encode()
-    error = refused(detect_stage(0), Part(key, zlib.compress(value) if compressed else value))
+    error = refused(detect_stage(0), StatePart(key, zlib.compress(value) if compressed else value))
     assert error.key == key if error else name in ("0", "7", "sources", "position")
 
 
@@ -216,7 +216,7 @@ def test_a_shard_with_windows_that_are_cut_off_is_refused(
     stage = detect_stage(0)
     _, windows, *_ = shard
     whole = all(len(state) in (HEAD, HEAD + SIZE) for of in windows.values() for state in of.values())
-    error = refused(stage, Part(b"0/0", zlib.compress(msgspec.msgpack.encode(shard))))
+    error = refused(stage, StatePart(b"0/0", zlib.compress(msgspec.msgpack.encode(shard))))
     assert (error is None) == whole
     if whole:
         assert stage.detector.subjects() == sum(map(len, windows.values()))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.metrics import MemoryRecorder
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.normalize.stage import NEWEST, NormalizeStage
-from pipeline.partition import Part, StateUnreadable, partition_of
+from pipeline.partition import StatePart, StateUnreadable, partition_of
 from pipeline.ports import Record
 from schemas.codec import decode_dead_letters, decode_events, decode_tallies
 from schemas.tally import Tally
@@ -110,7 +110,7 @@ def test_what_is_saved_tells_its_version_and_can_be_loaded() -> None:
 
 def test_a_state_of_another_source_is_none_of_ours() -> None:
     stage = normalize_stage("authlog-0")
-    stage.load([*BEFORE_VERSIONS, Part(b"maillog-1", b"garbage", 99)])
+    stage.load([*BEFORE_VERSIONS, StatePart(b"maillog-1", b"garbage", 99)])
     assert stage.position == -1
 
 
@@ -131,12 +131,14 @@ def test_a_state_that_is_cut_off_is_refused(length: int) -> None:
 @settings(max_examples=300)
 @given(st.binary() | structures().map(msgspec.msgpack.encode) | st.binary().map(msgspec.msgpack.encode), st.booleans())
 def test_whatever_a_state_holds_it_is_loaded_or_refused(value: bytes, compressed: bool) -> None:
-    error = refused(normalize_stage("maillog-0"), Part(b"maillog-0", zlib.compress(value) if compressed else value))
+    error = refused(
+        normalize_stage("maillog-0"), StatePart(b"maillog-0", zlib.compress(value) if compressed else value)
+    )
     assert error is None or error.key == b"maillog-0"
 
 
 @given(structures().map(msgspec.msgpack.encode) | st.binary())
 def test_whatever_a_joiner_s_state_holds_it_is_loaded_or_refused(joined: bytes) -> None:
     stage = normalize_stage("maillog-0")
-    error = refused(stage, Part(b"maillog-0", zlib.compress(msgspec.msgpack.encode((7, joined)))))
+    error = refused(stage, StatePart(b"maillog-0", zlib.compress(msgspec.msgpack.encode((7, joined)))))
     assert "it is damaged, or of an unknown format" in str(error) if error else stage.position == 7
