@@ -234,8 +234,8 @@ class Detector:
         return sum(len(states) for shard in self._shards for states in shard.states.values())
 
     def sources(self) -> bytes:
-        """Up to where the raw frames of each source are counted. Saved after the shards of a round, as it was before
-        them; see ``load_sources``."""
+        """Up to where the raw frames of each source are counted. Saved after the shards of a checkpoint, as it was
+        before them; see ``load_sources``."""
         return msgspec.msgpack.encode(self._sources)
 
     def load_sources(self, saved: bytes) -> None:

@@ -1,5 +1,5 @@
-"""Tallies on disk between two rounds of a backtest: one file for each source, partition and sort of subject; and what
-was decided, since all partitions need all of it."""
+"""Tallies on disk between the two passes of a backtest: one file for each source, partition and sort of subject; and
+what was decided, since all partitions need all of it."""
 
 import heapq
 import struct
