@@ -66,7 +66,7 @@ class Findings:
 
 class _Saved(msgspec.Struct, array_like=True):
     position: int
-    states: dict[CountedKind, dict[str, bytes]]
+    states: dict[CountedKind, dict[str, bytearray]]
     episodes: list[tuple[str, CountedKind, str, Episode]]
     rules: bytes = b""
 
@@ -250,8 +250,7 @@ class Detector:
         shard.dirty, shard.position = False, self.position
         self._forget_episodes(shard)
         episodes = [(*key, episode) for key, episode in shard.episodes.items()]
-        states = {kind: {name: bytes(state) for name, state in of.items()} for kind, of in shard.states.items()}
-        saved = _Saved(shard.position, states, episodes, self.rules.fingerprint)
+        saved = _Saved(shard.position, shard.states, episodes, self.rules.fingerprint)
         return compress(msgspec.msgpack.encode(saved), 1)
 
     def _forget_episodes(self, shard: _Shard) -> None:
@@ -268,9 +267,7 @@ class Detector:
         lengths = {len(state) for of in saved.states.values() for state in of.values()}
         if any(length < HEAD or (length - HEAD) % SIZE for length in lengths):
             raise ValueError("windows are cut off")
-        states = {
-            kind: {name: bytearray(state) for name, state in saved.states.get(kind, {}).items()} for kind in KINDS
-        }
+        states = {kind: saved.states.get(kind, {}) for kind in KINDS}
         episodes = {(rule, kind, subject): episode for rule, kind, subject, episode in saved.episodes}
         shard = self._shards[number] = _Shard(saved.position, False, states, episodes)
         if saved.rules != self.rules.fingerprint:
