@@ -76,7 +76,8 @@ class StreamJob(Generic[S]):
         recorder: Recorder,
     ) -> None:
         self._settings = settings
-        self._states = StateTopic(settings.brokers, state_topic)
+        self._log = KafkaLog(settings.brokers)
+        self._states = StateTopic(self._log, settings.brokers, state_topic)
         self._make = make
         self._recorder = recorder
         self._names = [topic.name for topic in topics]
@@ -165,7 +166,7 @@ class StreamJob(Generic[S]):
     def _left_out(self, tp: TP, start: int, until: int) -> list[Record]:
         if start >= until:
             return []
-        with closing(KafkaLog(self._settings.brokers).read(tp.topic, tp.partition, start)) as log:
+        with closing(self._log.read(tp.topic, tp.partition, start)) as log:
             return list(islice(takewhile(lambda record: record.offset < until, log), CHUNK))
 
     async def _open(self, tp: TP) -> _Held[S]:

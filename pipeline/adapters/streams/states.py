@@ -11,9 +11,8 @@ from typing import Final
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from pipeline.adapters.kafka.client import KafkaLog
 from pipeline.partition import FORMAT, Outgoing, PartitionStage, StatePart, StateUnreadable
-from pipeline.ports import BrokerUnavailable, Record
+from pipeline.ports import BrokerUnavailable, PartitionLog, Record
 from schemas.topics import Topic
 
 PATIENCE: Final = 30.0  # seconds that reading is tried again while the broker does not answer
@@ -39,16 +38,16 @@ class Checkpoint:
 
 
 class StateTopic:
-    """Saved states, by partition."""
+    """Saved states, by partition. ``brokers``: of ``log``, as operators have to write them."""
 
-    def __init__(self, brokers: str, topic: Topic) -> None:
-        self._brokers, self._topic = brokers, topic.name
+    def __init__(self, log: PartitionLog, brokers: str, topic: Topic) -> None:
+        self._log, self._brokers, self._topic = log, brokers, topic.name
 
     @patiently
     def read(self, partition: int) -> list[Record]:
         """The last record of each key, deleted ones left out. Raises BrokerUnavailable, TopicMissing."""
         saved: dict[bytes, Record] = {}
-        for record in KafkaLog(self._brokers).read(self._topic, partition, 0):
+        for record in self._log.read(self._topic, partition, 0):
             if record.key is not None:
                 saved[record.key] = record
         return [record for record in saved.values() if record.value is not None]
