@@ -18,13 +18,13 @@ LOOK = 2.0  # seconds between looks at rules and files
 
 
 class Worker:
-    """``look`` reads files that may have changed; it is called every two seconds, before the stages are refreshed.
+    """``looks`` read files that may have changed; they are called every two seconds, before the stages are refreshed.
     ``metrics``: ``host:port`` for /metrics and /healthz, None for none."""
 
     def __init__(
-        self, job: StreamJob[Any], recorder: PrometheusRecorder, metrics: str | None, look: Callable[[], object]
+        self, job: StreamJob[Any], recorder: PrometheusRecorder, metrics: str | None, *looks: Callable[[], object]
     ) -> None:
-        self._job, self._recorder, self._metrics, self._look_at_files = job, recorder, metrics, look
+        self._job, self._recorder, self._metrics, self._looks = job, recorder, metrics, looks
         job.app.task(self._look)
         if metrics:
             job.app.task(self._serve_metrics)
@@ -48,7 +48,8 @@ class Worker:
 
     async def _look(self) -> None:
         while not self._job.app.should_stop:
-            self._look_at_files()
+            for look in self._looks:
+                look()
             self._job.refresh()
             await asyncio.sleep(LOOK)
 
