@@ -10,6 +10,7 @@ import click
 
 from pipeline.adapters.kafka.client import KafkaLog, partition_counts
 from pipeline.adapters.kafka.outbox import KafkaOutbox
+from pipeline.cli.terminal import printable
 from pipeline.networks import Network, parse_network, parse_subject
 from pipeline.ports import BrokerUnavailable, MessageRefused, Record, TopicMissing
 from schemas.codec import DecodeError, decode_decision, decode_setting
@@ -33,11 +34,6 @@ class Unreachable(click.ClickException):
 def default_actor() -> str:
     """The operator at this terminal."""
     return f"operator:{os.environ.get('USER') or os.getuid()}"
-
-
-def printable(text: str) -> str:
-    """Without control characters, which could drive a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def subject_of(text: str, kind: SubjectKind | None) -> Subject:

@@ -1,16 +1,12 @@
 """``sekimori decisions``: who is restricted and why, and what an operator does about it."""
 
-import re
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from pipeline.cli.common import Duration, json_option
 from pipeline.cli.decision_topics import (
     about,
     all_decisions,
@@ -20,10 +16,10 @@ from pipeline.cli.decision_topics import (
     lift,
     lifted,
     names,
-    printable,
     subject_of,
     write,
 )
+from pipeline.cli.terminal import plain_table, printable, safe, table_console
 from pipeline.enforce.table import MANUAL
 from pipeline.enforce.terms import terms_of
 from pipeline.settings import Settings
@@ -34,21 +30,7 @@ from schemas.setting import Setting
 from schemas.topics import ENFORCEMENT, SETTINGS
 
 _LOGIN_ACTIONS = frozenset({"deny_login", "delay_login", "challenge"})
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-class Duration(click.ParamType):
-    """``90s``, ``30m``, ``2h``, ``7d``; at most 10 years."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Fails with a message for people."""
-        match = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", str(value))
-        seconds = int(match[1]) * _UNITS[match[2]] if match else 0
-        if not 0 < seconds <= 3653 * 86_400:
-            self.fail(f"{value!r} is no length of time such as 30m, 2h or 7d (at most 10 years)", param, ctx)
-        return timedelta(seconds=seconds)
+PIPED = 240  # columns where there is no terminal
 
 
 _kind = click.option(
@@ -76,7 +58,7 @@ def decisions(ctx: click.Context, brokers: str) -> None:
 @click.option("--rule", help="Made by this rule only.")
 @click.option("--mode", type=click.Choice(["enforce", "shadow"]), help="In this mode only.")
 @click.option("--all", "everything", is_flag=True, help="Also those whose time is over.")
-@click.option("--json", "as_json", is_flag=True, help="One enforcement message a line.")
+@json_option("One enforcement message a line.")
 @click.pass_obj
 def list_(
     brokers: str,
@@ -110,20 +92,19 @@ def list_(
 
 
 def _print_table(found: list[Decision]) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("subject", "action", "scope", "until (UTC)", "rule", "by", "why"):
-        table.add_column(name, overflow="fold", no_wrap=name == "until (UTC)")
+    names = ("subject", "action", "scope", "until (UTC)", "rule", "by", "why")
+    table = plain_table(*names, whole=("until (UTC)",))
     for d in found:
         action = d.action if d.mode == "enforce" else f"{d.action} (shadow)"
         cells = (d.subject, action, d.scope, f"{d.expires_at:%Y-%m-%d %H:%M}", d.rule, d.actor, d.reason)
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    Console(width=None if sys.stdout.isatty() else 240).print(table)
+        table.add_row(*map(safe, cells))
+    table_console(PIPED).print(table)
 
 
 @decisions.command()
 @click.argument("subject")
 @_kind
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@json_option("One JSON object.")
 @click.pass_obj
 def show(brokers: str, subject: str, kind: SubjectKind | None, as_json: bool) -> None:
     """Shows all about SUBJECT: decisions with evidence, allowlist entries, and who lifted what."""

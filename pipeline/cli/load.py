@@ -1,32 +1,37 @@
 """``sekimori load``: log files into a folder that analysts query and notebooks open, without any server."""
 
 import heapq
-import os
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from pipeline.adapters.files.logfile import FileFrame, frames, open_log
-from pipeline.adapters.geoip import GeoFile, GeoFileError
 from pipeline.adapters.stores.chdb_store import ChdbStore, from_bytes, rows_at, to_bytes
 from pipeline.adapters.trials.prefetch import Ahead
 from pipeline.adapters.trials.workers import WorkerLost
-from pipeline.normalize.enrich import Lookup, no_country
-from pipeline.ports import RowStore, StoreError, StoreUnavailable
+from pipeline.cli.common import (
+    FILE,
+    clear_errors,
+    country_lookup,
+    geoip_option,
+    home_option,
+    note_no_geoip,
+    rules_in_force,
+    rules_option,
+    zone_option,
+)
+from pipeline.cli.terminal import lines_progress
+from pipeline.normalize.enrich import Lookup
+from pipeline.ports import RowStore
 from pipeline.replay import first_time
-from pipeline.rules import build
-from pipeline.rules.config import RulesError, RulesFile
-from pipeline.rules.config import load as load_rules
+from pipeline.rules.config import RulesFile
 from pipeline.storage.loading import Have, Loader, Part, Reader, Rows, source_of, stored_frames
 from pipeline.storage.storing import Sink, apply_ddl, inserts, merge
 
@@ -87,29 +92,24 @@ def _pack(rows: Rows, part: Part) -> None:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("files", nargs=-1, required=True, type=FILE)
 @click.option("--into", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder.")
-@click.option("--rules", "rules_path", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Rules file.")
-@click.option("--geoip", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="MaxMind DB file.")
-@click.option("--home", default="JP", show_default=True, help="ISO 3166 code of the provider's country.")
-@click.option("--zone", default="UTC", show_default=True, help="IANA zone of lines without one, e.g. Asia/Tokyo.")
+@rules_option()
+@geoip_option()
+@home_option()
+@zone_option()
 def load(
-    files: tuple[Path, ...], folder: Path, rules_path: Path | None, geoip: Path | None, home: str, zone: str
+    files: tuple[Path, ...], folder: Path, rules_path: Path | None, geoip: Path | None, home: str, zone: ZoneInfo
 ) -> None:
     """Loads logs into a folder for analysis: events, rates per minute, and what the rules would have decided.
 
     FILES are logs of any of the known formats, plain or gz. A file that is in the folder already is left out, and of
     one that has grown only what is new is added. The notebooks open the folder: set SEKIMORI_ANALYSIS to its path.
     """
-    try:
-        rules = build(load_rules(rules_path), home, str(rules_path or "default.toml"))
-        reading = Reading(rules.file, ZoneInfo(zone), GeoFile(geoip) if geoip else no_country)
-    except (RulesError, GeoFileError) as error:
-        raise click.ClickException(str(error)) from None
-    except (ZoneInfoNotFoundError, ValueError):
-        raise click.BadParameter(f"{zone!r} is no IANA zone such as Asia/Tokyo", param_hint="--zone") from None
-    started, loader = time.monotonic(), Loader(rules)
-    try:
+    with clear_errors(WorkerLost):
+        rules = rules_in_force(rules_path, home)
+        reading = Reading(rules.file, zone, country_lookup(geoip))
+        started, loader = time.monotonic(), Loader(rules)
         with Ahead(reading) as ahead, ChdbStore(folder) as store:
             apply_ddl(store)
             new = _new_files(store, files)
@@ -117,11 +117,9 @@ def load(
                 have = stored_frames(store, [file.source for file in new])
                 _load(store, loader, new, map(PART.decode, ahead.results((new, have))))
                 _remember(store, loader, new)
-    except (OSError, EOFError, zlib.error, StoreUnavailable, StoreError, WorkerLost) as error:
-        raise click.ClickException(str(error)) from None
     counts, took = loader.counts, time.monotonic() - started
-    if geoip is None and new:
-        click.echo("No --geoip file: every address counts as at home.", err=True)
+    if new:
+        note_no_geoip(geoip)
     click.echo(
         f"{counts.lines:,} lines in {took:.1f} s ({counts.lines / max(took, 1e-9):,.0f} lines/s): "
         f"{counts.events:,} events, {counts.decisions} decisions, "
@@ -185,11 +183,11 @@ def _load(store: RowStore, loader: Loader, files: Sequence[LogFile], parts: Iter
     """Judges here what another process reads, while another thread writes what was judged before."""
     now, then = _Pending(store), _Pending(store)
     writing: Future[None] | None = None
-    with _progress(files) as progress, ThreadPoolExecutor(1, "store") as writer:
-        task = progress.tasks[0].id
+    total = sum(file.path.stat().st_size for file in files)
+    with lines_progress("load", total) as show, ThreadPoolExecutor(1, "store") as writer:
         for part in parts:
             loader.take(part, now.sink)
-            _show(progress, task, loader, part)
+            show(part.source, part.position, loader.counts.lines, loader.counts.decisions)
             if now.add(part):
                 if writing is not None:
                     writing.result()
@@ -198,28 +196,6 @@ def _load(store: RowStore, loader: Loader, files: Sequence[LogFile], parts: Iter
         if writing is not None:
             writing.result()
         now.write()
-
-
-def _progress(files: Sequence[LogFile]) -> Progress:
-    console = Console(stderr=True)
-    progress = Progress(
-        TextColumn("load"),
-        BarColumn(),
-        TextColumn("{task.fields[lines]:,} lines, {task.fields[found]} decisions"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
-    sizes = {str(file.path): os.stat(file.path).st_size for file in files}
-    progress.add_task("load", total=sum(sizes.values()), lines=0, found=0, positions={})
-    return progress
-
-
-def _show(progress: Progress, task: TaskID, loader: Loader, part: Part) -> None:
-    positions = progress.tasks[0].fields["positions"]
-    positions[part.source] = part.position
-    progress.update(task, completed=sum(positions.values()), lines=loader.counts.lines, found=loader.counts.decisions)
 
 
 def _remember(store: RowStore, loader: Loader, files: Sequence[LogFile]) -> None:

@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 import pytest
 
 from pipeline.adapters.trials.report import page
-from pipeline.cli.backtest import as_data, safe
+from pipeline.cli.backtest import as_data
+from pipeline.cli.terminal import safe
 from pipeline.trials.cases import Case
 from pipeline.trials.comparison import Comparison, Tried, put_side_by_side
 from pipeline.trials.effects import Effect, Effects
