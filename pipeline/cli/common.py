@@ -74,6 +74,13 @@ def rules_option(text: str = "Rules file.") -> _Decorator:
     return click.option("--rules", "rules_path", type=FILE, help=text)
 
 
+def flow_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those that decide what is made of log files: rules, countries, home, zone."""
+    for option in (zone_option(), home_option(), geoip_option(), rules_option()):
+        command = option(command)
+    return command
+
+
 def json_option(text: str) -> _Decorator:
     """``--json``, as ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help=text)

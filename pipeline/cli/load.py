@@ -16,17 +16,7 @@ from pipeline.adapters.files.logfile import FileFrame, frames, open_log
 from pipeline.adapters.stores.chdb_store import ChdbStore, from_bytes, rows_at, to_bytes
 from pipeline.adapters.trials.prefetch import Ahead
 from pipeline.adapters.trials.workers import WorkerLost
-from pipeline.cli.common import (
-    FILE,
-    clear_errors,
-    country_lookup,
-    geoip_option,
-    home_option,
-    note_no_geoip,
-    rules_in_force,
-    rules_option,
-    zone_option,
-)
+from pipeline.cli.common import FILE, clear_errors, country_lookup, flow_options, note_no_geoip, rules_in_force
 from pipeline.cli.terminal import lines_progress
 from pipeline.normalize.enrich import Lookup
 from pipeline.ports import RowStore
@@ -94,10 +84,7 @@ def _pack(rows: Rows, part: Part) -> None:
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=FILE)
 @click.option("--into", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder.")
-@rules_option()
-@geoip_option()
-@home_option()
-@zone_option()
+@flow_options
 def load(
     files: tuple[Path, ...], folder: Path, rules_path: Path | None, geoip: Path | None, home: str, zone: ZoneInfo
 ) -> None:

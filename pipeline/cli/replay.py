@@ -12,17 +12,7 @@ import click
 from rich.text import Text
 
 from pipeline.adapters.files.logfile import FileFrame, merged
-from pipeline.cli.common import (
-    clear_errors,
-    country_lookup,
-    geoip_option,
-    home_option,
-    json_option,
-    note_no_geoip,
-    rules_in_force,
-    rules_option,
-    zone_option,
-)
+from pipeline.cli.common import clear_errors, country_lookup, flow_options, json_option, note_no_geoip, rules_in_force
 from pipeline.cli.terminal import lines_progress, plain_table, printable, safe, table_console
 from pipeline.detect.decide import duration_text
 from pipeline.replay import Replay, first_time
@@ -34,10 +24,7 @@ PIPED = 200  # columns where there is no terminal
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, allow_dash=True))
-@rules_option()
-@geoip_option()
-@home_option()
-@zone_option()
+@flow_options
 @json_option("One enforcement message a line; the summary goes to stderr.")
 def replay(
     files: tuple[Path, ...], rules_path: Path | None, geoip: Path | None, home: str, zone: ZoneInfo, as_json: bool
