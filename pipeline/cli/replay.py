@@ -15,11 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.adapters.files.logfile import FileFrame, merged
+from pipeline.adapters.files.logfile import named_frames
 from pipeline.adapters.geoip import GeoFile, GeoFileError
 from pipeline.detect.decide import duration_text
 from pipeline.normalize.enrich import no_country
-from pipeline.replay import Replay, first_time
+from pipeline.replay import Replay
 from pipeline.rules import build
 from pipeline.rules.config import RulesError, load
 from schemas.codec import encode
@@ -72,9 +72,6 @@ def replay(
 
 
 def _decisions(flow: Replay, files: tuple[Path, ...], quiet: bool) -> Iterator[Decision]:
-    def time_of(frame: FileFrame) -> float:
-        return first_time(frame.content, frame.reference, flow.zone)
-
     total = sum(path.stat().st_size for path in files if str(path) != "-")
     console = Console(stderr=True)
     with Progress(
@@ -89,12 +86,11 @@ def _decisions(flow: Replay, files: tuple[Path, ...], quiet: bool) -> Iterator[D
         task = progress.add_task("replay", total=total or None, lines=0, found=0)
         positions: dict[str, int] = {}
         found = 0
-        for frame in merged(list(files), time_of, time.time()):
-            for decision in flow.feed(frame.content, frame.reference, frame.source):
-                found += 1
-                yield decision
-            positions[frame.source] = frame.compressed_position
-            progress.update(task, completed=sum(positions.values()), lines=flow.lines, found=found)
+        for frame, decisions in flow.run(named_frames(files, time.time())):
+            yield from decisions
+            found += len(decisions)
+            positions[frame.source] = frame.position
+            progress.update(task, completed=sum(positions.values()), lines=flow.counts.lines, found=found)
 
 
 def _print_decisions(decisions: list[Decision]) -> None:
@@ -123,12 +119,13 @@ def _summary(flow: Replay, decisions: list[Decision], took: float) -> str:
     kinds = Counter(d.subject_kind for d in decisions if d.action != "notify")
     subjects = {kind: len({d.subject for d in decisions if d.subject_kind == kind}) for kind in kinds}
     rules = Counter(d.rule for d in decisions)
+    counts = flow.counts
     lines = [
-        f"{flow.lines:,} lines in {took:.1f} s ({flow.lines / max(took, 1e-9):,.0f} lines/s); "
-        f"{flow.ignored:,} of no known format, {flow.unreadable:,} unreadable",
+        f"{counts.lines:,} lines in {took:.1f} s ({counts.lines / max(took, 1e-9):,.0f} lines/s); "
+        f"{counts.ignored:,} of no known format, {counts.unreadable:,} unreadable",
         f"{len(decisions)} decisions: "
         + (", ".join(f"{n} {kind.replace('_', ' + ')}" for kind, n in sorted(subjects.items())) or "nobody restricted"),
         *(f"  {n:>5}  {rule}" for rule, n in rules.most_common()),
     ]
-    lines += [f"unreadable: {printable(d.reason)}: {json.dumps(d.raw[:200])}" for d in flow.dead_letters[:5]]
+    lines += [f"unreadable: {printable(d.reason)}: {json.dumps(d.raw[:200])}" for d in flow.unread[:5]]
     return "\n".join(lines)

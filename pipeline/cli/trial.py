@@ -18,12 +18,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from pipeline.adapters.geoip import GeoFile, GeoFileError
-from pipeline.adapters.trials.tallied import Logs, Plan, Stored
-from pipeline.adapters.trials.workers import WorkerLost
+from pipeline.adapters.workers import WorkerLost
 from pipeline.ports import StoreError
 from pipeline.rules.config import RulesError, RulesFile
 from pipeline.settings import Settings, SettingsError
 from pipeline.trials.cases import Case, CasesError, parse_cases
+from pipeline.trials.plan import Logs, Plan, StoredEvents
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 WIDTH = 130
@@ -48,7 +48,7 @@ class Trial:
         """Raises GeoFileError, OSError for a file that is of no use."""
         if self.geoip:
             GeoFile(self.geoip)
-        origin = Logs(self.files, self.zone, self.geoip) if self.files else Stored(self.stored)
+        origin = Logs(self.files, self.zone, self.geoip) if self.files else StoredEvents(self.stored)
         return Plan(origin, rules, self.home, self._seconds(self.start, -1), self._seconds(self.stop, 1))
 
     def cases(self) -> list[Case]:
