@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 import click
 from rich.text import Text
 
-from pipeline.adapters.files.logfile import FileFrame, merged
+from pipeline.adapters.files.logfile import named_frames
 from pipeline.cli.common import clear_errors, country_lookup, flow_options, json_option, note_no_geoip, rules_in_force
 from pipeline.cli.terminal import lines_progress, plain_table, printable, safe, table_console
 from pipeline.detect.decide import duration_text
-from pipeline.replay import Replay, first_time
+from pipeline.replay import Replay
 from schemas.codec import encode
 from schemas.enforcement import Decision
 
@@ -51,17 +51,13 @@ def replay(
 
 
 def _decisions(flow: Replay, files: tuple[Path, ...]) -> Iterator[Decision]:
-    def time_of(frame: FileFrame) -> float:
-        return first_time(frame.content, frame.reference, flow.zone)
-
     total = sum(path.stat().st_size for path in files if str(path) != "-")
     with lines_progress("replay", total) as show:
         found = 0
-        for frame in merged(list(files), time_of, time.time()):
-            for decision in flow.feed(frame.content, frame.reference, frame.source):
-                found += 1
-                yield decision
-            show(frame.source, frame.compressed_position, flow.lines, found)
+        for frame, decisions in flow.run(named_frames(files, time.time())):
+            yield from decisions
+            found += len(decisions)
+            show(frame.source, frame.position, flow.counts.lines, found)
 
 
 def _print_decisions(decisions: list[Decision]) -> None:
@@ -83,12 +79,13 @@ def _summary(flow: Replay, decisions: list[Decision], took: float) -> str:
     kinds = Counter(d.subject_kind for d in decisions if d.action != "notify")
     subjects = {kind: len({d.subject for d in decisions if d.subject_kind == kind}) for kind in kinds}
     rules = Counter(d.rule for d in decisions)
+    counts = flow.counts
     lines = [
-        f"{flow.lines:,} lines in {took:.1f} s ({flow.lines / max(took, 1e-9):,.0f} lines/s); "
-        f"{flow.ignored:,} of no known format, {flow.unreadable:,} unreadable",
+        f"{counts.lines:,} lines in {took:.1f} s ({counts.lines / max(took, 1e-9):,.0f} lines/s); "
+        f"{counts.ignored:,} of no known format, {counts.unreadable:,} unreadable",
         f"{len(decisions)} decisions: "
         + (", ".join(f"{n} {kind.replace('_', ' + ')}" for kind, n in sorted(subjects.items())) or "nobody restricted"),
         *(f"  {n:>5}  {rule}" for rule, n in rules.most_common()),
     ]
-    lines += [f"unreadable: {printable(d.reason)}: {json.dumps(d.raw[:200])}" for d in flow.dead_letters[:5]]
+    lines += [f"unreadable: {printable(d.reason)}: {json.dumps(d.raw[:200])}" for d in flow.unread[:5]]
     return "\n".join(lines)

@@ -14,8 +14,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from pipeline.adapters.trials.tallied import Logs, Plan, Stored
-from pipeline.adapters.trials.workers import WorkerLost
+from pipeline.adapters.workers import WorkerLost
 from pipeline.cli.common import (
     FILE,
     clear_errors,
@@ -28,6 +27,7 @@ from pipeline.cli.common import (
 from pipeline.rules.config import RulesFile
 from pipeline.settings import Settings
 from pipeline.trials.cases import Case, CasesError, parse_cases
+from pipeline.trials.plan import Logs, Plan, StoredEvents
 
 PIPED = 130  # columns where there is no terminal
 WANTED = "give log FILES, or --stored with a folder made by `sekimori load` or a ClickHouse server's address"
@@ -50,7 +50,7 @@ class Trial:
     def plan(self, rules: tuple[RulesFile, ...]) -> Plan:
         """Raises GeoFileError, OSError for a file that is of no use."""
         country_lookup(self.geoip)
-        origin = Logs(self.files, self.zone, self.geoip) if self.files else Stored(self.stored)
+        origin = Logs(self.files, self.zone, self.geoip) if self.files else StoredEvents(self.stored)
         return Plan(origin, rules, self.home, self._seconds(self.start, -1), self._seconds(self.stop, 1))
 
     def cases(self) -> list[Case]:

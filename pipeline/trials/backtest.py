@@ -2,10 +2,9 @@
 
 Counting is split as the cluster splits it: by partition of subjects. Only accounts accuse and only networks are
 accused, so every partition's accounts can be counted first, in parallel, and then every partition's networks, each
-with the accusations put where ``flow.Replay`` would have counted them: the outcome is exactly that of a replay.
+with the accusations put where ``replay.Detection`` would have counted them: the outcome is exactly that of a replay.
 """
 
-import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,12 +14,12 @@ import msgspec
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector, Findings
 from pipeline.partition import partition_of
+from pipeline.replay import in_order
 from pipeline.rules import RuleSet
 from schemas.enforcement import Decision
 from schemas.tally import Tally
 
 ChangeKind = Literal["added", "removed", "earlier", "later", "changed"]
-CHANGE_KINDS: tuple[ChangeKind, ...] = ("added", "removed", "earlier", "later", "changed")
 
 
 class TallyFrame(msgspec.Struct, gc=False, array_like=True):
@@ -64,11 +63,11 @@ def split(tallies: Sequence[Tally], number: int, partitions: int) -> Iterator[tu
         yield accounts, partition, part
 
 
-def interleave(times: Sequence[Sequence[float]]) -> list[list[int]]:
-    """Times of each source's frames, in the order of the source -> their numbers in the order of replay."""
+def interleave(times: Sequence[Sequence[int]], names: Sequence[str]) -> list[list[int]]:
+    """The places in time of each source's frames, and the sources' names -> the frames' numbers in the order of
+    replay."""
     numbers: list[list[int]] = [[] for _ in times]
-    streams = ([(time, source) for time in of_source] for source, of_source in enumerate(times))
-    for number, (_, source) in enumerate(heapq.merge(*streams)):
+    for number, (source, _) in enumerate(in_order(times, names, int)):
         numbers[source].append(number)
     return numbers
 

@@ -11,24 +11,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pipeline.adapters.files.logfile import FileFrame, merged
-from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.stores.chdb_store import ChdbStore
 from pipeline.adapters.stores.clickhouse import ClickHouse
-from pipeline.adapters.trials import tallied
+from pipeline.adapters.trials import reading
 from pipeline.adapters.trials.backtests import Backtest, run
-from pipeline.adapters.trials.tallied import Logs, Plan, Stored
-from pipeline.replay import Replay, first_time
-from pipeline.rules import build
 from pipeline.rules.config import RulesFile, load
 from pipeline.storage.events import events_of, slices
-from pipeline.storage.storing import Frame, Sink, apply_ddl
+from pipeline.storage.storing import EventFrame, Sink, apply_ddl
+from pipeline.trials.plan import Logs, Plan, StoredEvents
 from schemas.enforcement import Decision
 from schemas.event import Event
 from tests.support.cases import ENDED, prepare
 from tests.support.copies import copies
 from tests.support.paths import ROOT
 from tests.support.servers import ClickHouseServer
+from tests.support.truth import replay_files
 
 STRICTER = '[rules.account_send_rate.limits]\nabroad = ["10 messages / 10m"]\n'
 LOOSER = '[rules.account_send_rate]\nmode = "shadow"\n[rules.foreign_senders]\nmode = "off"\n'
@@ -42,15 +39,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tried(files: list[Path], rules: list[RulesFile], jobs: int, geo: Path, **more: float) -> Backtest:
     plan = Plan(Logs(tuple(files), UTC, geo), tuple(rules), "JP", **more)
     return run(plan, (), jobs, lambda what, part: None)
-
-
-def replayed(files: list[Path], geo: Path) -> list[Decision]:
-    flow = Replay(build(load(None), "JP"), lookup=GeoFile(geo))
-
-    def time_of(frame: FileFrame) -> float:
-        return first_time(frame.content, frame.reference, flow.zone)
-
-    return [d for f in merged(files, time_of) for d in flow.feed(f.content, f.reference, f.source)]
 
 
 def plain(decisions: list[Decision]) -> list[Decision]:
@@ -84,7 +72,7 @@ def test_decisions_are_those_of_a_replay(place: Path, tmp_path: Path, jobs: int)
         path.write_bytes(b"\n".join(lines) + b"\n")
         os.utime(path, (ENDED, ENDED))
         files.append(path)
-    expected = plain(replayed(files, place / "geo.mmdb"))
+    expected = plain(replay_files(files, place / "geo.mmdb"))
     found = tried(files, [load(None), load(None)], jobs, place / "geo.mmdb")
     assert len(expected) > 300
     for outcome in found.outcomes:
@@ -133,7 +121,7 @@ def test_stored_events_are_decided_on_as_they_were(loaded: Path) -> None:
         found = store.query("SELECT if(rule = 'ip_accused', '', id) AS id, rule, subject FROM decisions FINAL")
     expected = sorted(found.itertuples(index=False, name=None))
     for jobs in (1, 3):
-        plan = Plan(Stored(str(loaded)), (load(None), load(None)), "JP")
+        plan = Plan(StoredEvents(str(loaded)), (load(None), load(None)), "JP")
         for outcome in run(plan, (), jobs, lambda what, part: None).outcomes:
             made = [("" if d.rule == "ip_accused" else d.id, d.rule, d.subject) for d in outcome.decisions]
             assert sorted(made) == expected
@@ -142,9 +130,9 @@ def test_stored_events_are_decided_on_as_they_were(loaded: Path) -> None:
 
 def test_a_store_is_read_in_slices(loaded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame may lie in two of them, so that times may differ by what a frame lasts."""
-    plan = Plan(Stored(str(loaded)), (load(None),), "JP")
+    plan = Plan(StoredEvents(str(loaded)), (load(None),), "JP")
     (whole,) = run(plan, (), 2, lambda what, part: None).outcomes
-    monkeypatch.setattr(tallied, "slices", lambda *between: slices(*between, size=500))
+    monkeypatch.setattr(reading, "slices", lambda *between: slices(*between, size=500))
     (parts,) = run(plan, (), 2, lambda what, part: None).outcomes
     assert {d.key for d in parts.decisions} == {d.key for d in whole.decisions}
     assert parts.effects.messages == whole.effects.messages
@@ -162,9 +150,9 @@ def test_stored_events_on_a_server(loaded: Path, clickhouse: ClickHouseServer) -
         apply_ddl(server)
         sink = Sink(server)
         for (source, number), of_frame in frames.items():
-            sink.add(Frame(source, number, of_frame))
+            sink.add(EventFrame(source, number, of_frame))
         sink.flush()
-    plans = (Plan(Stored(place), (load(None),), "JP") for place in (str(loaded), clickhouse.address))
+    plans = (Plan(StoredEvents(place), (load(None),), "JP") for place in (str(loaded), clickhouse.address))
     one, other = (run(plan, (), 2, lambda what, part: None) for plan in plans)
     assert one == other
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from functools import partial
 
-from pipeline.adapters.trials.tallied import PARTITIONS, Piece, Plan, Progress, Spool, tallied
+from pipeline.adapters.trials.reading import Progress, Spool, all_read
 from pipeline.trials.backtest import Accusation, count_accounts, count_others, route
 from pipeline.trials.maxima import Maxima, Seen, Watching, joined
+from pipeline.trials.plan import PARTITIONS, Plan, Portion
 from pipeline.trials.suggest import Suspects
 
 
@@ -32,9 +33,9 @@ class _Part:
 
 def habits(plan: Plan, zone: tzinfo, only: str | None, jobs: int, progress: Progress) -> Habits:
     """Of a plan with one rule set. ``zone``: whose days count; ``only``: the id of the one rule to watch. Raises what
-    ``tallied`` raises."""
+    ``all_read`` raises."""
     pieces = plan.pieces
-    with tallied(plan, jobs, progress) as read:
+    with all_read(plan, jobs, progress) as read:
         watch = partial(_watch, plan, zone, only, read.spool)
         first = read.map("accounts", watch, [(piece, None) for piece in pieces])
         accused = route([accusation for part in first for accusation in part.accusations], PARTITIONS)
@@ -42,11 +43,11 @@ def habits(plan: Plan, zone: tzinfo, only: str | None, jobs: int, progress: Prog
     parts = first + second
     suspects = {subject: rules for part in parts for subject, rules in part.suspects.items()}
     days = set[int]().union(*(part.days for part in parts))
-    return Habits(joined([part.seen for part in parts]), suspects, len(days), read.lines)
+    return Habits(joined([part.seen for part in parts]), suspects, len(days), read.counts.lines)
 
 
 def _watch(
-    plan: Plan, zone: tzinfo, only: str | None, spool: Spool, task: tuple[Piece, list[Accusation] | None]
+    plan: Plan, zone: tzinfo, only: str | None, spool: Spool, task: tuple[Portion, list[Accusation] | None]
 ) -> _Part:
     """In a worker. The accounts of a piece, or, with accusations, all else."""
     piece, accusations = task

@@ -5,9 +5,8 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.detect.allowlist import Allowlist
-from pipeline.detect.detector import Detector
 from pipeline.partition import partition_of
+from pipeline.replay import Detection
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import load
 from pipeline.trials.backtest import (
@@ -81,8 +80,8 @@ def test_another_action_or_end_is_a_change() -> None:
 
 
 @given(st.lists(st.lists(st.integers(0, 50), max_size=8), min_size=1, max_size=4))
-def test_interleaving_keeps_the_order_of_each_source(times: list[list[float]]) -> None:
-    numbers = interleave(times)
+def test_interleaving_keeps_the_order_of_each_source(times: list[list[int]]) -> None:
+    numbers = interleave(times, ["mail.log"] * len(times))
     assert [len(n) for n in numbers] == [len(t) for t in times]
     assert sorted(n for of in numbers for n in of) == list(range(sum(map(len, times))))
     assert all(of == sorted(of) for of in numbers)
@@ -124,16 +123,8 @@ def frames(draw: st.DrawFn) -> list[list[Tally]]:
 
 
 def replayed(of: list[list[Tally]]) -> list[Decision]:
-    """As ``flow.Replay`` counts."""
-    by, position, found = Detector(RULES, Allowlist(RULES.file.allow)), 0, []
-    for frame in of:
-        waiting = frame
-        while waiting:
-            findings = by.count(waiting, position)
-            position += 1
-            found += findings.decisions
-            waiting = findings.accusations
-    return found
+    detection = Detection(RULES)
+    return [decision for frame in of for decision in detection.count(frame)]
 
 
 def partitioned(of: list[list[Tally]], rules: list[RuleSet], partitions: int) -> list[list[Decision]]:

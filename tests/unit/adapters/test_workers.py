@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.trials.workers import WorkerLost, Workers, tick
+from pipeline.adapters.workers import WorkerLost, Workers, tick
 from tests.support.paths import ROOT
 
 
@@ -68,7 +68,7 @@ def test_an_interrupt_stops_workers_that_are_busy() -> None:
 def test_workers_do_not_outlive_whoever_started_them(eventually: Callable[..., None]) -> None:
     code = (
         "import os, signal\n"
-        "from pipeline.adapters.trials.workers import Workers\n"
+        "from pipeline.adapters.workers import Workers\n"
         "def wait(n):\n    os.write(1, b'%d\\n' % os.getpid())  # in one piece\n    signal.pause()\n"
         "Workers(2, 1).map(wait, [1, 2], lambda done, ticks: None)\n"
     )

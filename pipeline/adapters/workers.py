@@ -18,7 +18,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 POLL = 0.2  # seconds between two looks at how far the workers are
-AHEAD = 2  # tasks for each process that are drawn at once
+PREFETCHED = 2  # tasks for each process that are drawn at once
 
 # Where threads of system libraries make it unsafe to fork, processes start afresh.
 CONTEXT = multiprocessing.get_context("fork") if sys.platform == "linux" else multiprocessing.get_context("spawn")
@@ -75,7 +75,7 @@ class Workers:
     ) -> list[Result]:
         """Results in the order of tasks. ``watch`` is told how many are done, and the ticks, several times a second.
 
-        Tasks are drawn as they are needed: no more than ``AHEAD`` for each process are held. Raises what ``work``
+        Tasks are drawn as they are needed: no more than ``PREFETCHED`` for each process are held. Raises what ``work``
         raises, at once, and WorkerLost.
         """
         futures: list[Future[Result]] = []
@@ -83,7 +83,7 @@ class Workers:
         drawn = iter(tasks)
         try:
             while True:
-                for task in islice(drawn, self._jobs * AHEAD - len(waiting)):
+                for task in islice(drawn, self._jobs * PREFETCHED - len(waiting)):
                     futures.append(self._pool.submit(work, task))
                     waiting.add(futures[-1])
                 if not waiting:
