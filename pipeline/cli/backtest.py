@@ -6,12 +6,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from pipeline.adapters.trials.backtests import Backtest, run
+from pipeline.adapters.trials.backtest import Backtest, run_backtest
 from pipeline.cli.common import FILE, json_option, rules_in_force
 from pipeline.cli.terminal import parts_progress, plain_table, print_json, safe, table_console
 from pipeline.cli.trial import PIPED, Trial, told, trial_options
 from pipeline.trials.cases import Case
-from pipeline.trials.comparison import ChangedDecision, Comparison, Side, Tried, put_side_by_side
+from pipeline.trials.comparison import ChangedDecision, Comparison, Side, put_side_by_side
 from pipeline.trials.wording import pair_text, side_rows
 
 SHOWN = 100  # rows of a table in the terminal
@@ -38,7 +38,7 @@ def backtest(rules_path: Path, baseline: Path | None, trial: Trial, as_json: boo
         plan = trial.plan(rules)
         started = time.monotonic()
         with parts_progress() as progress:
-            done = run(plan, cases, trial.jobs, progress)
+            done = run_backtest(plan, cases, trial.jobs, progress)
         took = time.monotonic() - started
         it = _compared(done, baseline, rules_path, cases)
         if html:
@@ -47,18 +47,18 @@ def backtest(rules_path: Path, baseline: Path | None, trial: Trial, as_json: boo
         print_json(as_data(it))
     else:
         _print(it)
-    unread = f"; {done.ignored:,} of no known format, {done.unreadable:,} unreadable" if trial.files else ""
+    counts = done.counts
+    unread = f"; {counts.ignored:,} of no known format, {counts.unreadable:,} unreadable" if trial.files else ""
     what = "lines" if trial.files else "events"
-    speed = f"{done.lines / max(took, 1e-9):,.0f} {what}/s under two rule sets"
-    click.echo(f"{done.lines:,} {what} in {took:.1f} s ({speed}){unread}", err=True)
+    speed = f"{counts.lines / max(took, 1e-9):,.0f} {what}/s under two rule sets"
+    click.echo(f"{counts.lines:,} {what} in {took:.1f} s ({speed}){unread}", err=True)
     trial.note()
 
 
 def _compared(done: Backtest, baseline: Path | None, rules: Path, cases: list[Case]) -> Comparison:
-    before, after = done.outcomes
     names = (baseline.name if baseline else "shipped rules"), rules.name
-    tried = Tried(names[0], before.decisions, before.effects), Tried(names[1], after.decisions, after.effects)
-    return put_side_by_side(*tried, cases, after.subjects, done.lines)
+    before, after = done.tried
+    return put_side_by_side(names, before, after, cases, done.counts.lines)
 
 
 def _write(path: Path, it: Comparison) -> None:

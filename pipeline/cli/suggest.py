@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.adapters.trials.suggestions import habits
+from pipeline.adapters.trials.suggest import observe
 from pipeline.cli.common import json_option, rules_in_force, rules_option
 from pipeline.cli.terminal import parts_progress, plain_table, print_json, safe, table_console
 from pipeline.cli.trial import PIPED, Trial, told, trial_options
@@ -50,7 +50,7 @@ def suggest(budget: float, only: str | None, rules_path: Path | None, trial: Tri
         rules = rules_in_force(rules_path, trial.home).file
         cases = trial.cases()
         with parts_progress() as progress:
-            found = habits(trial.plan((rules,)), trial.zone, only, trial.jobs, progress)
+            found = observe(trial.plan((rules,)), trial.zone, only, trial.jobs, progress)
     is_honest = honest(found.suspects, cases)
     suggestions = [suggest_limit(seen, is_honest, found.days, budget, seed) for seen in found.seen]
     if as_json:

@@ -14,7 +14,7 @@ import pytest
 from pipeline.adapters.stores.chdb_store import ChdbStore
 from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.adapters.trials import reading
-from pipeline.adapters.trials.backtests import Backtest, run
+from pipeline.adapters.trials.backtest import Backtest, run_backtest
 from pipeline.rules.config import RulesFile, load
 from pipeline.storage.events import events_of, slices
 from pipeline.storage.storing import EventFrame, Sink, apply_ddl
@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tried(files: list[Path], rules: list[RulesFile], jobs: int, geo: Path, **more: float) -> Backtest:
     plan = Plan(Logs(tuple(files), UTC, geo), tuple(rules), "JP", **more)
-    return run(plan, (), jobs, lambda what, part: None)
+    return run_backtest(plan, (), jobs, lambda what, part: None)
 
 
 def plain(decisions: list[Decision]) -> list[Decision]:
@@ -75,9 +75,9 @@ def test_decisions_are_those_of_a_replay(place: Path, tmp_path: Path, jobs: int)
     expected = plain(replay_files(files, place / "geo.mmdb"))
     found = tried(files, [load(None), load(None)], jobs, place / "geo.mmdb")
     assert len(expected) > 300
-    for outcome in found.outcomes:
-        assert plain(outcome.decisions) == expected
-    one, two = (outcome.effects for outcome in found.outcomes)
+    for one in found.tried:
+        assert plain(one.decisions) == expected
+    one, two = (one.effects for one in found.tried)
     assert one == two
     assert one.messages > 3000
 
@@ -89,16 +89,15 @@ def test_parallel_and_sequential_are_the_same_with_rules_that_differ_in_what_the
     )
     one, four = (tried(files, [load(None), trusting, load(None)], jobs, place / "geo.mmdb") for jobs in (1, 4))
     assert one == four
-    assert one.outcomes[0] == one.outcomes[2]
-    assert len(one.outcomes[1].decisions) < len(one.outcomes[0].decisions)
+    assert one.tried[0] == one.tried[2]
+    assert len(one.tried[1].decisions) < len(one.tried[0].decisions)
 
 
 def test_from_and_to(place: Path) -> None:
     files, rules = [place / "mail.log", place / "dovecot.log"], [load(None)]
     middle = ENDED - 180.0
     (whole,), (first,), (last,) = (
-        tried(files, rules, 2, place / "geo.mmdb", **span).outcomes
-        for span in ({}, {"stop": middle}, {"start": middle})
+        tried(files, rules, 2, place / "geo.mmdb", **span).tried for span in ({}, {"stop": middle}, {"start": middle})
     )
     assert first.decisions == [d for d in whole.decisions if d.issued_at.timestamp() < middle]
     assert last.decisions == [d for d in whole.decisions if d.issued_at.timestamp() >= middle]
@@ -122,8 +121,8 @@ def test_stored_events_are_decided_on_as_they_were(loaded: Path) -> None:
     expected = sorted(found.itertuples(index=False, name=None))
     for jobs in (1, 3):
         plan = Plan(StoredEvents(str(loaded)), (load(None), load(None)), "JP")
-        for outcome in run(plan, (), jobs, lambda what, part: None).outcomes:
-            made = [("" if d.rule == "ip_accused" else d.id, d.rule, d.subject) for d in outcome.decisions]
+        for one in run_backtest(plan, (), jobs, lambda what, part: None).tried:
+            made = [("" if d.rule == "ip_accused" else d.id, d.rule, d.subject) for d in one.decisions]
             assert sorted(made) == expected
     assert len(expected) > 100
 
@@ -131,9 +130,9 @@ def test_stored_events_are_decided_on_as_they_were(loaded: Path) -> None:
 def test_a_store_is_read_in_slices(loaded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame may lie in two of them, so that times may differ by what a frame lasts."""
     plan = Plan(StoredEvents(str(loaded)), (load(None),), "JP")
-    (whole,) = run(plan, (), 2, lambda what, part: None).outcomes
+    (whole,) = run_backtest(plan, (), 2, lambda what, part: None).tried
     monkeypatch.setattr(reading, "slices", lambda *between: slices(*between, size=500))
-    (parts,) = run(plan, (), 2, lambda what, part: None).outcomes
+    (parts,) = run_backtest(plan, (), 2, lambda what, part: None).tried
     assert {d.key for d in parts.decisions} == {d.key for d in whole.decisions}
     assert parts.effects.messages == whole.effects.messages
 
@@ -153,7 +152,7 @@ def test_stored_events_on_a_server(loaded: Path, clickhouse: ClickHouseServer) -
             sink.add(EventFrame(source, number, of_frame))
         sink.flush()
     plans = (Plan(StoredEvents(place), (load(None),), "JP") for place in (str(loaded), clickhouse.address))
-    one, other = (run(plan, (), 2, lambda what, part: None) for plan in plans)
+    one, other = (run_backtest(plan, (), 2, lambda what, part: None) for plan in plans)
     assert one == other
 
 

@@ -58,14 +58,14 @@ class Spool:
     folder: Path
     numbers: list[list[int]]
 
-    def frames(self, piece: Portion, accounts: bool) -> Iterator[TallyFrame]:
-        """A piece's tallies, of accounts or of all else, in order. Raises OSError."""
-        return spooled(self.folder, *piece, accounts, self.numbers)
+    def frames(self, portion: Portion, accounts: bool) -> Iterator[TallyFrame]:
+        """A portion's tallies, of accounts or of all else, in order. Raises OSError."""
+        return spooled(self.folder, *portion, accounts, self.numbers)
 
 
 @dataclass(frozen=True)
 class AllRead:
-    """Everything read, and the workers that read it, for whatever is to be done with each piece."""
+    """Everything read, and the workers that read it, for whatever is to be done with each portion."""
 
     workers: Workers
     spool: Spool
@@ -105,13 +105,13 @@ def _read_files(plan: Plan, logs: Logs, folder: Path, workers: Workers, progress
 def _read_file(plan: Plan, logs: Logs, folder: Path, number: int) -> SourceRead:
     """In a worker. Spools the file's tallies."""
     lookup = GeoFile(logs.geoip) if logs.geoip else no_country
-    normalizers = {v: Normalizers(plan.rules[v].trusted, logs.zone, lookup) for v in plan.variants}
+    normalizers = {v: Normalizers(plan.rules[v].trusted, logs.zone, lookup) for v in plan.leaders}
     source = SourceRead(logs.files[number].name, [], LineCounts())
     with _spooling(plan, folder, number) as write:
         for frame in frames(logs.files[number]):
-            normalized = {variant: normalizer.normalize(frame) for variant, normalizer in normalizers.items()}
-            write({variant: of.batch.tallies for variant, of in normalized.items()}, len(source.times))
-            first = normalized[plan.variants[0]]  # they differ in joins and tallies only
+            normalized = {leader: normalizer.normalize(frame) for leader, normalizer in normalizers.items()}
+            write({leader: of.batch.tallies for leader, of in normalized.items()}, len(source.times))
+            first = normalized[plan.leaders[0]]  # they differ in joins and tallies only
             source.times.append(first.at)
             source.counts.add(first.counts)
             tick(number, frame.position)
@@ -135,23 +135,23 @@ def _read_store(
 def _read_rows(plan: Plan, folder: Path, names: Mapping[str, str], task: tuple[int, Slice, pd.DataFrame]) -> SourceRead:
     """In a worker. Spools a slice's tallies."""
     number, part, rows = task
-    normalizers = {v: Normalizer(plan.rules[v].trusted) for v in plan.variants}
+    normalizers = {v: Normalizer(plan.rules[v].trusted) for v in plan.leaders}
     found = frames_of(rows, names)
     with _spooling(plan, folder, number) as write:
         for place, events in enumerate(found):
-            write({variant: normalizer.retell(events) for variant, normalizer in normalizers.items()}, place)
+            write({leader: normalizer.retell(events) for leader, normalizer in normalizers.items()}, place)
     return SourceRead("", [part.since * 1000] * len(found), LineCounts(len(rows), len(rows)))
 
 
 @contextmanager
 def _spooling(plan: Plan, folder: Path, number: int) -> Iterator[Callable[[Mapping[int, Sequence[Tally]], int], None]]:
-    """What writes the tallies of a source's frames: (first of the rule sets -> tallies, place of the frame)."""
+    """What writes the tallies of a source's frames: (leader of the rule sets -> tallies, place of the frame)."""
     with ExitStack() as stack:
-        spools = {v: stack.enter_context(SpoolWriter(folder, v, number, PARTITIONS)) for v in plan.variants}
+        spools = {v: stack.enter_context(SpoolWriter(folder, v, number, PARTITIONS)) for v in plan.leaders}
 
         def write(found: Mapping[int, Sequence[Tally]], frame: int) -> None:
-            for variant, tallies in found.items():
+            for leader, tallies in found.items():
                 wanted = tallies if plan.stop == inf else [tally for tally in tallies if tally.at < plan.stop]
-                spools[variant].write(split(wanted, frame, PARTITIONS))
+                spools[leader].write(split(wanted, frame, PARTITIONS))
 
         yield write

@@ -51,8 +51,8 @@ def compared(*subjects: str, cases: tuple[Case, ...] = ()) -> Comparison:
     old = [decision("kept@x.example")]
     accounts = {subject: Effect(messages=2) for subject in subjects}
     after = Effects({d.id: Effect(3, 2, 0) for d in new}, accounts, messages=9)
-    before, after_all = Tried("old.toml", old, Effects()), Tried("<i>new.toml", [*old, *new], after)
-    return put_side_by_side(before, after_all, cases, 12, 345)
+    before, after_all = Tried(old), Tried([*old, *new], after, 12)
+    return put_side_by_side(("old.toml", "<i>new.toml"), before, after_all, cases, 345)
 
 
 def read(it: Comparison) -> Reader:
@@ -81,8 +81,7 @@ def test_the_page_needs_nothing_else_and_says_what_differs() -> None:
 
 
 def test_without_any_difference_or_decision_there_is_still_a_page() -> None:
-    nothing = Tried("a.toml", [], Effects()), Tried("b.toml", [], Effects())
-    found = read(put_side_by_side(*nothing, (), 0, 0))
+    found = read(put_side_by_side(("a.toml", "b.toml"), Tried(), Tried(), (), 0))
     assert "No decision" in found.text
     assert "svg" not in found.elements
 
@@ -106,8 +105,8 @@ def test_turns_of_accounts() -> None:
 
 
 def test_turns_the_other_way_round() -> None:
-    tried = Tried("a", [decision("spam"), decision("good")], Effects()), Tried("b", [], Effects())
-    it = put_side_by_side(*tried, (Case("spam", "abused"),), 0, 0)
+    tried = Tried([decision("spam"), decision("good")])
+    it = put_side_by_side(("a", "b"), tried, Tried(), (Case("spam", "abused"),), 0)
     assert {c.account: c.turn for c in it.accounts} == {"spam": "lost", "good": "helped"}
     assert it.counts() == {"removed": 2}
 

@@ -31,15 +31,15 @@ class _Part:
     accusations: list[Accusation]
 
 
-def habits(plan: Plan, zone: tzinfo, only: str | None, jobs: int, progress: Progress) -> Habits:
+def observe(plan: Plan, zone: tzinfo, only: str | None, jobs: int, progress: Progress) -> Habits:
     """Of a plan with one rule set. ``zone``: whose days count; ``only``: the id of the one rule to watch. Raises what
     ``all_read`` raises."""
-    pieces = plan.pieces
+    portions = plan.portions
     with all_read(plan, jobs, progress) as read:
         watch = partial(_watch, plan, zone, only, read.spool)
-        first = read.map("accounts", watch, [(piece, None) for piece in pieces])
+        first = read.map("accounts", watch, [(portion, None) for portion in portions])
         accused = route([accusation for part in first for accusation in part.accusations], PARTITIONS)
-        second = read.map("networks", watch, [(piece, accused[piece[1]]) for piece in pieces])
+        second = read.map("networks", watch, [(portion, accused[portion[1]]) for portion in portions])
     parts = first + second
     suspects = {subject: rules for part in parts for subject, rules in part.suspects.items()}
     days = set[int]().union(*(part.days for part in parts))
@@ -49,12 +49,12 @@ def habits(plan: Plan, zone: tzinfo, only: str | None, jobs: int, progress: Prog
 def _watch(
     plan: Plan, zone: tzinfo, only: str | None, spool: Spool, task: tuple[Portion, list[Accusation] | None]
 ) -> _Part:
-    """In a worker. The accounts of a piece, or, with accusations, all else."""
-    piece, accusations = task
+    """In a worker. The accounts of a portion, or, with accusations, all else."""
+    portion, accusations = task
     (rules,) = plan.built()
     maxima = Maxima(rules, zone, only, plan.start)
     watching = Watching(rules, maxima, max(1, rules.file.subjects // PARTITIONS))
-    frames = spool.frames(piece, accounts=accusations is None)
+    frames = spool.frames(portion, accounts=accusations is None)
     if accusations is None:
         (counted,) = count_accounts(frames, [watching])
     else:
