@@ -11,8 +11,7 @@ from pipeline.cli.common import json_option, rules_in_force, rules_option
 from pipeline.cli.terminal import parts_progress, plain_table, print_json, safe, table_console
 from pipeline.cli.trial import PIPED, Trial, told, trial_options
 from pipeline.rules import RULES
-from pipeline.trials.suggest import Suggestion, as_toml, honest, limit_text
-from pipeline.trials.suggest import suggest as suggest_limit
+from pipeline.trials.suggest import BUDGET, Suggestion, as_toml, limit_text, suggest_all
 
 
 def _part(ctx: click.Context, param: click.Parameter, value: str) -> float:
@@ -30,7 +29,7 @@ def _part(ctx: click.Context, param: click.Parameter, value: str) -> float:
     "--false-positives",
     "budget",
     callback=_part,
-    default="1/10000",
+    default=f"1/{1 / BUDGET:.0f}",
     show_default=True,
     help="Part of honest accounts (or networks) that each limit may hit on a day.",
 )
@@ -51,8 +50,7 @@ def suggest(budget: float, only: str | None, rules_path: Path | None, trial: Tri
         cases = trial.cases()
         with parts_progress() as progress:
             found = observe(trial.plan((rules,)), trial.zone, only, trial.jobs, progress)
-    is_honest = honest(found.suspects, cases)
-    suggestions = [suggest_limit(seen, is_honest, found.days, budget, seed) for seen in found.seen]
+    suggestions = suggest_all(found, cases, budget, seed)
     if as_json:
         for one in suggestions:
             print_json(one)

@@ -286,15 +286,3 @@ def test_a_signal_leaves_nothing_behind(place: Path, tmp_path: Path, number: int
         process.send_signal(number)  # a worker reads, since the file could be opened for writing
         assert process.wait(10) != 0
     assert list(folder.iterdir()) == []
-
-
-def test_suggestions_are_a_rules_file(place: Path) -> None:
-    arguments = ("suggest", "mail.log", "dovecot.log", "--geoip", "geo.mmdb", "--cases", "cases.jsonl")
-    done = sekimori(place, *arguments, "--false-positives", "1/10", "--rule", "account_send_rate")
-    (place / "suggested.toml").write_text(done.stdout)
-    limits = load(place / "suggested.toml").rules["account_send_rate"].limits
-    assert limits["home"] != load(None).rules["account_send_rate"].limits["home"]
-    assert "Fewer than 7 days" in " ".join(done.stderr.split())
-    rows = [json.loads(line) for line in sekimori(place, *arguments, "--json").stdout.splitlines()]
-    assert {row["certainty"] for row in rows} == {"too little data"}  # for one in 10,000, on 150 seconds
-    assert len({row["rule"] for row in rows}) == 14

@@ -7,7 +7,7 @@ the system's temporary folder (``TMPDIR``), about 15 % of the size of the logs; 
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -24,7 +24,7 @@ from pipeline.adapters.trials.spool import SpoolWriter, spooled
 from pipeline.adapters.workers import Workers, tick
 from pipeline.normalize.enrich import no_country
 from pipeline.normalize.normalizer import Normalizer
-from pipeline.ports import StoreError
+from pipeline.ports import RowStore, StoreError
 from pipeline.replay import LineCounts, Normalizers
 from pipeline.storage.events import Slice, frames_of, rows_of, slices, source_names
 from pipeline.trials.backtest import TallyFrame, interleave, split
@@ -78,17 +78,20 @@ class AllRead:
 
 
 @contextmanager
-def all_read(plan: Plan, jobs: int, progress: Progress) -> Iterator[AllRead]:
-    """Reads all of it in ``jobs`` processes. Raises OSError, GeoFileError, WorkerLost; of a store
-    StoreUnavailable, and StoreError, also if it holds nothing of that time."""
+def all_read(plan: Plan, jobs: int, progress: Progress, store: RowStore | None = None) -> Iterator[AllRead]:
+    """Reads all of it in ``jobs`` processes. ``store``: that of the stored events, if it is open already.
+
+    Raises OSError, GeoFileError, WorkerLost; of a store StoreUnavailable, and StoreError, also if it holds nothing of
+    that time.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sekimori-")))
         slots = len(plan.origin.files) if isinstance(plan.origin, Logs) else 0
-        workers = stack.enter_context(Workers(jobs, slots))
+        workers = stack.enter_context(Workers(jobs, slots, afresh=store is not None))
         if isinstance(plan.origin, Logs):
             sources = _read_files(plan, plan.origin, folder, workers, progress)
         else:
-            sources = _read_store(plan, plan.origin, folder, workers, progress)
+            sources = _read_store(plan, plan.origin, store, folder, workers, progress)
         counts = LineCounts()
         for source in sources:
             counts.add(source.counts)
@@ -119,10 +122,10 @@ def _read_file(plan: Plan, logs: Logs, folder: Path, number: int) -> SourceRead:
 
 
 def _read_store(
-    plan: Plan, stored: StoredEvents, folder: Path, workers: Workers, progress: Progress
+    plan: Plan, stored: StoredEvents, opened: RowStore | None, folder: Path, workers: Workers, progress: Progress
 ) -> list[SourceRead]:
     """The store is asked here (a folder can be open in one process only), its rows are counted in the workers."""
-    with closing(open_store(stored.place)) as store:
+    with nullcontext(opened) if opened else closing(open_store(stored.place)) as store:
         parts = slices(store, plan.start - MEMORY, plan.stop)
         if not parts:
             raise StoreError(f"{stored.place} holds no events of that time")
