@@ -9,7 +9,7 @@ import msgspec
 from pipeline.adapters.trials.backtest import Backtest, run_backtest
 from pipeline.cli.common import FILE, json_option, rules_in_force
 from pipeline.cli.terminal import parts_progress, plain_table, print_json, safe, table_console
-from pipeline.cli.trial import PIPED, Trial, told, trial_options
+from pipeline.cli.trial import PIPED, Trial, trial_errors, trial_options
 from pipeline.trials.cases import Case
 from pipeline.trials.comparison import ChangedDecision, Comparison, Side, put_side_by_side
 from pipeline.trials.wording import pair_text, side_rows
@@ -32,7 +32,7 @@ def backtest(rules_path: Path, baseline: Path | None, trial: Trial, as_json: boo
     """
     if html and not html.parent.is_dir():
         raise click.BadParameter(f"there is no folder {html.parent}", param_hint="--html")
-    with told():
+    with trial_errors():
         rules = tuple(rules_in_force(path, trial.home).file for path in (baseline, rules_path))
         cases = trial.cases()
         plan = trial.plan(rules)

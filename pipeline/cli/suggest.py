@@ -9,7 +9,7 @@ import click
 from pipeline.adapters.trials.suggest import observe
 from pipeline.cli.common import json_option, rules_in_force, rules_option
 from pipeline.cli.terminal import parts_progress, plain_table, print_json, safe, table_console
-from pipeline.cli.trial import PIPED, Trial, told, trial_options
+from pipeline.cli.trial import PIPED, Trial, trial_errors, trial_options
 from pipeline.rules import RULES
 from pipeline.trials.suggest import BUDGET, Suggestion, as_toml, limit_text, suggest_all
 
@@ -45,7 +45,7 @@ def suggest(budget: float, only: str | None, rules_path: Path | None, trial: Tri
     The rules file that comes out goes to standard output, and how sure each limit is to standard error. Try it with
     `sekimori backtest` before use.
     """
-    with told():
+    with trial_errors():
         rules = rules_in_force(rules_path, trial.home).file
         cases = trial.cases()
         with parts_progress() as progress:

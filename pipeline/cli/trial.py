@@ -127,7 +127,7 @@ def _place() -> str:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def trial_errors() -> Iterator[None]:
     """Whatever may go wrong, told in a sentence; SIGTERM ends as Ctrl-C does: workers are stopped, and their folder is
     removed."""
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
