@@ -1,6 +1,7 @@
 """What people see of a backtest: hostile names stay names, whatever page or terminal shows them."""
 
 import json
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from pipeline.adapters.trials.report import page
 from pipeline.cli.backtest import as_data
 from pipeline.cli.terminal import safe
+from pipeline.rules import RULES
 from pipeline.trials.cases import Case
 from pipeline.trials.comparison import Comparison, Tried, put_side_by_side
 from pipeline.trials.effects import Effect, Effects
@@ -78,6 +80,14 @@ def test_the_page_needs_nothing_else_and_says_what_differs() -> None:
     assert "1 added" in text
     for label in ("Enforced decisions by rule", "time (UTC)", "decisions"):
         assert label in text
+
+
+def test_bars_stand_in_the_order_of_the_table_also_where_figures_are_the_same() -> None:
+    rules = [rule.id for rule in RULES]
+    tried = Tried([decision("a@x.example", rule=rule) for rule in rules])
+    text = page(put_side_by_side(("a.toml", "b.toml"), tried, tried, (), 0))
+    bars = re.findall(r"<text[^>]*>([a-z_]+)</text>", text)
+    assert [name for name in reversed(bars) if name in rules] == sorted(rules)
 
 
 def test_without_any_difference_or_decision_there_is_still_a_page() -> None:
