@@ -16,7 +16,7 @@ from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.kafka.client import KafkaLog, TopicReader, admin
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.ports import BrokerUnavailable
-from pipeline.replay import Replay
+from pipeline.replay import LogFrame, Replay
 from pipeline.rules import build
 from pipeline.rules.config import load
 from schemas.codec import decode_events
@@ -37,7 +37,7 @@ def expected() -> dict[str, Decision]:
     for lines in copies(COPIES):
         replay = Replay(build(load(None), "JP"), lookup=GeoFile(RECORDED / "geo.mmdb"))
         for frame in _frames(lines):
-            found.update((d.key, d) for d in replay.feed(frame, REFERENCE, "maillog"))
+            found.update((d.key, d) for d in replay.feed(LogFrame("maillog", frame, REFERENCE))[1])
     return _comparable(found)
 
 
