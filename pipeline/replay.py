@@ -6,7 +6,7 @@ from datetime import UTC, tzinfo
 
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector, Findings
-from pipeline.formats import LineReader, split_frame
+from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.normalize.enrich import Lookup, no_country
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.rules import RuleSet

@@ -24,7 +24,7 @@ from pipeline.adapters.demo.cluster import DemoCluster, DemoError, demo_cluster
 from pipeline.adapters.files.logfile import frames
 from pipeline.adapters.kafka.client import TopicReader
 from pipeline.cli.replay import printable
-from pipeline.formats import LineReader, split_frame
+from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.settings import Settings, SettingsError
 from schemas.codec import decode_decision, decode_events
 from schemas.enforcement import Decision

@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import click
 import msgspec
 
-from pipeline.formats import LineReader, Unreadable, split_frame
+from pipeline.formats.reading.format import Unreadable
+from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.normalize.join import Joiner
 from schemas.event import Event
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pipeline.formats import dovecot_auth, dovecot_login
 from pipeline.formats.dovecot_login import SERVICES
-from pipeline.formats.fields import Format, Outcome, Reader
+from pipeline.formats.reading.format import Format, Outcome, Reader, Role
 from schemas.event import Event
 
 READERS: dict[str, Reader] = {**dovecot_login.FORMAT.programs, **dovecot_auth.FORMAT.programs}
@@ -56,4 +56,10 @@ def read_renamed(time: datetime, host: str, program: str, service: str | None, f
     return outcome if isinstance(outcome, Event) and outcome.kind != "other" else None
 
 
-FORMAT = Format("dovecot", {"dovecot": read} | dict.fromkeys(SERVICES, read_tagged))
+FORMAT = Format(
+    "dovecot",
+    Role.ACCESS,
+    {"dovecot": read} | dict.fromkeys(SERVICES, read_tagged),
+    own_log=(is_process, read_process),
+    renamed=read_renamed,
+)

@@ -7,8 +7,9 @@ The login is last and is the client's text, in quotes that are not escaped; all 
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, Unreadable, account_name
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -93,4 +94,4 @@ def _reason(status: str) -> AuthReason:
     return next((reason for words, reason in _REASONS if words in low), "password")
 
 
-FORMAT = Format(_NAME, {"nginx": read}, bare=(("12", read_line),))
+FORMAT = Format(_NAME, Role.ACCESS, {"nginx": read}, bare=(("12", read_line),))

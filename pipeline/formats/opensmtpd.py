@@ -7,7 +7,8 @@ Commands, user names and envelope addresses are the client's; answers are the se
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, MAX_REASON, Format, Outcome, account_name
+from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Session
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -113,4 +114,4 @@ def _delivery(event: Event, text: str) -> Event:
     return event
 
 
-FORMAT = Format("opensmtpd", {"smtpd": read})
+FORMAT = Format("opensmtpd", Role.MTA, {"smtpd": read}, session=Session.SHARED)

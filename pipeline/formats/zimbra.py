@@ -7,8 +7,9 @@ client, ``ip`` the proxy in front of mailboxd. The user name and the user agent 
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, MAX_REASON, Format, Outcome, account_name
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -84,4 +85,4 @@ def _security(event: Event, text: str) -> Event | None:
     return event
 
 
-FORMAT = Format("zimbra", {"mailboxd": read, "zimbra": read}, bare=(("2", read_bare),))
+FORMAT = Format("zimbra", Role.ACCESS, {"mailboxd": read, "zimbra": read}, bare=(("2", read_bare),))

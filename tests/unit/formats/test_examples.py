@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 import pipeline.formats
-from pipeline.formats import FORMATS, LineReader, Unreadable
+from pipeline.formats import FORMATS
+from pipeline.formats.reading.format import Unreadable
+from pipeline.formats.reading.lines import LineReader
 from schemas.kinds import EventKind
 
 FOLDER = Path(pipeline.formats.__file__).parent

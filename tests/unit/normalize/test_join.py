@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats import LineReader
+from pipeline.formats.reading.lines import LineReader
 from pipeline.normalize.join import Generations, Joiner
 from schemas.event import Event
 

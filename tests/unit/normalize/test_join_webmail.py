@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats import LineReader
+from pipeline.formats.reading.lines import LineReader
 from pipeline.normalize.enrich import Enricher
 from pipeline.normalize.join import Joiner
 from pipeline.normalize.tally import Tallier
