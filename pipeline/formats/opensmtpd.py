@@ -89,7 +89,8 @@ def _refusal(event: Event, failed: re.Match[str]) -> Event:
     event.client_ip = CANONICAL_IP[failed["ip"].strip("[]").removeprefix("IPv6:")] if failed["ip"] else None
     if failed["command"].upper().startswith("AUTH"):
         event.kind, event.reason = "auth_failure", _CODES.get(code, "temporary" if code < "500" else "mechanism")
-        event.count = 0 if event.reason == "password" else 1  # the line before this one counted it
+        if event.reason == "password":
+            event.told_before()  # by the line before this one
         return event
     event.kind, event.status = "reject", code
     event.dsn, event.reason = failed["dsn"], failed["text"][:MAX_REASON]

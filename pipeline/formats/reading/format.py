@@ -48,7 +48,7 @@ class Role(Enum):
     """An IMAP, POP3 or ManageSieve server, or a proxy in front of some."""
     SASL = auto()
     """Is asked about passwords by MTAs and access servers, and told the client's address: its lines count by the
-    entrance or session that they name. Those that name neither are PAM's, in its name, and are as those of ``ASKED``."""
+    entrance or session that they name. Those that name neither are PAM's, and are as those of ``ASKED``."""
     ASKED = auto()
     """Is asked about passwords and knows the account, seldom the address. Where the front end (``MTA``, ``ACCESS``)
     logs its failures with both, these say nothing new and do not count."""
