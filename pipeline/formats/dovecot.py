@@ -16,12 +16,6 @@ _PROCESSES = frozenset(
 )  # fmt: skip
 
 
-def is_process(tag: str) -> bool:
-    """Whether Dovecot has such a process: ``auth``, ``auth-worker(12)``, ``imap(user)<pid><session>``."""
-    name = tag.partition("(")[0].partition("<")[0]
-    return name in READERS or name in _PROCESSES
-
-
 def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """A line of syslog: the text begins with the process, ``imap-login: Login: …``, ``imap(user)<pid><session>: …``."""
     process = first.partition("(")[0]
@@ -60,6 +54,6 @@ FORMAT = Format(
     "dovecot",
     Role.ACCESS,
     {"dovecot": read} | dict.fromkeys(SERVICES, read_tagged),
-    own_log=(is_process, read_process),
+    own_log=(_PROCESSES | READERS.keys(), read_process),
     renamed=read_renamed,
 )

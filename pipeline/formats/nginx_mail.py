@@ -14,11 +14,11 @@ from schemas.event import Event
 from schemas.kinds import AuthReason
 
 _NAME = "nginx-mail"
-_LINE = re.compile(
+_START = (
     r"(?P<time>[0-9]{4}/[0-9]{2}/[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}) \[(?P<level>[a-z]+)\] [0-9]+#[0-9]+: "
-    r"(?:\*[0-9]+ )?(?P<text>client log.*)",
-    re.DOTALL,
+    r"(?:\*[0-9]+ )?(?=client log)"
 )
+_LINE = re.compile(rf"{_START}(?P<text>.*)", re.DOTALL)
 _FAILED, _PASSED = "client login failed: ", "client logged in"
 _STATE = " while in http auth state"
 _PEER = re.compile(
@@ -94,4 +94,4 @@ def _reason(status: str) -> AuthReason:
     return next((reason for words, reason in _REASONS if words in low), "password")
 
 
-FORMAT = Format(_NAME, Role.ACCESS, {"nginx": read}, bare=(("12", read_line),))
+FORMAT = Format(_NAME, Role.ACCESS, {"nginx": read}, bare=(("12", read_line),), bare_start=_START)

@@ -13,6 +13,7 @@ READERS: dict[str, Reader] = {
     **postfix_smtpd.FORMAT.programs,
 }
 _VERDICT = re.compile(r"(?:milter-)?(?:reject|hold|warn|info|filter|discard|redirect)\w*: ")
+_FAMILY = "postfix"  # instances are named so, or postfix-NAME (multi_instance_name)
 _SHAPES = (
     ("removed", "qmgr"),
     ("from=<", "qmgr"),
@@ -28,7 +29,7 @@ _SASL = re.compile(r"[^\s\[\]]*\[[^\s\[\]]*\](?::[0-9]+)?: SASL ")
 def instance(words: list[str]) -> Claim | None:
     """What Postfix says of a tag such as ``postfix-out/submission/smtpd``; ``None`` if it is not of Postfix."""
     first, *middle, program = words
-    if not first.startswith("postfix") and program not in READERS:
+    if not first.startswith(_FAMILY) and program not in READERS:
         return None
     last = middle[-1] if middle else ""
     if program == "smtpd":
@@ -66,4 +67,4 @@ def _program(first: str, rest: str) -> str | None:
 
 _CLEANUP = tuple(f"{verb}: {part} " for verb in ("reject", "hold", "discard", "redirect", "filter", "info", "warn")
                  for part in ("header", "body", "mime"))  # fmt: skip
-FORMAT = Format("postfix", Role.MTA, {"postfix": read_unnamed}, instances=instance)
+FORMAT = Format("postfix", Role.MTA, {"postfix": read_unnamed}, instances=(_FAMILY, instance))

@@ -16,6 +16,7 @@ from schemas.kinds import AuthReason
 _LINE = re.compile(
     r"(?P<time>[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}),(?P<ms>[0-9]{3}) (?P<rest>[A-Z]+ .*)", re.DOTALL
 )
+_START = r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2},[0-9]{3} [A-Z]+ +\[[^\]]*\] \["
 _CONTEXT = re.compile(r"(?:INFO|WARN|ERROR) +\[[^\]]*\] \[(?P<context>.*)", re.DOTALL)
 _SECURITY = "] security - cmd="
 _COMMANDS = ("Auth; ", "AdminAuth; ")
@@ -85,4 +86,4 @@ def _security(event: Event, text: str) -> Event | None:
     return event
 
 
-FORMAT = Format("zimbra", Role.ACCESS, {"mailboxd": read, "zimbra": read}, bare=(("2", read_bare),))
+FORMAT = Format("zimbra", Role.ACCESS, {"mailboxd": read, "zimbra": read}, bare=(("2", read_bare),), bare_start=_START)

@@ -10,7 +10,6 @@ Lookup = Callable[[str], str]
 """Canonical address -> ISO 3166 code, "" if unknown."""
 
 
-
 def no_country(address: str) -> str:
     """The look-up of a provider without a GeoIP file."""
     del address

@@ -82,13 +82,14 @@ class Format(NamedTuple):
     * ``session``: how the lines of one session belong together.
     * ``within``: the format through which alone ``programs`` are reached, in place of their tags.
     * ``bare``: (first characters, reader) of lines that no syslog header begins.
+    * ``bare_start``: how its bare lines begin, as a pattern; the shipper tells them by it. For programs on ``authlog``.
     * ``objects``: reader of JSON objects, or ``None``.
     * ``told_pid``: its readers are told the process id in place of the service.
 
     For programs whose tag is no fixed word:
 
-    * ``own_log``: (is a tag one of its processes?, reader) of a log file of its own, whose lines name no host.
-    * ``instances``: the words of a tag between slashes (``postfix-out/submission/smtpd``) -> claim.
+    * ``own_log``: (its processes, reader) of a log file whose lines name no host: ``imap(user)<pid>: Info: …``.
+    * ``instances``: (how the tags of its instances begin, what a tag's words say): ``postfix-out/submission/smtpd``.
     * ``renamed``: reader of its lines under tags that nobody names.
     """
 
@@ -100,10 +101,11 @@ class Format(NamedTuple):
     session: Session = Session.EACH
     within: str = ""
     bare: tuple[tuple[str, BareReader], ...] = ()
+    bare_start: str = ""
     objects: ObjectReader | None = None
     told_pid: bool = False
-    own_log: tuple[Callable[[str], bool], Reader] | None = None
-    instances: Callable[[list[str]], Claim | None] | None = None
+    own_log: tuple[frozenset[str], Reader] | None = None
+    instances: tuple[str, Callable[[list[str]], Claim | None]] | None = None
     renamed: Reader | None = None
 
     def role_of(self, program: str) -> Role:

@@ -28,22 +28,22 @@ class Routes:
         formats = tuple(formats)
         programs: dict[str, tuple[Reader, ...]] = {}
         self._roles: dict[str, Role] = {}
-        self._bare: dict[str, tuple[tuple[BareReader, Role], ...]] = {}
+        self._bare: dict[str, tuple[BareReader, ...]] = {}
         for entry in formats:
             for program, reader in () if entry.within else entry.programs.items():
                 programs[program] = (*programs.get(program, ()), reader)
                 self._roles.setdefault(program, entry.role_of(program))
             for firsts, bare in entry.bare:
                 for first in firsts:
-                    self._bare[first] = (*self._bare.get(first, ()), (bare, entry.role))
+                    self._bare[first] = (*self._bare.get(first, ()), bare)
         self._told_pid = frozenset(name for entry in formats if entry.told_pid for name in entry.programs)
         self._programs = {name: _first_of(readers) for name, readers in programs.items()}
         self._objects: tuple[ObjectReader, ...] = tuple(entry.objects for entry in formats if entry.objects)
-        self._own_logs: tuple[tuple[Callable[[str], bool], Reader, Role], ...] = tuple(
+        self._own_logs: tuple[tuple[frozenset[str], Reader, Role], ...] = tuple(
             (*entry.own_log, entry.role) for entry in formats if entry.own_log
         )
         self._instances: tuple[tuple[Callable[[list[str]], Claim | None], Role], ...] = tuple(
-            (entry.instances, entry.role) for entry in formats if entry.instances
+            (entry.instances[1], entry.role) for entry in formats if entry.instances
         )
         renamed = [(entry.renamed, entry.role) for entry in formats if entry.renamed]
         self._renamed = (_first_of(tuple(reader for reader, _ in renamed)), renamed[0][1]) if renamed else None
@@ -52,8 +52,9 @@ class Routes:
         """The route of a tag without its pid; ``None`` if no tag looks like this."""
         known = self._programs.get(tag)
         if not host:
-            for is_process, own, role in self._own_logs:
-                if is_process(tag):
+            process = tag.partition("(")[0].partition("<")[0]
+            for processes, own, role in self._own_logs:
+                if process in processes:
                     return Route(own if known is None else _first_of((own, known)), host, tag, None, role)
         if not tag or " " in tag:
             return None
@@ -78,10 +79,10 @@ class Routes:
         reader = self._programs.get(program)
         return None if reader is None else Route(reader, host, program, None, self._roles[program])
 
-    def bare(self, line: str, stamps: Stamps, roles: frozenset[Role] | None = None) -> Outcome:
-        """The outcome of a line that begins with no syslog header; ``roles``: of formats of these alone."""
-        for reader, role in self._bare.get(line[:1], ()):
-            outcome = reader(line, stamps) if roles is None or role in roles else None
+    def bare(self, line: str, stamps: Stamps) -> Outcome:
+        """The outcome of a line that begins with no syslog header."""
+        for reader in self._bare.get(line[:1], ()):
+            outcome = reader(line, stamps)
             if outcome is not None:
                 return outcome
         return None

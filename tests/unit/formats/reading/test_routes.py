@@ -36,18 +36,14 @@ def instance(words: list[str]) -> Claim | None:
     return (says("family"), words[1] if len(words) > 2 else None) if words[0].startswith("family") else None
 
 
-def is_process(tag: str) -> bool:
-    return tag.partition("(")[0] in ("worker", "imapd")
-
-
 ROUTES = Routes(
     (
         Format("one", Role.ACCESS, {"imapd": says("one", "LOGIN")}),
         Format("two", Role.ACCESS, {"imapd": says("two"), "cyrus/": says("cyrus")}, bare=(("[x", bare),)),
         Format("inner", Role.ACCESS, {"never": says("inner")}, within="two"),
         Format("json", Role.WEBMAIL, {}, objects=an_object),
-        Format("family", Role.MTA, {}, instances=instance),
-        Format("three", Role.ACCESS, {}, own_log=(is_process, says("own", "Info")), renamed=says("renamed", "Login")),
+        Format("family", Role.MTA, {}, instances=("family", instance)),
+        Format("three", Role.ACCESS, {}, own_log=(frozenset(("worker", "imapd")), says("own", "Info")), renamed=says("renamed", "Login")),
     )
 )
 
