@@ -36,6 +36,7 @@ def instance(words: list[str]) -> Claim | None:
     return (says("family"), words[1] if len(words) > 2 else None) if words[0].startswith("family") else None
 
 
+PROCESSES = frozenset(("worker", "imapd"))
 ROUTES = Routes(
     (
         Format("one", Role.ACCESS, {"imapd": says("one", "LOGIN")}),
@@ -43,7 +44,7 @@ ROUTES = Routes(
         Format("inner", Role.ACCESS, {"never": says("inner")}, within="two"),
         Format("json", Role.WEBMAIL, {}, objects=an_object),
         Format("family", Role.MTA, {}, instances=("family", instance)),
-        Format("three", Role.ACCESS, {}, own_log=(frozenset(("worker", "imapd")), says("own", "Info")), renamed=says("renamed", "Login")),
+        Format("three", Role.ACCESS, {}, own_log=(PROCESSES, says("own", "Info")), renamed=says("renamed", "Login")),
     )
 )
 
