@@ -19,7 +19,8 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True):
     * ``service``: the entrance: ``submission``, ``smtps``, ``webmail``, ``smtp``, ``imap``, ``pop3``, ``managesieve``.
     * ``account``: the SASL user name, lower case. ``client_ip``: canonical text.
     * ``nrcpt``: recipients of the message; ``size``: bytes.
-    * ``count``: attempts that the line stands for and no other line told before; 0: all were told (see ``told``).
+    * ``count``: attempts that the line stands for and no other line told before; 0: all were told, and nothing counts
+      again, but of a submission its network.
     * ``status``: ``sent``, ``bounced``, ``deferred``, ``expired`` of a delivery; the reply code of a reject.
     * ``method``: SASL mechanism. ``reason``: for auth failures an ``AuthReason``, else short text of the server.
     * ``dsn``: enhanced status code (RFC 3463) of a delivery. ``session``: session id of an access server.
@@ -52,7 +53,7 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True):
 
     @property
     def told(self) -> bool:
-        """Other lines told all that this one stands for: it does not count once more.
+        """Other lines told all that this one stands for, so it does not count again.
 
         A submission that is told counts for its network alone: the MTA's line, which counted for the account, knew
         only the webmail's host.

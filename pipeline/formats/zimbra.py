@@ -16,7 +16,9 @@ from schemas.kinds import AuthReason
 _LINE = re.compile(
     r"(?P<time>[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}),(?P<ms>[0-9]{3}) (?P<rest>[A-Z]+ .*)", re.DOTALL
 )
-_START = r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2},[0-9]{3} [A-Z]+ +\[[^\]]*\] \["
+_START = (  # the comma first: lines of other programs' logs begin the same
+    r"(?=.{19},)[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2},[0-9]{3} [A-Z]+ +\[[^\]]*\] \["
+)
 _CONTEXT = re.compile(r"(?:INFO|WARN|ERROR) +\[[^\]]*\] \[(?P<context>.*)", re.DOTALL)
 _SECURITY = "] security - cmd="
 _COMMANDS = ("Auth; ", "AdminAuth; ")

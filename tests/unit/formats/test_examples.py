@@ -1,5 +1,7 @@
 """Every example beside a format: real lines, ignored lines, hostile lines, and what must come of them."""
 
+import importlib
+import re
 from typing import Any, get_args
 
 import msgspec
@@ -11,7 +13,7 @@ from pipeline.formats.reading.lines import LineReader
 from pipeline.formats.reading.programs import ROLES
 from schemas.event import Event
 from schemas.kinds import EventKind
-from tests.support.formats import FILES, REFERENCE
+from tests.support.formats import FILES, FOLDER, REFERENCE
 
 UNSET = {"count": 1}
 EXAMPLES = [pytest.param(*example, id=f"{name}-{i}") for name, rows in FILES.items() for i, example in enumerate(rows)]
@@ -47,6 +49,41 @@ def test_every_failure_comes_from_a_program_with_a_role() -> None:
 
 
 FAILING = {Role.MTA, Role.ACCESS, Role.SASL, Role.ASKED, Role.WEBMAIL}
+
+
+class Hit:
+    """A compiled pattern that knows whether it ever found something."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self._pattern = pattern
+        self.hit = False
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._pattern, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            found = method(*arguments, **named)
+            if name == "finditer":
+                found = list(found)
+            self.hit = self.hit or bool(found if name != "sub" else found != arguments[1])
+            return found
+
+        return call
+
+
+def test_every_pattern_is_hit_by_an_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    hits: dict[tuple[str, str], Hit] = {}
+    for name in {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}:
+        module = importlib.import_module(f"pipeline.formats.{name}")
+        for variable, pattern in [*vars(module).items()]:
+            if isinstance(pattern, re.Pattern):
+                hits[name, variable] = Hit(pattern)
+                monkeypatch.setattr(module, variable, hits[name, variable])
+    for rows in FILES.values():
+        for line, _, _ in rows:
+            LineReader().read(line, REFERENCE)
+    assert len(hits) > 100
+    assert sorted(which for which, pattern in hits.items() if not pattern.hit) == []
 
 
 def test_every_kind_of_event_has_an_example() -> None:
