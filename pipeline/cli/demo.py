@@ -26,7 +26,7 @@ from pipeline.adapters.files.logfile import frames
 from pipeline.adapters.kafka.client import TopicReader
 from pipeline.cli.common import FILE, clear_errors, geoip_option, home_option, zone_option
 from pipeline.cli.terminal import printable, safe
-from pipeline.formats import LineReader, split_frame
+from pipeline.formats.reading.lines import LineReader, split_frame
 from schemas.codec import decode_decision, decode_events
 from schemas.enforcement import Decision
 from schemas.event import Event

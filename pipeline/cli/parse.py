@@ -16,7 +16,8 @@ import click
 import msgspec
 
 from pipeline.cli.common import zone_option
-from pipeline.formats import LineReader, Unreadable, split_frame
+from pipeline.formats.reading.format import Unreadable
+from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.normalize.join import Joiner
 from schemas.event import Event
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterable
 
+from pipeline.formats.reading.programs import CHANNELS
 from pipeline.networks import network
 from schemas.event import Event
 
 Lookup = Callable[[str], str]
 """Canonical address -> ISO 3166 code, "" if unknown."""
-
-_CHANNELS = {"submission": "smtp", "smtps": "smtp", "webmail": "webmail", "imap": "access", "pop3": "access"}
 
 
 def no_country(address: str) -> str:
@@ -34,7 +33,7 @@ class Enricher:
                 continue
             found = known.get(address) or self._look_up(address)
             event.country, event.network = found
-            event.channel = _CHANNELS.get(
+            event.channel = CHANNELS.get(
                 event.service or "", "smtp" if event.method or event.kind == "submission" else "access"
             )
 

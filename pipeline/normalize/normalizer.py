@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from types import MappingProxyType
 
-from pipeline.formats import LineReader, Unreadable, split_frame
+from pipeline.formats.reading.format import Unreadable
+from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.networks import OurHosts
 from pipeline.normalize.enrich import Enricher, Lookup, no_country
 from pipeline.normalize.join import Joiner

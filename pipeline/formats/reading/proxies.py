@@ -1,6 +1,6 @@
 """The address of a browser behind a web server's own proxy, from headers that a client may have sent himself."""
 
-from pipeline.formats.fields import CANONICAL_IP
+from pipeline.formats.reading.fields import CANONICAL_IP
 
 _OWN = (
     "127.", "10.", "192.168.", "169.254.", *(f"172.{second}." for second in range(16, 32)),

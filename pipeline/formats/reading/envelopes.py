@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.stamps import Stamps
 
 _OBJECT = msgspec.json.Decoder(dict[str, object])
 _LONGEST_NAME = 255

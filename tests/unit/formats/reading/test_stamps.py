@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats import LineReader, Unreadable, split_frame
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.format import Unreadable
+from pipeline.formats.reading.lines import LineReader, split_frame
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 
 REMOVED = "mx postfix/qmgr[1]: 4jYQJg4KFnzJB9r: removed"
@@ -207,8 +208,8 @@ def test_frames_are_split_at_line_feeds_only() -> None:
 
 
 def test_caches_stay_small_whatever_the_tags(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.formats._ROUTES", 10)
-    monkeypatch.setattr("pipeline.formats._HEADS", 10)
+    monkeypatch.setattr("pipeline.formats.reading.lines._ROUTES", 10)
+    monkeypatch.setattr("pipeline.formats.reading.lines._HEADS", 10)
     reader = LineReader()
     lines = [
         f"Nov 24 01:50:43 host{i} postfix/x{i}/smtpd[1]: connect from unknown[192.0.2.{i % 250}]" for i in range(100)

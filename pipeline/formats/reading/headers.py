@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 from typing import NamedTuple
 
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.stamps import Stamps
 
 PRI = re.compile(r"<[0-9]{1,3}>")
 CONTAINER = re.compile(r"[0-9]{4}-[0-9:T.Z+-]{15,40} (?:stdout|stderr) [FP] ")

@@ -1,15 +1,8 @@
-"""What every format shares: the outcome of reading, and the fields that identify a client."""
+"""Fields that identify a client, and the limits of what is kept."""
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import NamedTuple
 
-import msgspec
-
-from pipeline.formats.stamps import Stamps
-from schemas.event import Event
 from schemas.kinds import POOL_NAME
 
 MAX_REASON = 200
@@ -17,47 +10,6 @@ _LONGEST_IP = 64  # with a zone (RFC 4007)
 _ADDRESSES = 65_536
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}")  # far faster than ipaddress
-
-
-class Unreadable(msgspec.Struct, frozen=True, gc=False):
-    """A line that ``format`` claims and cannot read; it goes to ``dead-letters`` with the ``reason``."""
-
-    format: str
-    reason: str
-
-
-Outcome = Event | Unreadable | None
-Reader = Callable[[datetime, str, str, str | None, str, str], Outcome]
-"""(time, host, program, service, first, rest) -> outcome. ``None``: the format does not claim the line.
-
-The text after the tag is ``first: rest``, split at its first colon and blank; ``rest`` is empty if there is none.
-"""
-
-
-BareReader = Callable[[str, Stamps], Outcome]
-"""(whole line, stamps) -> outcome, for lines that begin with no syslog header."""
-ObjectReader = Callable[[Mapping[str, object], Stamps], Outcome]
-"""(decoded JSON object, stamps) -> outcome, for programs that log JSON of their own."""
-
-
-class Format(NamedTuple):
-    """A format module's entry.
-
-    * ``programs``: syslog tag (without pid) -> reader. ``imapd`` claims that tag, and ``any/imapd``; ``cyrus/`` claims
-      every tag that begins so. Several formats may name the same tag: the first whose reader does not return ``None``
-      has the line.
-    * ``within``: the format through which alone ``programs`` are reached, in place of their tags.
-    * ``bare``: (first characters, reader) of lines that no syslog header begins.
-    * ``objects``: reader of JSON objects, or ``None``.
-    * ``told_pid``: its readers are told the process id in place of the service.
-    """
-
-    name: str
-    programs: Mapping[str, Reader]
-    within: str = ""
-    bare: tuple[tuple[str, BareReader], ...] = ()
-    objects: ObjectReader | None = None
-    told_pid: bool = False
 
 
 class _Addresses(dict[str, str | None]):

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.formats import LineReader
-from pipeline.formats.fields import Format, Outcome, Reader
-from pipeline.formats.routes import Routes
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.format import Claim, Format, Outcome, Reader, Role
+from pipeline.formats.reading.lines import LineReader
+from pipeline.formats.reading.routes import Routes
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 
 NOW = datetime(2026, 11, 24, 1, 50, 43, tzinfo=UTC)
@@ -32,12 +32,19 @@ def an_object(fields: Mapping[str, object], stamps: Stamps) -> Outcome:
     return Event("other", NOW, "", "object") if "mine" in fields else None
 
 
+def instance(words: list[str]) -> Claim | None:
+    return (says("family"), words[1] if len(words) > 2 else None) if words[0].startswith("family") else None
+
+
+PROCESSES = frozenset(("worker", "imapd"))
 ROUTES = Routes(
     (
-        Format("one", {"imapd": says("one", "LOGIN")}),
-        Format("two", {"imapd": says("two"), "cyrus/": says("cyrus")}, bare=(("[x", bare),)),
-        Format("inner", {"never": says("inner")}, within="two"),
-        Format("json", {}, objects=an_object),
+        Format("one", Role.ACCESS, {"imapd": says("one", "LOGIN")}),
+        Format("two", Role.ACCESS, {"imapd": says("two"), "cyrus/": says("cyrus")}, bare=(("[x", bare),)),
+        Format("inner", Role.ACCESS, {"never": says("inner")}, within="two"),
+        Format("json", Role.WEBMAIL, {}, objects=an_object),
+        Format("family", Role.MTA, {}, instances=("family", instance)),
+        Format("three", Role.ACCESS, {}, own_log=(PROCESSES, says("own", "Info")), renamed=says("renamed", "Login")),
     )
 )
 
@@ -49,9 +56,10 @@ ROUTES = Routes(
         ("imapd", "other", ("two", "imapd")),
         ("site-a/imapd", "other", ("two", "imapd")),
         ("cyrus/lmtp", "x", ("cyrus", "lmtp")),
-        ("postfix-out/imapd", "x", (None, "imapd")),
+        ("family-out/imapd", "x", ("family", "imapd")),
         ("never", "x", None),
         ("kernel", "x", None),
+        ("other", "Login", ("renamed", "other")),
     ],
 )
 def test_a_tag_decides(tag: str, first: str, expected: tuple[str, str] | None) -> None:
@@ -103,6 +111,24 @@ def test_what_is_no_tag_has_no_route(tag: str) -> None:
 def test_without_a_host_only_known_tags_count() -> None:
     assert ROUTES.tagged("", "kernel") is None
     assert ROUTES.tagged("", "imapd") is not None
+
+
+def test_an_instance_is_told_by_its_tag() -> None:
+    for tag, service in (("family/a/smtpd", "a"), ("family/smtpd", None)):
+        route = ROUTES.tagged("mx", tag)
+        assert route is not None
+        assert (route.program, route.service, route.role) == ("smtpd", service, Role.MTA)
+
+
+def test_a_log_of_its_own_names_no_host() -> None:
+    for tag, first, expected in (
+        ("worker(bob smith)", "Info", "own"), ("imapd", "Info", "own"), ("imapd", "LOGIN", "one"),
+    ):  # fmt: skip
+        route = ROUTES.tagged("", tag)
+        assert route is not None
+        outcome = route.reader(NOW, "", tag, None, first, "")
+        assert isinstance(outcome, Event)
+        assert outcome.reason == expected
 
 
 def test_lines_and_objects_without_a_header() -> None:
