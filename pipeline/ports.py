@@ -97,7 +97,7 @@ class PartitionLog(Protocol):
         """
 
 
-class LogReader(Protocol):
+class FollowedLog(Protocol):
     """Whole topics, read from their start and then followed, without a consumer group. As a context manager it lets
     its connections go. Every method raises TopicMissing, BrokerUnavailable."""
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 
+from pipeline.formats.reading.programs import CHANNELS
 from pipeline.networks import CountryOf, network, no_country
 from schemas.event import Event
-
-_CHANNELS = {"submission": "smtp", "smtps": "smtp", "webmail": "webmail", "imap": "access", "pop3": "access"}
 
 
 class Enricher:
@@ -25,7 +24,7 @@ class Enricher:
                 continue
             found = known.get(address) or self._look_up(address)
             event.country, event.network = found
-            event.channel = _CHANNELS.get(
+            event.channel = CHANNELS.get(
                 event.service or "", "smtp" if event.method or event.kind == "submission" else "access"
             )
 

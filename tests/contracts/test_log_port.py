@@ -13,7 +13,7 @@ from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.ports import (
     BrokerUnavailable,
     CompactedLog,
-    LogReader,
+    FollowedLog,
     MessageRefused,
     Outbox,
     PartitionLog,
@@ -30,7 +30,7 @@ class Log:
     outbox: Callable[[], Outbox]
     reader: PartitionLog
     table_reader: CompactedLog
-    follow: Callable[..., LogReader]
+    follow: Callable[..., FollowedLog]
     topic: str
     table: str
 
@@ -128,7 +128,7 @@ def test_a_table_is_the_last_value_of_each_key(log: Log) -> None:
     assert log.table_reader.state(log.table) == {b"a": b"3", b"c": b"5"}
 
 
-def read_all(reader: LogReader) -> list[Record]:
+def read_all(reader: FollowedLog) -> list[Record]:
     """What there is from here to the end."""
     found: list[Record] = []
     ends = reader.ends()

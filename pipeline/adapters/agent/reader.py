@@ -10,7 +10,7 @@ from pipeline.adapters.kafka.client import TopicReader
 from pipeline.adapters.kafka.tables import TableReader, applied
 from pipeline.enforce.table import DecisionTable
 from pipeline.metrics import Recorder
-from pipeline.ports import LogReader, Record
+from pipeline.ports import FollowedLog, Record
 from schemas.codec import decode_decision, decode_setting
 from schemas.topics import ENFORCEMENT, SETTINGS
 
@@ -27,7 +27,7 @@ class EnforcementReader:
     """
 
     def __init__(
-        self, table: DecisionTable, clock: Clock, recorder: Recorder, reading: Callable[[], LogReader]
+        self, table: DecisionTable, clock: Clock, recorder: Recorder, reading: Callable[[], FollowedLog]
     ) -> None:
         self.ended = asyncio.Event()
         self.state = TableReader(reading, self, self._end, "enforcement-reader")

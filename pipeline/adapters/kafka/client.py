@@ -118,7 +118,7 @@ def partition_counts(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:
 
 
 class TopicReader:
-    """``pipeline.ports.LogReader`` on a real cluster, from the start or from ``positions``: for tables and replays.
+    """``pipeline.ports.FollowedLog`` on a real cluster, from the start or from ``positions``: for tables and replays.
 
     ``positions``: the offset of the next record to read. ``partition``: read no other one. Raises TopicMissing,
     BrokerUnavailable.
@@ -145,21 +145,21 @@ class TopicReader:
                 self._consumer.seek(tp, max(first[tp], wanted) if wanted <= ends[tp] else first[tp])
 
     def poll(self, seconds: float) -> list[Record]:
-        """See ``pipeline.ports.LogReader``."""
+        """See ``pipeline.ports.FollowedLog``."""
         with translated(self._bootstrap):
             return records(self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=10_000))
 
     def positions(self) -> Places:
-        """See ``pipeline.ports.LogReader``."""
+        """See ``pipeline.ports.FollowedLog``."""
         with translated(self._bootstrap):
             return {tuple(tp): self._consumer.position(tp) for tp in self._partitions}
 
     def ends(self) -> Places:
-        """See ``pipeline.ports.LogReader``."""
+        """See ``pipeline.ports.FollowedLog``."""
         return {tuple(tp): end for tp, end in _ends(self._bootstrap, self._partitions).items()}
 
     def heartbeat(self) -> tuple[Places, int]:
-        """See ``pipeline.ports.LogReader``. The embedded broker names the first record of the last batch, Kafka the
+        """See ``pipeline.ports.FollowedLog``. The embedded broker names the first record of the last batch, Kafka the
         last."""
         with translated(self._bootstrap):
             ends = self._consumer.end_offsets(self._partitions, timeout_ms=HEARTBEAT_MS)

@@ -93,14 +93,14 @@ class MemoryLog:
 
 
 class MemoryReader:
-    """``pipeline.ports.LogReader`` of a MemoryLog."""
+    """``pipeline.ports.FollowedLog`` of a MemoryLog."""
 
     def __init__(self, log: MemoryLog, topics: Sequence[str]) -> None:
         self._log = log
         self._positions = {(topic, n): 0 for topic in topics for n in range(log.count(topic))}
 
     def poll(self, seconds: float) -> list[Record]:
-        """See ``pipeline.ports.LogReader``."""
+        """See ``pipeline.ports.FollowedLog``."""
         with self._log.written:
             self._log.written.wait_for(self._new, seconds)
         found = self._new()
@@ -108,15 +108,15 @@ class MemoryReader:
         return found
 
     def positions(self) -> Places:
-        """See ``pipeline.ports.LogReader``."""
+        """See ``pipeline.ports.FollowedLog``."""
         return self._positions.copy()
 
     def ends(self) -> Places:
-        """See ``pipeline.ports.LogReader``."""
+        """See ``pipeline.ports.FollowedLog``."""
         return {place: self._log.end(*place) for place in self._positions}
 
     def heartbeat(self) -> tuple[Places, int]:
-        """See ``pipeline.ports.LogReader``."""
+        """See ``pipeline.ports.FollowedLog``."""
         ends = self.ends()
         return ends, sum(max(0, ends[place] - at) for place, at in self._positions.items())
 

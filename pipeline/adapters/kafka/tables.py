@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
-from pipeline.ports import BrokerUnavailable, LogReader, Places, Record, TopicMissing
+from pipeline.ports import BrokerUnavailable, FollowedLog, Places, Record, TopicMissing
 
 _log = structlog.get_logger()
 
@@ -58,7 +58,7 @@ class TableReader:
 
     def __init__(
         self,
-        reading: Callable[[], LogReader],
+        reading: Callable[[], FollowedLog],
         table: Table[Any],
         ended: Callable[[], None] = lambda: None,
         name: str = "table",
@@ -117,7 +117,7 @@ class TableReader:
             self.ready = True
             self._follow(reader)
 
-    def _read_all(self, reader: LogReader, ends: Places, staged: object) -> None:
+    def _read_all(self, reader: FollowedLog, ends: Places, staged: object) -> None:
         progress = time.monotonic()
         while not self._stopping.is_set() and any(at < ends[place] for place, at in reader.positions().items()):
             batch = reader.poll(_POLL)
@@ -128,7 +128,7 @@ class TableReader:
                 raise BrokerUnavailable(f"the Kafka broker sent nothing for {_STALLED:.0f} s")
         self._heard()
 
-    def _follow(self, reader: LogReader) -> None:
+    def _follow(self, reader: FollowedLog) -> None:
         asked, before = 0.0, dict[tuple[str, int], int]()
         while not self._stopping.is_set():
             batch = reader.poll(_POLL)

@@ -8,7 +8,7 @@ import structlog
 from pipeline.adapters.kafka.tables import TableReader, applied
 from pipeline.detect.granted import Granted
 from pipeline.metrics import Recorder
-from pipeline.ports import LogReader, Record
+from pipeline.ports import FollowedLog, Record
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import RulesError, load
 from schemas.codec import decode_setting
@@ -59,7 +59,7 @@ class AllowlistWatch:
     """Follows ``settings``, see ``adapters/kafka/tables``. ``granted`` is another object after each change, so that
     whoever looks things up in it never sees a change half done. ``reading`` opens the topic."""
 
-    def __init__(self, reading: Callable[[], LogReader], recorder: Recorder) -> None:
+    def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder) -> None:
         self.granted = Granted()
         self._recorder = recorder
         self._broken = False

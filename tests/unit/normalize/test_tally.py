@@ -73,6 +73,9 @@ def test_password_errors_also_count_for_the_whole_system() -> None:
         ({"reason": "unknown"}, {"errors": 1}),
         ({"program": "smtpd", "service": "submission"}, {"errors_mta": 1}),
         ({"service": "smtp"}, {"errors_sasl": 1}),
+        ({"service": "smtps"}, {"errors_sasl": 1}),
+        ({"program": "vpopmail", "service": "submission"}, {"errors_sasl": 1}),
+        ({"program": "esmtpd-msa", "service": None}, {"errors_mta": 1}),
     ],
 )
 def test_who_logged_a_password_error_is_told_apart(given: dict[str, str], wanted: dict[str, int]) -> None:
