@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from schemas.kinds import SubjectKind
+from schemas.enforcement import split_key
+from schemas.kinds import SUBJECT_KINDS, SubjectKind
+
+Subject = tuple[SubjectKind, str]
 
 _V4_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
 
@@ -109,7 +112,7 @@ def network(address: str) -> str:
     return f"{ipaddress.IPv6Address(packed[:8] + bytes(8))}/64"
 
 
-def parse_subject(text: str, kind: SubjectKind | None = None) -> tuple[SubjectKind, str]:
+def parse_subject(text: str, kind: SubjectKind | None = None) -> Subject:
     """What people type -> (kind, the one way to write it). Without ``kind`` the form decides.
 
     ``user@domain`` is an account, ``198.51.100.7`` an ip, ``2001:db8::/48`` a prefix, ``RU`` a country (two capital
@@ -150,3 +153,41 @@ def _kind_of(text: str) -> SubjectKind:
             " for an account without a domain say so with --kind account"
         ) from None
     return "prefix" if "/" in text else "ip"
+
+
+def is_same(subject: Subject, wanted: Subject) -> bool:
+    """Whether what holds for ``subject`` is about ``wanted``: the same, or the /64 of a wanted IPv6 address."""
+    outer, inner = _network_of(subject), _network_of(wanted)
+    if outer is None or inner is None:
+        return subject == wanted
+    return outer == inner or (inner.length == 128 and outer.length == 64 and outer.covers(inner))
+
+
+def concerns(subject: Subject, wanted: Subject) -> bool:
+    """Whether it is of interest to who asks for ``wanted``: the same, a network around it, or a part of it."""
+    outer, inner = _network_of(subject), _network_of(wanted)
+    if outer is not None and inner is not None:
+        return outer.covers(inner)
+    if subject[0] == "account_ip":
+        account, _, address = subject[1].rpartition("|")
+        return concerns(("account", account), wanted) or concerns(("ip", address), wanted) or subject == wanted
+    return subject == wanted
+
+
+def subject_of_key(key: str) -> Subject | None:
+    """Of a key of ``enforcement`` (``kind:rule:subject``) or ``settings`` (``allow:kind:subject``); None if none."""
+    try:
+        first, second, subject = split_key(key)
+    except ValueError:
+        return None
+    kind = second if first == "allow" else first
+    return (kind, subject) if kind in SUBJECT_KINDS else None
+
+
+def _network_of(subject: Subject) -> Network | None:
+    if subject[0] not in {"ip", "prefix"}:
+        return None
+    try:
+        return parse_network(subject[1])
+    except ValueError:
+        return None

@@ -7,7 +7,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from pipeline.metrics import METRICS, Metric
+from pipeline.metrics import METRICS, MetricFamily
 
 Health = Callable[[], Mapping[str, object]]
 
@@ -15,7 +15,7 @@ Health = Callable[[], Mapping[str, object]]
 class PrometheusRecorder:
     """Keeps the contract of ``pipeline.metrics.Recorder``, in a registry of its own. Safe to use from threads."""
 
-    def __init__(self, metrics: Iterable[Metric] = METRICS) -> None:
+    def __init__(self, metrics: Iterable[MetricFamily] = METRICS) -> None:
         self.registry = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}

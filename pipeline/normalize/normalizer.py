@@ -14,12 +14,13 @@ from pipeline.normalize.tally import Tallier
 from schemas.dead_letter import DeadLetter
 from schemas.event import Event
 from schemas.tally import LAST_TIME, Tally
+from schemas.times import DAY
 
 # Connections and the rest are neither looked up nor counted; a queued message may turn out to be a submission.
 COUNTED = frozenset({"submission", "delivery", "auth_failure", "auth_success", "reject"})
 MAX_RAW = 4096  # characters of an unreadable line that are kept
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-AHEAD = 86_400.0  # seconds that a clock may be ahead: whoever is, makes all others look late
+AHEAD = DAY  # seconds that a clock may be ahead: whoever is, makes all others look late
 OUT_OF_TIME = Unreadable("time", "more than a day ahead of when the line was received, or before 1970")
 
 

@@ -18,12 +18,13 @@ LOOK = 2.0  # seconds between looks at rules and files
 
 
 class Worker:
-    """``refresh`` is called every two seconds. ``metrics``: ``host:port`` for /metrics and /healthz, None for none."""
+    """``looks`` read files that may have changed; they are called every two seconds, before the stages are refreshed.
+    ``metrics``: ``host:port`` for /metrics and /healthz, None for none."""
 
     def __init__(
-        self, job: StreamJob, recorder: PrometheusRecorder, metrics: str | None, refresh: Callable[[], None]
+        self, job: StreamJob[Any], recorder: PrometheusRecorder, metrics: str | None, *looks: Callable[[], object]
     ) -> None:
-        self._job, self._recorder, self._metrics, self._refresh = job, recorder, metrics, refresh
+        self._job, self._recorder, self._metrics, self._looks = job, recorder, metrics, looks
         job.app.task(self._look)
         if metrics:
             job.app.task(self._serve_metrics)
@@ -31,17 +32,25 @@ class Worker:
     def run(self) -> None:
         """Blocks until SIGTERM or SIGINT, then saves the state and leaves the group.
 
-        Raises BrokerUnavailable if there is no broker for a minute, TopicMissing, and SettingsError if the topics have
-        another number of partitions than the settings say.
+        Raises BrokerUnavailable if there is no broker for a minute, TopicMissing, SettingsError if the topics have
+        another number of partitions than the settings say, and StateUnreadable, whenever such a state is met. Any other
+        failure ends the process, with a status that is not 0.
         """
         self._job.check(WAIT)
         worker = faust.Worker(self._job.app, loglevel=logging.WARNING, redirect_stdouts=False, quiet=True)
         worker.spinner = None  # it writes control sequences, whatever standard output is
-        worker.execute_from_commandline()
+        try:
+            worker.execute_from_commandline()
+        except SystemExit:
+            if self._job.app.unreadable is not None:
+                raise self._job.app.unreadable from None
+            raise
 
     async def _look(self) -> None:
         while not self._job.app.should_stop:
-            self._refresh()
+            for look in self._looks:
+                look()
+            self._job.refresh()
             await asyncio.sleep(LOOK)
 
     async def _serve_metrics(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.watch import AllowWatch, RulesWatch
-from pipeline.metrics import METRICS
+from pipeline.metrics import MemoryRecorder
 from pipeline.rules import build
 from pipeline.rules.config import RulesError, default_text, load, parse_limit, seconds
 
@@ -144,21 +144,9 @@ def test_a_limit() -> None:
     assert (limit.count, limit.metric, limit.window) == (20, "messages", 600)
 
 
-class Loads:
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-        self._names = {metric.name for metric in METRICS}
-
-    def add(self, name: str, value: float = 1, *labels: str) -> None:
-        assert name in self._names
-        self.seen += labels
-
-    set = observe = add
-
-
 def test_changed_rules_are_taken_and_wrong_ones_leave_the_old_in_force(tmp_path: Path) -> None:
-    path, loads = rules_file(tmp_path, SEND + "for = '2h'"), Loads()
-    watch = RulesWatch(path, "JP", loads)
+    path, recorder = rules_file(tmp_path, SEND + "for = '2h'"), MemoryRecorder()
+    watch = RulesWatch(path, "JP", recorder)
     assert watch.poll() is None
 
     def write(text: str, second: int) -> None:
@@ -182,13 +170,14 @@ def test_changed_rules_are_taken_and_wrong_ones_leave_the_old_in_force(tmp_path:
     write(SEND + "for = '4h'", 3)
     assert watch.poll() is watch.rules
     assert duration() == "4h"
-    assert loads.seen == ["loaded", "refused", "refused", "loaded"]
+    outcomes = ["loaded", "refused", "refused", "loaded"]
+    assert recorder.made == [("sekimori_rules_loads_total", (outcome,), 1) for outcome in outcomes]
 
 
 def test_a_watch_does_not_begin_with_wrong_rules(tmp_path: Path) -> None:
     with pytest.raises(RulesError):
-        RulesWatch(rules_file(tmp_path, "x = 1"), "JP", Loads())
-    assert RulesWatch(None, "JP", Loads()).poll() is None
+        RulesWatch(rules_file(tmp_path, "x = 1"), "JP", MemoryRecorder())
+    assert RulesWatch(None, "JP", MemoryRecorder()).poll() is None
 
 
 def test_what_operators_allow_is_written_in_one_way_and_what_is_no_subject_is_left_out() -> None:

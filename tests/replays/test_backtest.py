@@ -11,24 +11,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pipeline.adapters.files.logfile import FileFrame, merged
-from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.stores.chdb_store import ChdbStore
 from pipeline.adapters.stores.clickhouse import ClickHouse
-from pipeline.adapters.trials import tallied
-from pipeline.adapters.trials.backtests import Backtest, run
-from pipeline.adapters.trials.tallied import Logs, Plan, Stored
-from pipeline.replay import Replay, first_time
-from pipeline.rules import build
+from pipeline.adapters.trials import reading
+from pipeline.adapters.trials.backtest import Backtest, run_backtest
 from pipeline.rules.config import RulesFile, load
 from pipeline.storage.events import events_of, slices
-from pipeline.storage.storing import Frame, Sink, apply_ddl
+from pipeline.storage.storing import EventFrame, Sink, apply_ddl
+from pipeline.trials.plan import Logs, Plan, StoredEvents
 from schemas.enforcement import Decision
 from schemas.event import Event
 from tests.support.cases import ENDED, prepare
 from tests.support.copies import copies
 from tests.support.paths import ROOT
 from tests.support.servers import ClickHouseServer
+from tests.support.truth import replay_files
 
 STRICTER = '[rules.account_send_rate.limits]\nabroad = ["10 messages / 10m"]\n'
 LOOSER = '[rules.account_send_rate]\nmode = "shadow"\n[rules.foreign_senders]\nmode = "off"\n'
@@ -41,16 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tried(files: list[Path], rules: list[RulesFile], jobs: int, geo: Path, **more: float) -> Backtest:
     plan = Plan(Logs(tuple(files), UTC, geo), tuple(rules), "JP", **more)
-    return run(plan, (), jobs, lambda what, part: None)
-
-
-def replayed(files: list[Path], geo: Path) -> list[Decision]:
-    flow = Replay(build(load(None), "JP"), lookup=GeoFile(geo))
-
-    def time_of(frame: FileFrame) -> float:
-        return first_time(frame.content, frame.reference, flow.zone)
-
-    return [d for f in merged(files, time_of) for d in flow.feed(f.content, f.reference, f.source)]
+    return run_backtest(plan, (), jobs, lambda what, part: None)
 
 
 def plain(decisions: list[Decision]) -> list[Decision]:
@@ -84,12 +72,12 @@ def test_decisions_are_those_of_a_replay(place: Path, tmp_path: Path, jobs: int)
         path.write_bytes(b"\n".join(lines) + b"\n")
         os.utime(path, (ENDED, ENDED))
         files.append(path)
-    expected = plain(replayed(files, place / "geo.mmdb"))
+    expected = plain(replay_files(files, place / "geo.mmdb"))
     found = tried(files, [load(None), load(None)], jobs, place / "geo.mmdb")
     assert len(expected) > 300
-    for outcome in found.outcomes:
-        assert plain(outcome.decisions) == expected
-    one, two = (outcome.effects for outcome in found.outcomes)
+    for one in found.tried:
+        assert plain(one.decisions) == expected
+    one, two = (one.effects for one in found.tried)
     assert one == two
     assert one.messages > 3000
 
@@ -101,16 +89,15 @@ def test_parallel_and_sequential_are_the_same_with_rules_that_differ_in_what_the
     )
     one, four = (tried(files, [load(None), trusting, load(None)], jobs, place / "geo.mmdb") for jobs in (1, 4))
     assert one == four
-    assert one.outcomes[0] == one.outcomes[2]
-    assert len(one.outcomes[1].decisions) < len(one.outcomes[0].decisions)
+    assert one.tried[0] == one.tried[2]
+    assert len(one.tried[1].decisions) < len(one.tried[0].decisions)
 
 
 def test_from_and_to(place: Path) -> None:
     files, rules = [place / "mail.log", place / "dovecot.log"], [load(None)]
     middle = ENDED - 180.0
     (whole,), (first,), (last,) = (
-        tried(files, rules, 2, place / "geo.mmdb", **span).outcomes
-        for span in ({}, {"stop": middle}, {"start": middle})
+        tried(files, rules, 2, place / "geo.mmdb", **span).tried for span in ({}, {"stop": middle}, {"start": middle})
     )
     assert first.decisions == [d for d in whole.decisions if d.issued_at.timestamp() < middle]
     assert last.decisions == [d for d in whole.decisions if d.issued_at.timestamp() >= middle]
@@ -126,26 +113,21 @@ def loaded(place: Path) -> Path:
     return place / "folder"
 
 
-def test_stored_events_are_decided_on_as_they_were(loaded: Path) -> None:
-    """But that of frames that begin in the same second, those of either source may come first: it decides which
-    account is the first to accuse a network."""
-    with ChdbStore(loaded) as store:
-        found = store.query("SELECT if(rule = 'ip_accused', '', id) AS id, rule, subject FROM decisions FINAL")
-    expected = sorted(found.itertuples(index=False, name=None))
+def test_stored_events_are_decided_on_as_they_were(loaded: Path, place: Path) -> None:
+    expected = plain(replay_files([place / "mail.log", place / "dovecot.log"], place / "geo.mmdb"))
     for jobs in (1, 3):
-        plan = Plan(Stored(str(loaded)), (load(None), load(None)), "JP")
-        for outcome in run(plan, (), jobs, lambda what, part: None).outcomes:
-            made = [("" if d.rule == "ip_accused" else d.id, d.rule, d.subject) for d in outcome.decisions]
-            assert sorted(made) == expected
+        plan = Plan(StoredEvents(str(loaded)), (load(None), load(None)), "JP")
+        for one in run_backtest(plan, (), jobs, lambda what, part: None).tried:
+            assert plain(one.decisions) == expected
     assert len(expected) > 100
 
 
 def test_a_store_is_read_in_slices(loaded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame may lie in two of them, so that times may differ by what a frame lasts."""
-    plan = Plan(Stored(str(loaded)), (load(None),), "JP")
-    (whole,) = run(plan, (), 2, lambda what, part: None).outcomes
-    monkeypatch.setattr(tallied, "slices", lambda *between: slices(*between, size=500))
-    (parts,) = run(plan, (), 2, lambda what, part: None).outcomes
+    plan = Plan(StoredEvents(str(loaded)), (load(None),), "JP")
+    (whole,) = run_backtest(plan, (), 2, lambda what, part: None).tried
+    monkeypatch.setattr(reading, "slices", lambda *between: slices(*between, size=500))
+    (parts,) = run_backtest(plan, (), 2, lambda what, part: None).tried
     assert {d.key for d in parts.decisions} == {d.key for d in whole.decisions}
     assert parts.effects.messages == whole.effects.messages
 
@@ -162,10 +144,10 @@ def test_stored_events_on_a_server(loaded: Path, clickhouse: ClickHouseServer) -
         apply_ddl(server)
         sink = Sink(server)
         for (source, number), of_frame in frames.items():
-            sink.add(Frame(source, number, of_frame))
+            sink.add(EventFrame(source, number, of_frame))
         sink.flush()
-    plans = (Plan(Stored(place), (load(None),), "JP") for place in (str(loaded), clickhouse.address))
-    one, other = (run(plan, (), 2, lambda what, part: None) for plan in plans)
+    plans = (Plan(StoredEvents(place), (load(None),), "JP") for place in (str(loaded), clickhouse.address))
+    one, other = (run_backtest(plan, (), 2, lambda what, part: None) for plan in plans)
     assert one == other
 
 
@@ -299,15 +281,3 @@ def test_a_signal_leaves_nothing_behind(place: Path, tmp_path: Path, number: int
         process.send_signal(number)  # a worker reads, since the file could be opened for writing
         assert process.wait(10) != 0
     assert list(folder.iterdir()) == []
-
-
-def test_suggestions_are_a_rules_file(place: Path) -> None:
-    arguments = ("suggest", "mail.log", "dovecot.log", "--geoip", "geo.mmdb", "--cases", "cases.jsonl")
-    done = sekimori(place, *arguments, "--false-positives", "1/10", "--rule", "account_send_rate")
-    (place / "suggested.toml").write_text(done.stdout)
-    limits = load(place / "suggested.toml").rules["account_send_rate"].limits
-    assert limits["home"] != load(None).rules["account_send_rate"].limits["home"]
-    assert "Fewer than 7 days" in " ".join(done.stderr.split())
-    rows = [json.loads(line) for line in sekimori(place, *arguments, "--json").stdout.splitlines()]
-    assert {row["certainty"] for row in rows} == {"too little data"}  # for one in 10,000, on 150 seconds
-    assert len({row["rule"] for row in rows}) == 14

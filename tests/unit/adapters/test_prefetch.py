@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.adapters.trials.prefetch import Ahead
-from pipeline.adapters.trials.workers import WorkerLost
+from pipeline.adapters.prefetch import Prefetch
+from pipeline.adapters.workers import WorkerLost
 
 
 def count(number: int) -> Iterator[bytes]:
@@ -32,27 +32,27 @@ def endless(number: int) -> Iterator[bytes]:
 
 
 def test_results_come_in_their_order() -> None:
-    with Ahead(count) as ahead:
-        assert list(ahead.results(300)) == list(count(300))
+    with Prefetch(count) as prefetch:
+        assert list(prefetch.results(300)) == list(count(300))
 
 
 def test_what_the_work_raises_comes_after_its_results() -> None:
-    with Ahead(fail) as ahead:
-        results = ahead.results(7)
+    with Prefetch(fail) as prefetch:
+        results = prefetch.results(7)
         assert next(results) == b"first"
         with pytest.raises(OSError, match="no such disk 7"):
             next(results)
 
 
 def test_a_killed_process_is_told() -> None:
-    with Ahead(killed) as ahead, pytest.raises(WorkerLost, match="killed"):
-        list(ahead.results(1))
+    with Prefetch(killed) as prefetch, pytest.raises(WorkerLost, match="killed"):
+        list(prefetch.results(1))
 
 
 def test_whatever_it_still_does_is_stopped() -> None:
     started = time.monotonic()
-    with Ahead(endless) as ahead:
-        assert next(ahead.results(1 << 20)) == b"x" * (1 << 20)
-    with Ahead(endless):
+    with Prefetch(endless) as prefetch:
+        assert next(prefetch.results(1 << 20)) == b"x" * (1 << 20)
+    with Prefetch(endless):
         pass  # it was never asked
     assert time.monotonic() - started < 5

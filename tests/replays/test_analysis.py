@@ -218,13 +218,6 @@ def check_trade_off(frame: pd.DataFrame) -> None:
     assert frame["hurt"].iloc[-1] == 0
 
 
-def check_suggested_limits(frame: pd.DataFrame) -> None:
-    assert len(frame) == 12
-    assert not frame["sure"].any()  # 3,000 accounts are needed to be sure of one in a thousand
-    abroad = frame[(frame["counted"] == "messages") & (frame["where"] == "abroad") & (frame["minutes"] == 10)]
-    assert abroad["caught_share"].tolist() == [1.0]
-
-
 def check_used_abroad(frame: pd.DataFrame) -> None:
     by_name = {row["account"]: row for row in rows(frame)}
     assert not by_name["travel01@example.jp"]["abused"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.geoip import GeoFile
-from pipeline.replay import Replay
+from pipeline.replay import LogFrame, Replay
 from pipeline.rules import build
 from pipeline.rules.config import load
 from schemas.enforcement import Decision
@@ -83,7 +83,7 @@ def one_file(size: int) -> tuple[Decision, ...]:
     lines.sort(key=lambda line: line[:15])
     frames = [b"\n".join(lines[at : at + size]) for at in range(0, len(lines), size)]
     flow = Replay(build(load(None), "JP"), lookup=GeoFile(RECORDED / "geo.mmdb"))
-    return tuple(d for frame in frames for d in flow.feed(frame, REFERENCE, "mx"))
+    return tuple(d for frame in frames for d in flow.feed(LogFrame("mx", frame, REFERENCE))[1])
 
 
 @pytest.mark.parametrize("size", [7, 200])

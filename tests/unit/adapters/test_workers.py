@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.trials.workers import WorkerLost, Workers, tick
+from pipeline.adapters.workers import WorkerLost, Workers, tick
 from tests.support.paths import ROOT
 
 
@@ -45,6 +45,13 @@ def test_results_come_in_the_order_of_tasks_and_progress_is_seen(jobs: int) -> N
     assert max(seen[-1][1]) >= 4
 
 
+def test_processes_that_start_afresh_do_the_same() -> None:
+    seen: list[tuple[int, list[int]]] = []
+    with Workers(2, 2, afresh=True) as workers:
+        assert workers.map(square, range(6), lambda done, ticks: seen.append((done, ticks))) == [0, 1, 4, 9, 16, 25]
+    assert max(seen[-1][1]) >= 4
+
+
 def test_what_a_task_raises_is_raised_here() -> None:
     with pytest.raises(OSError, match="no such disk"), Workers(2, 1) as workers:
         workers.map(fail, range(4), nothing)
@@ -68,7 +75,7 @@ def test_an_interrupt_stops_workers_that_are_busy() -> None:
 def test_workers_do_not_outlive_whoever_started_them(eventually: Callable[..., None]) -> None:
     code = (
         "import os, signal\n"
-        "from pipeline.adapters.trials.workers import Workers\n"
+        "from pipeline.adapters.workers import Workers\n"
         "def wait(n):\n    os.write(1, b'%d\\n' % os.getpid())  # in one piece\n    signal.pause()\n"
         "Workers(2, 1).map(wait, [1, 2], lambda done, ticks: None)\n"
     )

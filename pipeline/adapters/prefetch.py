@@ -6,7 +6,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from pipeline.adapters.trials.workers import CONTEXT, WorkerLost, obey_parent
+from pipeline.adapters.workers import CONTEXT, WorkerLost, obey_parent
 
 Task = TypeVar("Task")
 Work = Callable[[Task], Iterator[bytes]]
@@ -14,7 +14,7 @@ Work = Callable[[Task], Iterator[bytes]]
 _RESULT, _RAISED, _END = b"r", b"x", b"."
 
 
-class Ahead(Generic[Task]):
+class Prefetch(Generic[Task]):
     """A process that waits for one task. Context manager: whatever it still does is stopped in the end.
 
     On Linux it is forked, so it must be made before any thread, and before a library is used that starts some.
