@@ -1,21 +1,22 @@
 """``tallies`` -> windows, rules, decisions -> ``enforcement``."""
 
+from pipeline.adapters.kafka.client import TopicReader
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
+from pipeline.adapters.streams.watch import AllowlistWatch, RulesWatch
 from pipeline.adapters.streams.worker import Worker
-from pipeline.adapters.watch import AllowWatch, RulesWatch
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.stage import DetectStage
 from pipeline.rules import RuleSet
 from pipeline.settings import Settings
-from schemas.topics import DETECT_STATE, TALLIES
+from schemas.topics import DETECT_STATE, SETTINGS, TALLIES
 
 
 def run(settings: Settings, metrics: str | None = None) -> None:
     """Works until SIGTERM or SIGINT. ``metrics``: ``host:port``. Raises RulesError, SettingsError, StateUnreadable."""
     recorder = PrometheusRecorder()
     watch = RulesWatch(settings.rules, settings.home, recorder)
-    operators = AllowWatch(settings.brokers)
+    operators = AllowlistWatch(lambda: TopicReader(settings.brokers, [SETTINGS.name]), recorder)
 
     def in_force() -> tuple[RuleSet, Allowlist]:
         return watch.rules, Allowlist(watch.rules.file.allow, lambda: operators.granted)
@@ -27,6 +28,6 @@ def run(settings: Settings, metrics: str | None = None) -> None:
     job = StreamJob("detect", settings, [TALLIES], DETECT_STATE, make, recorder)
     operators.start()
     try:
-        Worker(job, recorder, metrics, watch.poll).run()
+        Worker(job, recorder, metrics, watch.poll, operators.check).run()
     finally:
         operators.stop()

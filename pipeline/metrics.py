@@ -44,7 +44,7 @@ ENFORCE: tuple[MetricFamily, ...] = (
     MetricFamily(
         "sekimori_enforce_refused_requests_total", "counter", "Requests closed without an answer", ("hook", "why")
     ),
-    MetricFamily("sekimori_enforce_connections", "gauge", "Open connections of the policy server"),
+    MetricFamily("sekimori_enforce_connections", "gauge", "Open connections over which mail servers ask line by line"),
     MetricFamily(
         "sekimori_enforce_reports_total", "counter", "Logins that Dovecot reported", ("success", "policy_reject")
     ),
@@ -78,6 +78,7 @@ DETECT: tuple[MetricFamily, ...] = (
     MetricFamily("sekimori_detect_evicted_total", "counter", "Subjects forgotten to stay in bounds"),
     MetricFamily("sekimori_detect_subjects", "gauge", "Subjects remembered", ("partition",)),
     MetricFamily("sekimori_detect_dead_letters_total", "counter", "Messages that could not be read"),
+    MetricFamily("sekimori_detect_settings_total", "counter", "Messages of the allowlist read", ("outcome",)),
 )
 
 STREAM: tuple[MetricFamily, ...] = (

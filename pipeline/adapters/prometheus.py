@@ -10,6 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pipeline.metrics import METRICS, MetricFamily
 
 Health = Callable[[], Mapping[str, object]]
+"""What a job says of itself, beside ``ok``: plain values, for JSON."""
 
 
 class PrometheusRecorder:
@@ -56,13 +57,14 @@ class PrometheusRecorder:
 
 
 def metrics_app(recorder: PrometheusRecorder, health: Health) -> web.Application:
-    """``/metrics`` and ``/healthz``. The latter is 200 as long as the process serves; its JSON says how well."""
+    """``/metrics`` and ``/healthz``. The latter is 200 and ``{"ok": true, ...}`` as long as the process serves; what
+    follows in its JSON says how well."""
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=recorder.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def healthz(_: web.Request) -> web.Response:
-        return web.json_response(dict(health()), dumps=lambda value: json.dumps(value, allow_nan=False))
+        return web.json_response({"ok": True} | dict(health()), dumps=lambda value: json.dumps(value, allow_nan=False))
 
     app = web.Application()
     app.router.add_get("/metrics", metrics)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import click
 
 from pipeline.adapters.geoip import GeoFile, GeoFileError
-from pipeline.normalize.enrich import Lookup, no_country
+from pipeline.networks import CountryOf, no_country
 from pipeline.ports import MessageRefused, StoreError, TopicMissing
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import RulesError, load, seconds
@@ -91,7 +91,7 @@ def rules_in_force(path: Path | None, home: str) -> RuleSet:
     return build(load(path), home, str(path or "default.toml"))
 
 
-def country_lookup(geoip: Path | None) -> Lookup:
+def country_lookup(geoip: Path | None) -> CountryOf:
     """The look-up of ``--geoip``. Raises GeoFileError."""
     return GeoFile(geoip) if geoip else no_country
 

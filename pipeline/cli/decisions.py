@@ -13,7 +13,7 @@ from pipeline.adapters.kafka.decisions import DecisionTopics
 from pipeline.cli.common import Duration, json_option
 from pipeline.cli.terminal import plain_table, printable, safe, table_console
 from pipeline.enforce.table import MANUAL
-from pipeline.enforce.terms import terms_of
+from pipeline.enforce.terms import LOGIN_ACTIONS, terms_of
 from pipeline.networks import Subject, concerns, is_same, parse_subject, subject_of_key
 from pipeline.ports import BrokerUnavailable, MessageRefused, TopicMissing
 from pipeline.settings import Settings
@@ -23,7 +23,6 @@ from schemas.kinds import ACTIONS, SCOPES, Action, Scope, SubjectKind
 from schemas.setting import Setting
 from schemas.topics import ENFORCEMENT, SETTINGS
 
-_LOGIN_ACTIONS = frozenset({"deny_login", "delay_login", "challenge"})
 PIPED = 240  # columns where there is no terminal
 P = ParamSpec("P")
 
@@ -203,7 +202,7 @@ def block(
         subject_kind=subject_kind,
         subject=name,
         action=action,
-        scope=scope or ("login" if action in _LOGIN_ACTIONS else "send"),
+        scope=scope or ("login" if action in LOGIN_ACTIONS else "send"),
         mode="enforce",
         rule=MANUAL,
         rule_version=1,

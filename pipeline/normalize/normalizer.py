@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 from pipeline.formats.reading.format import Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
-from pipeline.networks import OurHosts
-from pipeline.normalize.enrich import Enricher, Lookup, no_country
+from pipeline.networks import CountryOf, OurHosts, no_country
+from pipeline.normalize.enrich import Enricher
 from pipeline.normalize.join import Joiner
 from pipeline.normalize.tally import Tallier
 from schemas.dead_letter import DeadLetter
@@ -45,7 +45,7 @@ class Normalizer:
         self,
         ours: OurHosts,
         zone: tzinfo = UTC,
-        lookup: Lookup = no_country,
+        lookup: CountryOf = no_country,
         zones: Mapping[str, tzinfo] = MappingProxyType({}),
     ) -> None:
         """``ours``: hosts that are nobody's origin. ``zone``: of lines that carry none; ``zones``: of single hosts."""

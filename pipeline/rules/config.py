@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from pipeline.networks import OurHosts
+from pipeline.networks import OurHosts, parse_network
 from schemas.kinds import Action, Scope
 from schemas.times import DAY, HOUR, MINUTE
 
@@ -72,7 +72,7 @@ class RuleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Allow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who is never restricted."""
 
-    accounts: list[str] = []
+    accounts: list[Annotated[str, Meta(min_length=1, max_length=1024)]] = []
     addresses: list[str] = []
     countries: list[str] = []
 
@@ -157,7 +157,8 @@ def _convert(data: dict[str, Any], name: str) -> RulesFile:
     file = _typed({**data, "rules": rules}, RulesFile, f"{name}: ")
     for rule, config in file.rules.items():
         _check(rule, config, name)
-    _check_each(file.allow.addresses, ipaddress.ip_network, f"{name}: allow.addresses")
+    for read in (ipaddress.ip_network, parse_network):
+        _check_each(file.allow.addresses, read, f"{name}: allow.addresses")
     _check_each(file.allow.countries, _country, f"{name}: allow.countries")
     _check_each(file.trusted.hosts, ipaddress.ip_network, f"{name}: trusted.hosts")
     _check_each(file.trusted.webmail, ipaddress.ip_address, f"{name}: trusted.webmail")

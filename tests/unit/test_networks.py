@@ -9,6 +9,7 @@ from pipeline.networks import (
     Subject,
     concerns,
     is_same,
+    no_country,
     parse_address,
     parse_network,
     parse_subject,
@@ -126,3 +127,22 @@ def test_the_keys_of_both_topics_tell_their_subject() -> None:
     assert subject_of_key(decision_key(subject[0], "manual", subject[1])) == subject
     assert subject_of_key(f"allow:{subject[0]}:{subject[1]}") == subject
     assert subject_of_key("allow:nobody:x") is subject_of_key("nobody:manual:x") is subject_of_key("x") is None
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        (("account", "Alice@Example.org"), ("account", "alice@example.org")),
+        (("country", "br"), ("country", "BR")),
+        (("account_ip", "Alice@Example.org|2001:DB8::1"), ("account_ip", "alice@example.org|2001:db8::1")),
+    ],
+)
+def test_a_subject_is_found_however_others_have_written_it(written: Subject, wanted: Subject) -> None:
+    assert is_same(written, wanted)
+    assert concerns(written, wanted)
+    assert not is_same(written, ("account", "bob@example.org"))
+    assert not concerns(written, ("account", "bob@example.org"))
+
+
+def test_without_a_file_no_country_is_known() -> None:
+    assert no_country("198.51.100.7") == ""

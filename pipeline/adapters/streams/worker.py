@@ -7,9 +7,8 @@ from typing import Any
 
 import faust
 import structlog
-from aiohttp import web
 
-from pipeline.adapters.agent.policy_server import host_port
+from pipeline.adapters.http import host_port, serve_http
 from pipeline.adapters.prometheus import PrometheusRecorder, metrics_app
 from pipeline.adapters.streams.job import StreamJob
 
@@ -55,10 +54,7 @@ class Worker:
 
     async def _serve_metrics(self) -> None:
         assert self._metrics is not None
-        runner = web.AppRunner(metrics_app(self._recorder, self._health), access_log=None)
-        await runner.setup()
-        host, port = host_port(self._metrics)
-        await web.TCPSite(runner, host, port).start()
+        runner = await serve_http(metrics_app(self._recorder, self._health), *host_port(self._metrics))
         structlog.get_logger().info("metrics_served", address=self._metrics)
         try:
             await self._job.app.wait_for_stopped()
@@ -67,4 +63,4 @@ class Worker:
 
     def _health(self) -> dict[str, Any]:
         stages = self._job.stages()
-        return {"partitions": sorted(f"{tp.topic}-{tp.partition}" for tp in stages), "ok": True}
+        return {"partitions": sorted(f"{tp.topic}-{tp.partition}" for tp in stages)}

@@ -22,7 +22,7 @@ from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.stores.opening import open_store
 from pipeline.adapters.trials.spool import SpoolWriter, spooled
 from pipeline.adapters.workers import Workers, tick
-from pipeline.normalize.enrich import no_country
+from pipeline.networks import no_country
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.ports import RowStore, StoreError
 from pipeline.replay import LineCounts, Normalizers

@@ -1,7 +1,8 @@
-"""Postfix policy delegation over TCP and UNIX sockets: carries ``pipeline.hooks.postfix`` to and fro.
+"""Carries line hooks (``pipeline.hooks.hook.LineHook``) to and fro, over TCP and UNIX sockets.
 
 A client may stay connected and idle, and may send requests in any pieces. What cannot be read, is too long or fails
-is not answered: it is logged and the connection closed, as the protocol wants; Postfix then uses its default action.
+is not answered: it is logged and the connection closed, as Postfix's protocol wants; Postfix then uses its default
+action.
 """
 
 import asyncio
@@ -10,52 +11,44 @@ import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import structlog
 
-from pipeline.hooks.postfix import END, MAX_REQUEST, Answer, UnreadableRequest
-from pipeline.metrics import Recorder
+from pipeline.hooks.hook import Context, LineHook, UnreadableRequest
 
-Judge = Callable[[bytes], Answer]
+_log = structlog.get_logger()
 
-log = structlog.get_logger()
-
-_BACKLOG = 1024
-
-
-def host_port(text: str) -> tuple[str, int]:
-    """``127.0.0.1:10040`` or ``[::1]:10040``; port 0 is a free one. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65_536):
-        raise ValueError(f"{text!r} is no host:port, such as 127.0.0.1:10040")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+_BACKLOG: Final = 1024
 
 
 class SocketInUse(OSError):
     """The path of the UNIX socket belongs to something else; the message says to what."""
 
 
-class PolicyServer:
-    """Answers requests with ``judge``; at most ``max_connections`` at once, further ones are closed."""
+class LineServer:
+    """Answers from ``context``; at most ``max_connections`` at once, further ones are closed.
 
-    def __init__(self, judge: Judge, recorder: Recorder, max_connections: int = 4096) -> None:
-        self.judge = judge
-        self.recorder = recorder
+    ``clock``: seconds since 1970 UTC.
+    """
+
+    def __init__(self, context: Context, clock: Callable[[], float], max_connections: int = 4096) -> None:
+        self.context = context
+        self.clock = clock
         self.max_connections = max_connections
         self.connections: set[_Connection] = set()
         self._servers: list[asyncio.Server] = []
         self._paths: dict[Path, int] = {}
 
-    async def listen_tcp(self, host: str, port: int) -> int:
+    async def listen_tcp(self, hook: LineHook, host: str, port: int) -> int:
         """Returns the port, which is a free one if ``port`` was 0. Raises OSError."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: _Connection(self), host, port, backlog=_BACKLOG)
+        server = await loop.create_server(lambda: _Connection(self, hook), host, port, backlog=_BACKLOG)
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
 
-    async def listen_unix(self, path: Path) -> None:
-        """Mode 0660: give the directory or the socket's group to Postfix. Raises SocketInUse, OSError."""
+    async def listen_unix(self, hook: LineHook, path: Path) -> None:
+        """Mode 0660: give the directory or the socket's group to the mail server. Raises SocketInUse, OSError."""
         _remove_stale(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o117)
@@ -65,7 +58,7 @@ class PolicyServer:
             os.umask(before)
         listener.setblocking(False)
         loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(lambda: _Connection(self), sock=listener, backlog=_BACKLOG)
+        server = await loop.create_unix_server(lambda: _Connection(self, hook), sock=listener, backlog=_BACKLOG)
         self._servers.append(server)
         self._paths[path] = path.stat().st_ino
 
@@ -83,8 +76,9 @@ class PolicyServer:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, server: PolicyServer) -> None:
+    def __init__(self, server: LineServer, hook: LineHook) -> None:
         self._server = server
+        self._hook = hook
         self._buffer = bytearray()
         self._scanned = 0
         self._transport: asyncio.Transport | None = None
@@ -114,23 +108,25 @@ class _Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         self._buffer += data
+        hook, context = self._hook, self._server.context
         answers: list[bytes] = []
-        while (end := self._buffer.find(END, self._scanned)) >= 0:
+        while (end := self._buffer.find(hook.end, self._scanned)) >= 0:
             request = bytes(self._buffer[:end])
-            del self._buffer[: end + len(END)]
+            del self._buffer[: end + len(hook.end)]
             self._scanned = 0
             try:
-                answer = self._server.judge(request)
+                answer = hook.answer(request, context, self._server.clock())
             except UnreadableRequest as error:
                 self._write(answers)
                 self._refuse("unreadable", str(error))
                 return
             answers.append(answer.encode())
-            self._server.recorder.add("sekimori_enforce_requests_total", 1, "postfix", answer.outcome)
+            if answer.outcome:
+                context.recorder.add("sekimori_enforce_requests_total", 1, hook.name, answer.outcome)
         self._write(answers)
-        self._scanned = max(0, len(self._buffer) - 1)
-        if len(self._buffer) > MAX_REQUEST:
-            self._refuse("too_long", f"a request has at most {MAX_REQUEST} bytes")
+        self._scanned = max(0, len(self._buffer) - len(hook.end) + 1)
+        if len(self._buffer) > hook.longest:
+            self._refuse("too_long", f"a request has at most {hook.longest} bytes")
 
     def end(self) -> None:
         """Sends what is to be sent, then closes."""
@@ -138,15 +134,15 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
     def _count(self) -> None:
-        self._server.recorder.set("sekimori_enforce_connections", len(self._server.connections))
+        self._server.context.recorder.set("sekimori_enforce_connections", len(self._server.connections))
 
     def _write(self, answers: list[bytes]) -> None:
         if answers and self._transport is not None:
             self._transport.write(b"".join(answers))
 
     def _refuse(self, why: str, detail: str) -> None:
-        log.warning("policy request not answered", why=why, detail=detail)
-        self._server.recorder.add("sekimori_enforce_refused_requests_total", 1, "postfix", why)
+        _log.warning("request_not_answered", hook=self._hook.name, why=why, detail=detail)
+        self._server.context.recorder.add("sekimori_enforce_refused_requests_total", 1, self._hook.name, why)
         self.end()
 
 

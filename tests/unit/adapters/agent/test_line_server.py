@@ -5,34 +5,27 @@ import socket
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 import uvloop
 
-from pipeline.adapters.agent.http_policy import auth_policy_app, serve_http
-from pipeline.adapters.agent.policy_server import PolicyServer, SocketInUse, host_port
-from pipeline.adapters.prometheus import PrometheusRecorder, metrics_app
+from pipeline.adapters.agent.line_server import LineServer, SocketInUse
+from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.enforce.limiter import Limiter
-from pipeline.hooks.dovecot import AuthRequest, allow
-from pipeline.hooks.postfix import MAX_REQUEST, Answer, answer, parse
+from pipeline.hooks.hook import Context
+from pipeline.hooks.postfix import HOOK
 from tests.support.decisions import NOW, decision, table
 from tests.unit.hooks.test_postfix import ALICE, request
 
-RESTRICTED = table(decision(ALICE), decision(ALICE, rule="guessing", action="deny_login", scope="login"))
+RESTRICTED = table(decision(ALICE))
 REFUSED = request() + b"\n\n"
 PASSED = request(sasl_username="bob@example.org") + b"\n\n"
 
 
-def judge(raw: bytes) -> Answer:
-    return answer(parse(raw), RESTRICTED, Limiter(), NOW)
-
-
 class Served:
-    """A policy server on a free port, and what it counted."""
+    """Postfix's hook on a free port, and what was counted."""
 
-    def __init__(self, server: PolicyServer, recorder: PrometheusRecorder, port: int) -> None:
+    def __init__(self, server: LineServer, recorder: PrometheusRecorder, port: int) -> None:
         self.server, self.recorder, self.port = server, recorder, port
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -45,10 +38,10 @@ class Served:
 def serving(test: Callable[[Served], Awaitable[None]], max_connections: int = 100) -> None:
     async def main() -> None:
         recorder = PrometheusRecorder()
-        server = PolicyServer(judge, recorder, max_connections)
+        server = LineServer(Context(RESTRICTED, Limiter(), recorder), lambda: NOW, max_connections)
         try:
             async with asyncio.timeout(10):
-                await test(Served(server, recorder, await server.listen_tcp("127.0.0.1", 0)))
+                await test(Served(server, recorder, await server.listen_tcp(HOOK, "127.0.0.1", 0)))
         finally:
             await server.close()
 
@@ -110,7 +103,7 @@ def test_pipelined_requests_in_pieces_of_any_size_are_answered_in_order(size: in
         (b"GET / HTTP/1.1\r\nHost: x\n\n", "unreadable"),
         (b"\x16\x03\x01\x02\x00\x01\n\n", "unreadable"),
         (request(request="other") + b"\n\n", "unreadable"),
-        (b"x" * (MAX_REQUEST + 1), "too_long"),
+        (b"x" * (HOOK.longest + 1), "too_long"),
         (request(sasl_username="a" * 100_000) + b"\n", "too_long"),
     ],
 )
@@ -198,13 +191,13 @@ def test_the_unix_socket_is_for_owner_and_group_and_replaces_a_stale_one(tmp_pat
     stale.close()
 
     async def test(served: Served) -> None:
-        await served.server.listen_unix(path)
+        await served.server.listen_unix(HOOK, path)
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(REFUSED)
         assert (await reader.readuntil(b"\n\n")).startswith(b"action=REJECT")
         with pytest.raises(SocketInUse, match="another process is listening"):
-            await served.server.listen_unix(path)
+            await served.server.listen_unix(HOOK, path)
         await served.server.close()
         assert not path.exists()
 
@@ -217,84 +210,7 @@ def test_a_file_in_the_place_of_the_unix_socket_is_kept(tmp_path: Path) -> None:
 
     async def test(served: Served) -> None:
         with pytest.raises(SocketInUse, match="no socket"):
-            await served.server.listen_unix(path)
+            await served.server.listen_unix(HOOK, path)
 
     serving(test)
     assert path.read_text() == "precious"
-
-
-@pytest.mark.parametrize(("text", "wanted"), [("127.0.0.1:10040", ("127.0.0.1", 10040)), ("[::1]:0", ("::1", 0))])
-def test_addresses_are_read(text: str, wanted: tuple[str, int]) -> None:
-    assert host_port(text) == wanted
-
-
-@pytest.mark.parametrize("text", ["", "10040", ":10040", "x:", "x:99999", "x:-1", "x:\N{ARABIC-INDIC DIGIT ONE}"])
-def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="host:port"):
-        host_port(text)
-
-
-BODY = {"login": ALICE, "remote": "198.51.100.21", "protocol": "imap", "success": False, "policy_reject": True}
-
-
-@pytest.mark.parametrize(
-    ("method", "query", "key", "body", "status", "answer"),
-    [
-        ("POST", "?command=allow", "secret", BODY, 200, -1),
-        ("POST", "auth/policy?command=allow", "secret", BODY | {"login": "bob@example.org"}, 200, 0),
-        ("POST", "?command=report", "secret", BODY, 200, 0),
-        ("GET", "?command=ping", "secret", None, 200, "ok"),
-        ("POST", "?command=ping", "secret", None, 200, "ok"),
-        ("POST", "?command=allow", "wrong", BODY, 401, "failure"),
-        ("POST", "?command=allow", "schlüssel", BODY, 401, "failure"),
-        ("POST", "?command=allow", None, BODY, 401, "failure"),
-        ("GET", "?command=allow", "secret", None, 404, "failure"),
-        ("POST", "?command=reset", "secret", BODY, 404, "failure"),
-        ("POST", "", "secret", BODY, 404, "failure"),
-        ("POST", "?command=allow", "secret", ["x"], 400, "failure"),
-        ("POST", "?command=allow", "secret", BODY | {"login": "x" * 100_000}, 413, None),
-    ],
-)
-def test_the_auth_policy_endpoint_answers_as_weakforced_does(
-    method: str, query: str, key: str | None, body: Any, status: int, answer: object
-) -> None:
-    reported: list[AuthRequest] = []
-
-    async def main() -> None:
-        recorder = PrometheusRecorder()
-        app = auth_policy_app(lambda r: allow(r, RESTRICTED, NOW), recorder, "secret", reported.append)
-        runner = await serve_http(app, "127.0.0.1", 0)
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}/{query}"
-        headers = {} if key is None else {"X-API-Key": key}
-        async with aiohttp.ClientSession() as client, client.request(method, url, json=body, headers=headers) as got:
-            assert got.status == status
-            if answer is not None:
-                assert (await got.json())["status"] == answer
-        await runner.cleanup()
-        counted = recorder.registry.get_sample_value(
-            "sekimori_enforce_reports_total", {"success": "false", "policy_reject": "true"}
-        )
-        assert (counted or 0) == len(reported) == (query == "?command=report" and status == 200)
-
-    asyncio.run(main())
-
-
-def test_metrics_and_health_are_served() -> None:
-    async def main() -> None:
-        recorder = PrometheusRecorder()
-        recorder.add("sekimori_enforce_requests_total", 2, "postfix", "dunno")
-        runner = await serve_http(metrics_app(recorder, lambda: {"status": "ok", "ready": False}), "127.0.0.1", 0)
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with aiohttp.ClientSession() as client:
-            async with client.get(f"{url}/metrics") as got:
-                assert 'sekimori_enforce_requests_total{answer="dunno",hook="postfix"} 2.0' in await got.text()
-            async with client.get(f"{url}/healthz") as got:
-                assert await got.json() == {"status": "ok", "ready": False}
-        await runner.cleanup()
-
-    asyncio.run(main())
-
-
-def test_a_metric_that_is_not_listed_is_an_error() -> None:
-    with pytest.raises(KeyError):
-        PrometheusRecorder().add("sekimori_surprises_total")
