@@ -11,8 +11,10 @@ from pipeline.detect.detector import Findings
 from pipeline.rules import RULES, RuleSet, build
 from pipeline.rules.config import RuleConfig, load
 from pipeline.rules.rule import Rule
-from pipeline.windows.peers import NOBODY, digest, pack_network
-from pipeline.windows.state import LATENESS, Origin, Weights, add, entries, latest, make_origin, new_state
+from pipeline.windows.layout import LATENESS, entries, latest, new_state
+from pipeline.windows.metrics import METRICS
+from pipeline.windows.origins import Origin, Origins
+from pipeline.windows.state import Weights, add
 from pipeline.windows.view import View
 from schemas.tally import CountedKind, Tally
 
@@ -25,10 +27,9 @@ METRIC_WINDOWS = ("1m", "5m", "10m", "30m", "1h", "2h", "24h")
 GROUPS = ("all", "home", "abroad", "CN", "JP")
 
 
-def origin(peer: str, country: str | None = None, of_account: bool = True) -> Origin:
-    packed = (pack_network(peer) if of_account else digest(peer)) if peer else NOBODY
-    where = COUNTRIES[peer] if country is None else country
-    return make_origin(where.encode().ljust(2, b"\0"), packed)
+def origin(peer: str) -> Origin:
+    """Of an account's tally."""
+    return Origins().remember(Tally("account", ALICE, peer, COUNTRIES[peer], START))
 
 
 def copied(tally: Tally) -> Tally:
@@ -168,9 +169,9 @@ def raises(metric: str, deed: Callable[[Tally, int], None], kind: CountedKind) -
     """Does the metric count such a deed?"""
     tally = peer_of(kind, 1, START)
     deed(tally, 1)
-    state, where = new_state(), origin(tally.peer, tally.country, kind == "account")
+    state, where = new_state(), Origins().remember(tally)
     add(state, tally, where, Weights())
-    return View(entries(state), latest(state), where.peer, HOME.encode()).bound(metric) > 0
+    return METRICS[metric].within(View(entries(state), latest(state), where.peer, HOME.encode()), 60) > 0
 
 
 def peer_of(kind: CountedKind, number: int, at: float) -> Tally:

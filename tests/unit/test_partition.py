@@ -24,7 +24,7 @@ from pipeline.partition import Outgoing, PartitionStage, partition_of
 from pipeline.ports import Record
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import load
-from pipeline.windows.state import ERROR, SEEN, SEND, entries
+from pipeline.windows.layout import ERROR, SEEN, SEND, entries
 from schemas.codec import decode_dead_letters, decode_decision, decode_events, decode_tallies, encode, encode_frame
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, DETECT_STATE, ENFORCEMENT, EVENTS, NORMALIZE_STATE, TALLIES

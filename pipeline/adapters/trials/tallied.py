@@ -31,7 +31,7 @@ from pipeline.rules import RuleSet, build
 from pipeline.rules.config import RulesFile
 from pipeline.storage.events import Slice, frames_of, rows_of, slices
 from pipeline.trials.backtest import TallyFrame, interleave, split
-from pipeline.windows.state import KNOWN, SLOT
+from pipeline.windows.layout import KNOWN, SLOT
 from schemas.tally import Tally
 
 Task = TypeVar("Task")

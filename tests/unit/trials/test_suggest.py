@@ -12,14 +12,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.detect.judge import ask
+from pipeline.detect.judge import Look, Question, question
 from pipeline.rules import RULES as RULED
-from pipeline.rules import Active, RuleSet, build
+from pipeline.rules import RuleSet, build
 from pipeline.rules.config import Limit, RuleConfig, load
 from pipeline.trials.cases import Case, parse_cases
 from pipeline.trials.maxima import Maxima, Seen, Watched, Watching
 from pipeline.trials.suggest import Suggestion, as_toml, honest, limit_text, suggest
-from pipeline.windows.state import SLOT, Weights, add, entries, latest, make_origin, new_state
+from pipeline.windows.layout import SLOT, entries, latest, new_state
+from pipeline.windows.origins import make_origin
+from pipeline.windows.state import Weights, add
 from pipeline.windows.view import View
 from schemas.tally import Tally
 from tests.support.decisions import NOW
@@ -127,15 +129,16 @@ def model(tallies: list[Tally], watched: Watched) -> int:
         found = entries(state)
         ends = {now} | {e[0] for e in found if int(tally.at) // SLOT <= e[0] <= now}
         for end in sorted(ends):
-            view = View(found, end, origin.peer, b"JP", tally.successes > 0)
-            while (verdict := ask(with_count(watched, most + 1), [view])[0]) is not None:
+            look = Look(state, tally, origin.peer, b"JP")
+            look.views = [View(found, end, origin.peer, b"JP", tally.successes > 0)]
+            while (verdict := look.ask(with_count(watched, most + 1))) is not None:
                 most = verdict.observed
     return most
 
 
-def with_count(watched: Watched, count: int) -> Active:
+def with_count(watched: Watched, count: int) -> Question:
     limit = Limit(count, watched.limit.metric, watched.limit.window)
-    return replace(watched.active, limits=((watched.group, limit),))
+    return question(replace(watched.active, limits=((watched.group, limit),)))
 
 
 ONE_MORE = [sends("a", MIDNIGHT, 6), sends("a", MIDNIGHT + 60, 6), sends("a", MIDNIGHT + 180, 3)]

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.windows import state as windows
-from pipeline.windows.peers import NOBODY, digest
-from pipeline.windows.state import (
+from pipeline.windows.layout import (
     ACCUSED,
     ENTRY,
     ERROR,
     HEAD,
+    KNOWN,
     LATENESS,
     MAX_ENTRIES,
     SEEN,
@@ -20,15 +19,15 @@ from pipeline.windows.state import (
     SENDER,
     SLOT,
     Entry,
-    Weights,
-    add,
-    compact,
     entries,
     latest,
-    make_origin,
     new_state,
 )
-from pipeline.windows.view import METRICS, View
+from pipeline.windows.metrics import METRICS
+from pipeline.windows.origins import make_origin
+from pipeline.windows.peers import NOBODY, digest
+from pipeline.windows.state import Weights, add, compact
+from pipeline.windows.view import View
 from schemas.tally import Tally
 from tests.support.lives import COUNTRIES, START, origin, tallies
 
@@ -114,11 +113,11 @@ def agree(state: bytes, model: Model, rng: random.Random) -> None:
         for length in LENGTHS:
             within = [e for e in everything if is_within(length, at, e[0] * SLOT)]
             for name, metric in METRICS.items():
-                counted = metric.count(view, view.window(metric.kind, length))
-                expected = metric.count(obvious, [e for e in within if e[1] == metric.kind])
+                counted = metric.within(view, length)
+                expected = metric.counts(obvious, [e for e in within if e[1] == metric.entries])
                 assert counted == expected, (name, length, end - at)
-                assert counted <= view.bound(name)
-                if metric.kind != SEEN or at == end:  # of a network only the latest success is kept
+                assert counted <= view.bound(metric.entries, metric.counts)
+                if metric.entries != SEEN or at == end:  # of a network only the latest success is kept
                     assert model.means(name, length, at) in (None, counted)
 
 
@@ -156,7 +155,7 @@ def test_what_is_too_late_never_counts_twice_nor_in_a_later_window(seed: int) ->
     for length in LENGTHS:
         for name in ("messages", "recipients", "failed", "errors", "senders", "accusers"):
             metric = METRICS[name]
-            assert metric.count(view, view.window(metric.kind, length)) == model.means(name, length, model.end)
+            assert metric.within(view, length) == model.means(name, length, model.end)
 
 
 def test_counters_that_are_full_go_on_in_another_entry() -> None:
@@ -169,7 +168,7 @@ def test_counters_that_are_full_go_on_in_another_entry() -> None:
     for later in (1500, 5000, 86000):
         compact(state, latest(state) + later // SLOT)
         view = View(entries(state), latest(state), NOBODY, b"JP")
-        assert METRICS["messages"].count(view, view.window(windows.SEND, 86400)) == 2_000_000
+        assert METRICS["messages"].within(view, 86400) == 2_000_000
 
 
 def test_one_tally_beyond_what_a_counter_holds_is_counted_full() -> None:
@@ -191,8 +190,8 @@ def test_memory_of_one_subject_is_bounded_and_sums_stay() -> None:
         assert len(state) < HEAD + 4 * MAX_ENTRIES * ENTRY.size
     compact(state, latest(state))
     view = View(entries(state), latest(state), NOBODY, b"JP")
-    assert METRICS["messages"].count(view, view.window(windows.SEND, 86400)) == steps
-    assert METRICS["sources"].count(view, view.window(windows.SEEN, 86400)) == MAX_ENTRIES
+    assert METRICS["messages"].within(view, 86400) == steps
+    assert METRICS["sources"].within(view, 86400) == MAX_ENTRIES
 
 
 def test_compaction_is_rare_also_for_a_subject_that_is_as_large_as_it_may_be() -> None:
@@ -211,9 +210,9 @@ def test_compaction_is_rare_also_for_a_subject_that_is_as_large_as_it_may_be() -
 def test_a_source_is_known_for_thirty_days() -> None:
     state = new_state()
     add(state, Tally("account", "a", "x", "JP", START, successes=1), origin("198.18.0.1"), Weights())
-    compact(state, latest(state) + windows.KNOWN)
+    compact(state, latest(state) + KNOWN)
     assert View(entries(state), latest(state), NOBODY, b"JP").known_sources() == ["198.18.0.1"]
-    compact(state, latest(state) + windows.KNOWN + 1)
+    compact(state, latest(state) + KNOWN + 1)
     assert entries(state) == []
 
 
