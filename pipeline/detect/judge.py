@@ -27,14 +27,13 @@ from pipeline.detect.decide import Verdict
 from pipeline.rules import Active, RuleSet
 from pipeline.rules.config import Limit
 from pipeline.windows.layout import GRACE, LATENESS, NEVER, SLOT, entries, latest
-from pipeline.windows.metrics import METRICS, Margin, Measure, Unit
+from pipeline.windows.metrics import METRICS, PEERS, SUMS, UNNEEDED, Measure, Unit
 from pipeline.windows.state import Weights, write_margins
 from pipeline.windows.view import View
 from schemas.tally import Tally
 
 LONGEST_RECENT = 3600  # seconds: however long windows are, a peer that comes back after so long takes its share again
 NEAR = 0.5  # share of a limit above which a window is looked at; below, what all windows can hold is near enough
-_SUMS, _PEERS, _NONE = Margin.SUMS.value, Margin.PEERS.value, Margin.NONE.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,8 @@ def question(active: Active) -> Question:
     strictest = ((METRICS[name], count) for name, count in smallest.items())
     return Question(
         active,
-        tuple((group, limit, metric, metric.unit.margin.value) for group, limit, metric in limits),
-        tuple((metric, count, metric.unit.margin.value) for metric, count in strictest),
+        tuple((group, limit, metric, metric.unit.margin) for group, limit, metric in limits),
+        tuple((metric, count, metric.unit.margin) for metric, count in strictest),
     )
 
 
@@ -130,17 +129,17 @@ class Look:
         for view in self.views:
             near, late = False, 0.0
             for metric, count, margin in question.strictest:
-                share = view.bound(metric.entries, metric.counts) / count
+                share = metric.bound(view) / count
                 if share >= NEAR:
                     near = True
                 elif share > used[margin]:
                     used[margin] = share
-                if share > late and margin != _NONE:
+                if share > late and margin != UNNEEDED:
                     late = share
             if not near:
                 continue
             for group, limit, metric, margin in question.limits:
-                observed = view.bound(metric.entries, metric.counts)
+                observed = metric.bound(view)
                 if observed >= limit.count * NEAR:
                     found = view.window(metric.entries, limit.window)
                     if group != "all" and found:
@@ -151,21 +150,40 @@ class Look:
                     if observed >= limit.count and (condition is None or condition(view, limit.window, active.config)):
                         known = view.known_sources() if active.rule.spares_known else ()
                         return Verdict(active, limit, observed, group, known)
-                used[margin] = max(used[margin], observed / limit.count)
+                share = observed / limit.count
+                if share > used[margin]:
+                    used[margin] = share
         self._note(active.rule.patience, used, late)
         return None
+
+    def rules_out(self, metric: Measure, count: int) -> bool:
+        """Can no window hold so many, by what is remembered? Then that is noted, and spares asking."""
+        views = self.views
+        bound = metric.bound(views[0]) if len(views) == 1 else max([metric.bound(view) for view in views])
+        if bound >= count:
+            return False
+        if bound:
+            margin, left = metric.unit.margin, 1.0 - bound / count
+            if left < self._left[margin]:
+                self._left[margin] = left
+            if left < self._late and margin != UNNEEDED:
+                self._late = left
+        return True
 
     def _note(self, patience: int, used: list[float], late: float) -> None:
         """``used``: the largest share of a limit, by margin; ``late``: the same of all that is remembered. A share of 1
         is there if a condition did not hold, which may be otherwise at any tally."""
-        reached = max(used) >= 1.0
+        left, reached = self._left, used[SUMS] >= 1.0 or used[PEERS] >= 1.0 or used[UNNEEDED] >= 1.0
         if reached and patience:
             self._ask_from = min(self._ask_from, self._now + patience // SLOT)
             return
-        left = self._left
-        left[_SUMS] = min(left[_SUMS], 0.0 if reached else 1.0 - used[_SUMS])
-        left[_PEERS] = min(left[_PEERS], 1.0 - used[_PEERS])
-        self._late = min(self._late, 1.0 - late)
+        if reached:
+            left[SUMS] = 0.0
+        for margin in (SUMS, PEERS):
+            if 1.0 - used[margin] < left[margin]:
+                left[margin] = 1.0 - used[margin]
+        if 1.0 - late < self._late:
+            self._late = 1.0 - late
 
     def restricted(self, until: float) -> bool:
         """A restriction runs, and the rule is asked again in the slot in which it ends. Returns whether that is later.
@@ -180,6 +198,4 @@ class Look:
 
     def close(self) -> None:
         """Writes into the state how much may come before the next look."""
-        write_margins(
-            self._state, self._left[_SUMS], self._left[_PEERS], self._late, self._accuse_until, self._ask_from
-        )
+        write_margins(self._state, self._left[SUMS], self._left[PEERS], self._late, self._accuse_until, self._ask_from)

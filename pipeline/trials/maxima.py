@@ -21,6 +21,7 @@ from pipeline.detect.judge import Look, Question, ask_at_next_tally, question, w
 from pipeline.rules import Active, RuleSet
 from pipeline.rules.config import Limit
 from pipeline.windows.layout import new_state
+from pipeline.windows.metrics import METRICS
 from pipeline.windows.origins import Origins
 from pipeline.windows.state import ALL, Weights, add
 from schemas.enforcement import Decision
@@ -75,6 +76,7 @@ class _Kind:
             if only in (None, active.rule.id)
             for group, limit in active.limits
         ]
+        self.metrics = [METRICS[watched.limit.metric] for watched in self.watched]
         self._home = rules.home
         self.origins = Origins()
         self.subjects: dict[str, _Subject] = {}
@@ -153,8 +155,11 @@ class Maxima:
         """Raises the subject's maxima as far as rules would fire."""
         look = Look(subject.state, tally, peer, self._home)
         most = subject.most
-        for number in range(len(most)):
-            while (verdict := look.ask(kind.question_of(number, most[number] + 1))) is not None:
+        for number, metric in enumerate(kind.metrics):
+            while not look.rules_out(metric, most[number] + 1):
+                verdict = look.ask(kind.question_of(number, most[number] + 1))
+                if verdict is None:
+                    break
                 most[number] = verdict.observed
         subject.weights = kind.weights_of(tuple(most))
         look.close()

@@ -87,9 +87,12 @@ class Header(NamedTuple):
     failed_before: int
 
 
+_NEW: Final = HEADER.pack(*Header(1.0, 1.0, 1.0, 0, 0, NEVER, FIRST_COMPACTION, 0))
+
+
 def new_state() -> bytearray:
     """A subject of which nothing is known: all of its margins are left."""
-    return bytearray(HEADER.pack(*Header(1.0, 1.0, 1.0, 0, 0, NEVER, FIRST_COMPACTION, 0)))
+    return bytearray(_NEW)
 
 
 def header(state: bytes | bytearray) -> Header:

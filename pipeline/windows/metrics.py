@@ -12,41 +12,36 @@ from pipeline.windows.layout import ACCUSED, ERROR, NOWHERE, SEEN, SEND, SENDER,
 from pipeline.windows.peers import NOBODY
 from pipeline.windows.view import Counts, View
 
-
-class Margin(Enum):
-    """Which of a subject's margins a unit takes its share of; see ``detect.judge``."""
-
-    SUMS = 0
-    PEERS = 1
-    NONE = 2
-    """The rules are asked whenever such a metric can have grown, so that no margin is needed."""
+SUMS, PEERS, UNNEEDED = 0, 1, 2
+"""Which of a subject's margins a unit takes its share of; see ``detect.judge``. None is needed where rules are asked
+whenever a metric can have grown."""
 
 
 class Unit(Enum):
     """By what one tally can make a metric grow, at most. Each has a weight of its own in ``state.Weights``."""
 
-    MESSAGE = "message", Margin.SUMS
-    WEBMAIL = "webmail", Margin.SUMS
-    RECIPIENT = "recipient", Margin.SUMS
-    FAILED = "failed", Margin.SUMS
+    MESSAGE = "message", SUMS
+    WEBMAIL = "webmail", SUMS
+    RECIPIENT = "recipient", SUMS
+    FAILED = "failed", SUMS
     """A recipient that does not exist."""
-    ERROR = "error", Margin.SUMS
-    SOURCE = "source", Margin.PEERS
+    ERROR = "error", SUMS
+    SOURCE = "source", PEERS
     """A peer that succeeds, and has not just succeeded before."""
-    FAILING_SOURCE = "failing_source", Margin.PEERS
+    FAILING_SOURCE = "failing_source", PEERS
     """A peer with password errors, and without any just before."""
-    SENDER = "sender", Margin.PEERS
-    PEER_ERROR = "peer_error", Margin.NONE
+    SENDER = "sender", PEERS
+    PEER_ERROR = "peer_error", UNNEEDED
     """A password error, once its peer succeeds: that always asks where there are as many as a limit."""
-    ACCUSATION = "", Margin.NONE
+    ACCUSATION = "", UNNEEDED
     """An accusation always asks."""
 
-    def __init__(self, weight: str, margin: Margin) -> None:
+    def __init__(self, weight: str, margin: int) -> None:
         self.weight = weight
         self.margin = margin
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Measure:
     """A metric: ``counts`` of the ``entries`` of one kind (SEND, ERROR, SEEN, SENDER, ACCUSED) within a window.
 
@@ -75,6 +70,13 @@ class Measure:
     def within(self, view: View, window: int) -> int:
         """Its count within the last ``window`` seconds."""
         return self.counts(view, view.window(self.entries, window))
+
+    def bound(self, view: View) -> int:
+        """At most so much any window can hold, whenever it ends: its count over all that is remembered."""
+        bound = view.bounds.get(self)
+        if bound is None:
+            bound = view.bounds[self] = self.counts(view, view.remembered(self.entries))
+        return bound
 
     def told(self, count: int) -> str:
         """For people: ``1 message sent``, ``2 messages sent``."""

@@ -30,6 +30,8 @@ class Origins(dict[tuple[str, str], Origin]):
     """(country, peer) -> origin, of the tallies of one kind of subject. They are kept, since the same peers come again
     and again: ask ``get`` first."""
 
+    __slots__ = ()
+
     def remember(self, tally: Tally) -> Origin:
         """The origin of a tally that is not there yet. Raises ValueError if an account's peer is no network."""
         if len(self) >= MAX_ORIGINS:

@@ -39,7 +39,8 @@ class View:
         self.home = home
         self._entries = entries
         self._windows: dict[tuple[bytes, int], list[Entry]] = {}
-        self._bounds: dict[tuple[bytes, Counts], int] = {}
+        self.bounds: dict[object, int] = {}
+        """What ``Measure.bound`` has found, by metric."""
 
     @cached_property
     def _by_kind(self) -> dict[bytes, list[Entry]]:
@@ -59,12 +60,9 @@ class View:
             self._windows[kind, seconds] = found
         return found
 
-    def bound(self, kind: bytes, counts: Counts) -> int:
-        """At most so many any window can hold, whenever it ends: counted over all that is remembered of a kind."""
-        bound = self._bounds.get((kind, counts))
-        if bound is None:
-            bound = self._bounds[kind, counts] = counts(self, self._by_kind[kind])
-        return bound
+    def remembered(self, kind: bytes) -> list[Entry]:
+        """All entries of a kind, whenever they were made."""
+        return self._by_kind[kind]
 
     @cached_property
     def countries(self) -> frozenset[bytes]:

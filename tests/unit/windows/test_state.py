@@ -116,7 +116,7 @@ def agree(state: bytes, model: Model, rng: random.Random) -> None:
                 counted = metric.within(view, length)
                 expected = metric.counts(obvious, [e for e in within if e[1] == metric.entries])
                 assert counted == expected, (name, length, end - at)
-                assert counted <= view.bound(metric.entries, metric.counts)
+                assert counted <= metric.bound(view)
                 if metric.entries != SEEN or at == end:  # of a network only the latest success is kept
                     assert model.means(name, length, at) in (None, counted)
 
