@@ -13,7 +13,7 @@ import msgspec
 
 from pipeline.rules import Active
 from pipeline.rules.config import Limit
-from pipeline.windows.view import METRICS
+from pipeline.windows.metrics import METRICS
 from schemas.enforcement import Decision, Evidence, decision_id
 from schemas.kinds import Action, SubjectKind
 from schemas.tally import Tally
@@ -108,8 +108,7 @@ def _subject(tally: Tally) -> tuple[SubjectKind, str]:
 
 def reason(verdict: Verdict, subject: str, strikes: int) -> str:
     """One sentence for people."""
-    observed = verdict.observed
-    phrase = METRICS[verdict.limit.metric].phrase.format(n=observed, s="" if observed == 1 else "s")
+    phrase = METRICS[verdict.limit.metric].told(verdict.observed)
     where = "" if verdict.group in ("all", "home") else f", from {verdict.group}"
     again = f"; time {strikes} in a row" if strikes > 1 else ""
     whom = "the whole system" if subject == "*" else subject

@@ -16,30 +16,14 @@ import msgspec
 
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.decide import Episode, Verdict, decide, is_running, open_episode
-from pipeline.detect.judge import ask, most
+from pipeline.detect.judge import Judge, Look, ask_at_next_tally
 from pipeline.rules import RuleSet
 from pipeline.rules.rule import Accuses
-from pipeline.windows.peers import NOBODY, digest, pack_network, unpack_network
-from pipeline.windows.state import (
-    ACCUSE,
-    ALL,
-    GRACE,
-    HEAD,
-    LATENESS,
-    NEVER,
-    SEEN,
-    SEND,
-    SIZE,
-    SLOT,
-    Origin,
-    add,
-    entries,
-    judged,
-    latest,
-    make_origin,
-    new_state,
-)
-from pipeline.windows.view import NOWHERE, View
+from pipeline.windows.layout import SEEN, SEND, SLOT, entries, has_entries_of, is_whole, latest, new_state
+from pipeline.windows.origins import Origins
+from pipeline.windows.peers import NOBODY, unpack_network
+from pipeline.windows.state import ACCUSE, ALL, add
+from pipeline.windows.view import View
 from schemas.enforcement import Decision
 from schemas.tally import CountedKind, Tally
 from schemas.times import DAY
@@ -50,8 +34,6 @@ ALLOWED_QUIET = 600  # seconds until an allowlisted subject is judged again
 MAX_ACCUSED = 512  # networks that one episode accuses
 
 KINDS: tuple[CountedKind, ...] = get_args(CountedKind)
-MAX_ORIGINS = 1 << 18  # peers whose packed form is remembered
-KIND = HEAD + 4  # where the first entry tells its kind
 
 
 @dataclass
@@ -85,11 +67,11 @@ class Detector:
     def __init__(self, rules: RuleSet, allowlist: Allowlist, limit: int = 4_000_000) -> None:
         self.rules = rules
         self.allowlist = allowlist
-        self._home = ("", rules.home)
+        self._judge = Judge(rules)
         self._limit = max(1, limit // SHARDS)
         self._shards = [_Shard() for _ in range(SHARDS)]
         self._sources: dict[str, int] = {}
-        self._origins: dict[CountedKind, dict[tuple[str, str], Origin]] = {kind: {} for kind in KINDS}
+        self._origins: dict[CountedKind, Origins] = {kind: Origins() for kind in KINDS}
         self.evicted = 0
         self.position = -1
 
@@ -103,7 +85,7 @@ class Detector:
                 findings.repeated += 1
                 return findings
             self._sources[source] = offset
-        shards, origins, weights, home = self._shards, self._origins, self.rules.weights, self._home
+        shards, origins, weights, home = self._shards, self._origins, self._judge.weights, self._judge.at_home
         for tally in tallies:
             kind, subject, country = tally.kind, tally.subject, tally.country
             shard = shards[crc32(subject.encode()) >> 8 & SHARDS - 1]
@@ -111,11 +93,11 @@ class Detector:
                 continue
             state = shard.states[kind].get(subject) or self._new(shard, kind, subject)
             shard.dirty = True
-            origin = origins[kind].get((country, tally.peer)) or self._remember_origin(tally)
+            origin = origins[kind].get((country, tally.peer)) or origins[kind].remember(tally)
             at_home, abroad = weights[kind]
             asked = add(state, tally, origin, at_home if country in home else abroad)
             if asked == ALL:
-                self._judge(shard, tally, state, origin.peer, findings)
+                self._look(shard, tally, state, origin.peer, findings)
             elif asked == ACCUSE:
                 self._accuse_peer(shard, tally, state, origin.peer, findings)
         return findings
@@ -125,61 +107,37 @@ class Detector:
             self._evict(shard, kind)
         return shard.states[kind].setdefault(subject, new_state())
 
-    def _remember_origin(self, tally: Tally) -> Origin:
-        """The tally's origin. Origins are kept, since the same peers come again and again."""
-        origins = self._origins[tally.kind]
-        if len(origins) >= MAX_ORIGINS:
-            origins.clear()
-        peer = NOBODY
-        if tally.peer:
-            peer = pack_network(tally.peer) if tally.kind == "account" else digest(tally.peer)
-        country = tally.country.encode() if len(tally.country) == 2 and tally.country.isascii() else NOWHERE
-        origin = origins[tally.country, tally.peer] = make_origin(country, peer)
-        return origin
-
-    def _judge(self, shard: _Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:
-        """Asks every rule that has no restriction running, and notes how much may be counted before the next time."""
-        now, slot = latest(state), int(tally.at) // SLOT
-        found = entries(state)
-        home = self.rules.home.encode()
-        ends = [now]
-        if slot < now - GRACE:
-            first = max(slot, now - LATENESS // SLOT)
-            ends = sorted({e[0] for e in found if first <= e[0] <= now} | {now})
-        views = [View(found, end, peer, home, tally.successes > 0) for end in ends]
-        margin, peer_margin, late_margin, until, since = 1.0, 1.0, 1.0, 0, NEVER
-        for active in self.rules.by_kind[tally.kind]:
+    def _look(self, shard: _Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:
+        """Asks each rule about the subject, unless a restriction of that rule is running. Where one fires, an episode
+        begins; while one runs, networks are accused, if the rule does that."""
+        look = Look(state, tally, peer, self._judge.home)
+        for question in self._judge.questions[tally.kind]:
+            active = question.active
             key = (active.rule.id, tally.kind, tally.subject)
             episode = shard.episodes.get(key)
             if not is_running(episode, tally.at):
-                verdict, share = ask(active, views)
+                verdict = look.ask(question)
                 if verdict is None:
-                    if share >= 1.0 and active.rule.patience:
-                        since = min(since, now + active.rule.patience // SLOT)
-                    else:
-                        if active.counts_peers:
-                            peer_margin = min(peer_margin, 1.0 - share)
-                        else:
-                            margin = min(margin, 1.0 - share)
-                        late_margin = min(late_margin, 1.0 - most(active, views[-1]))
                     continue
                 episode = shard.episodes[key] = self._open(verdict, tally, episode, findings)
             assert episode is not None
-            since = min(since, int(episode.until) // SLOT)  # the slot in which it ends
-            ended = int(episode.until) // SLOT <= now
-            if active.config.accuse and active.rule.accuses and not ended and not self.allowlist.covers(tally):
-                until = max(until, int(episode.until) // SLOT)
-                self._accuse(active.rule.accuses, episode, views[-1], views[-1].peers, tally, findings)
-        judged(state, margin, peer_margin, late_margin, until, since)
+            if look.restricted(episode.until) and active.config.accuse and active.rule.accuses:
+                look.accuse(episode.until)
+                if not self.allowlist.covers(tally):
+                    now = look.views[-1]
+                    self._accuse(active.rule.accuses, episode, now, now.peers, tally, findings)
+        look.close()
 
     def _accuse_peer(self, shard: _Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:
         """While a restriction runs: is the tally's network one more that misuses or attacks the account?"""
+        if self.allowlist.covers(tally):
+            return
         for active in self.rules.by_kind[tally.kind]:
             if active.config.accuse and active.rule.accuses is not None:
                 episode = shard.episodes.get((active.rule.id, tally.kind, tally.subject))
                 running = episode is not None and int(episode.until) // SLOT > latest(state)
                 if episode is not None and running and tally.peer not in episode.looked_at:
-                    view = View(entries(state), latest(state), peer, self.rules.home.encode())
+                    view = View(entries(state), latest(state), peer, self._judge.home)
                     self._accuse(active.rule.accuses, episode, view, (peer,), tally, findings)
 
     def _open(self, verdict: Verdict, tally: Tally, before: Episode | None, findings: Findings) -> Episode:
@@ -195,7 +153,7 @@ class Detector:
         self, accuses: Accuses, episode: Episode, view: View, peers: Iterable[bytes], tally: Tally, findings: Findings
     ) -> None:
         """Reports networks that misuse or attack the account, each once in an episode."""
-        if self.allowlist.covers(tally) or len(episode.looked_at) >= MAX_ACCUSED:
+        if len(episode.looked_at) >= MAX_ACCUSED:
             return
         for peer in sorted(set(peers) - {NOBODY}):
             network = unpack_network(peer)
@@ -217,8 +175,8 @@ class Detector:
         restricted = {subject for _, k, subject in shard.episodes if k == kind}
 
         def worth(subject: str) -> tuple[bool, bool, int]:
-            kinds = states[subject][KIND::SIZE]
-            return SEEN[0] in kinds or SEND[0] in kinds, subject in restricted, latest(states[subject])
+            state = states[subject]
+            return has_entries_of(state, SEEN, SEND), subject in restricted, latest(state)
 
         now = max(map(latest, states.values())) * SLOT
         evicted = set(heapq.nsmallest(len(states) // EVICT_SHARE + 1, states, key=worth))
@@ -264,8 +222,7 @@ class Detector:
         if not 0 <= number < SHARDS:
             raise ValueError(f"there are {SHARDS} shards, and no {number}")
         saved = msgspec.msgpack.decode(decompress(dumped), type=_Saved)
-        lengths = {len(state) for of in saved.states.values() for state in of.values()}
-        if any(length < HEAD or (length - HEAD) % SIZE for length in lengths):
+        if not all(is_whole(state) for of in saved.states.values() for state in of.values()):
             raise ValueError("windows are cut off")
         states = {kind: saved.states.get(kind, {}) for kind in KINDS}
         episodes = {(rule, kind, subject): episode for rule, kind, subject, episode in saved.episodes}
@@ -275,7 +232,7 @@ class Detector:
 
     def use(self, rules: RuleSet, allowlist: Allowlist) -> None:
         """New rules or a new allowlist: every subject is judged at its next tally."""
-        self.rules, self.allowlist = rules, allowlist
+        self.rules, self.allowlist, self._judge = rules, allowlist, Judge(rules)
         for shard in self._shards:
             _ask_again(shard)
 
@@ -283,4 +240,4 @@ class Detector:
 def _ask_again(shard: _Shard) -> None:
     for states in shard.states.values():
         for state in states.values():
-            judged(state, 0.0, 0.0, 0.0, 0, NEVER)
+            ask_at_next_tally(state)

@@ -4,7 +4,6 @@ To add one: a file with ``RULE``, its ``.txt`` with examples that fire and that 
 table in ``default.toml``.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -29,11 +28,9 @@ from pipeline.rules import (
 )
 from pipeline.rules.config import Limit, RuleConfig, RulesError, RulesFile, parse_limit, seconds
 from pipeline.rules.rule import Rule
-from pipeline.windows.state import LATENESS, SLOT, Weights
-from pipeline.windows.view import METRICS, NOWHERE
+from pipeline.windows.layout import NOWHERE
 from schemas.tally import CountedKind
 
-PEER_UNITS = frozenset({"source", "sender", "failing_source"})
 RULES: tuple[Rule, ...] = (
     success_after_failures.RULE,
     account_many_origins.RULE,
@@ -65,24 +62,6 @@ class Active:
     special: frozenset[bytes]
     """Countries with limits of their own."""
 
-    @cached_property
-    def strictest(self) -> tuple[tuple[str, int], ...]:
-        """Each metric's smallest limit."""
-        smallest: dict[str, int] = {}
-        for _, limit in self.limits:
-            smallest[limit.metric] = min(limit.count, smallest.get(limit.metric, limit.count))
-        return tuple(smallest.items())
-
-    @cached_property
-    def counts_peers(self) -> bool:
-        """Are its limits about distinct peers, not about sums? No rule has both."""
-        return any(METRICS[metric].unit in PEER_UNITS for metric in self.rule.metrics)
-
-    @cached_property
-    def late(self) -> tuple[tuple[str, int], ...]:
-        """The same without the metrics that are always asked for."""
-        return tuple((name, count) for name, count in self.strictest if METRICS[name].unit not in ("", "peer_error"))
-
     def choose(self, group: str, countries: frozenset[bytes], home: bytes) -> frozenset[bytes]:
         """Those of ``countries`` that a group of limits is for; the very same set if that is all of them."""
         if group == "home":
@@ -96,13 +75,11 @@ class Active:
 
 @dataclass(frozen=True)
 class RuleSet:
-    """The rules in force, by the kind of subject that they judge, and what a unit takes of the margin there."""
+    """The rules in force, by the kind of subject that they judge. ``home``: ISO 3166 code of our country."""
 
     file: RulesFile
     home: str
     by_kind: dict[CountedKind, tuple[Active, ...]]
-    weights: dict[CountedKind, tuple[Weights, Weights]]
-    """For what comes from at home (or nobody knows where from), and from abroad."""
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -116,7 +93,7 @@ def build(file: RulesFile, home: str, name: str = "rules") -> RuleSet:
     active = [_activate(rule, file.rules[rule.id], name) for rule in RULES if file.rules[rule.id].mode != "off"]
     kinds: tuple[CountedKind, ...] = ("account", "ip", "country", "system")
     by_kind = {kind: tuple(a for a in active if kind in a.rule.kinds) for kind in kinds}
-    return RuleSet(file, home, by_kind, {kind: _weights(by_kind[kind], home) for kind in kinds})
+    return RuleSet(file, home, by_kind)
 
 
 def _activate(rule: Rule, config: RuleConfig, name: str) -> Active:
@@ -135,22 +112,3 @@ def _activate(rule: Rule, config: RuleConfig, name: str) -> Active:
     special = frozenset(group.encode() for group in config.limits if len(group) == 2)
     durations = (seconds(config.for_), seconds(config.cap), seconds(config.decay))
     return Active(rule, config, tuple(limits), *durations, special)
-
-
-def _weights(rules: tuple[Active, ...], home: str) -> tuple[Weights, Weights]:
-    at_home = (limit for a in rules for group, limit in a.limits if group in ("all", "home", home))
-    abroad = (limit for a in rules for group, limit in a.limits if group not in ("home", home))
-    return _strictest(at_home), _strictest(abroad)
-
-
-def _strictest(limits: Iterable[Limit]) -> Weights:
-    most: dict[str, float] = {}
-    shortest = {"source": 3600, "failing_source": 3600}
-    for limit in limits:
-        unit = METRICS[limit.metric].unit
-        if unit:
-            most[unit] = max(most.get(unit, 0.0), 1.0 / limit.count)
-        if unit in shortest:
-            shortest[unit] = min(shortest[unit], limit.window)
-    recent, failing_recent = (max(1, (window - LATENESS // 4) // SLOT) for window in shortest.values())
-    return Weights(**most, recent=recent, failing_recent=failing_recent)

@@ -2,8 +2,8 @@
 
 from pipeline.rules.config import RuleConfig
 from pipeline.rules.rule import Rule
+from pipeline.windows.layout import ACCUSED
 from pipeline.windows.peers import NOBODY
-from pipeline.windows.state import ACCUSED
 from pipeline.windows.view import View
 
 

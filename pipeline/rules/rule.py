@@ -19,7 +19,7 @@ class Rule:
     """A rule fires when a metric reaches its limit within the limit's window, and ``condition`` holds.
 
     * ``id``: never used again for something else. ``version``: goes up when what it means changes.
-    * ``kinds``: the subjects it judges. ``metrics``: what its limits may be about (``view.METRICS``).
+    * ``kinds``: the subjects it judges. ``metrics``: what its limits may be about (``windows.metrics.METRICS``).
     * ``catches``: what it is for. ``hurts``: who suffers when it is wrong. Both for operators, one sentence each.
     * ``condition``: see above. ``accuses``: whom, if its configuration says ``accuse = true``.
     * ``spares_known``: a login restriction leaves out the networks that the account was used from before; if there

@@ -1,8 +1,9 @@
 """Conditions and choices that several rules share."""
 
 from pipeline.rules.config import RuleConfig
-from pipeline.windows.state import ERROR, SLOT
-from pipeline.windows.view import HOUR, METRICS, View
+from pipeline.windows.layout import ERROR, SLOT
+from pipeline.windows.metrics import METRICS
+from pipeline.windows.view import HOUR, View
 from schemas.times import DAY
 
 RECENT = 3600  # seconds
@@ -11,7 +12,7 @@ LEARNING = 6 * HOUR  # a usual level means something after that much history
 
 def total(metric: str, view: View, window: int) -> int:
     """A metric's count over all countries."""
-    return METRICS[metric].count(view, view.window(METRICS[metric].kind, window))
+    return METRICS[metric].within(view, window)
 
 
 def misuses(view: View, peer: bytes) -> bool:

@@ -8,7 +8,7 @@ seen that day.
 import math
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from functools import lru_cache
 
@@ -17,30 +17,15 @@ from numpy.typing import NDArray
 
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector, Findings
-from pipeline.detect.judge import ask
+from pipeline.detect.judge import Look, Question, ask_at_next_tally, question, weights_of
 from pipeline.rules import Active, RuleSet
 from pipeline.rules.config import Limit
-from pipeline.windows.peers import NOBODY, digest, pack_network
-from pipeline.windows.state import (
-    ALL,
-    GRACE,
-    LATENESS,
-    NEVER,
-    SLOT,
-    Origin,
-    Weights,
-    add,
-    entries,
-    judged,
-    latest,
-    make_origin,
-    new_state,
-)
-from pipeline.windows.view import METRICS, NOWHERE, View
+from pipeline.windows.layout import new_state
+from pipeline.windows.metrics import METRICS
+from pipeline.windows.origins import Origins
+from pipeline.windows.state import ALL, Weights, add
 from schemas.enforcement import Decision
 from schemas.tally import CountedKind, Tally
-
-UNITS = tuple(f.name for f in fields(Weights) if f.name not in ("recent", "failing_recent"))
 
 
 @dataclass(frozen=True)
@@ -91,33 +76,24 @@ class _Kind:
             if only in (None, active.rule.id)
             for group, limit in active.limits
         ]
-        self.metrics = frozenset(watched.limit.metric for watched in self.watched)
+        self.metrics = [METRICS[watched.limit.metric] for watched in self.watched]
         self._home = rules.home
-        self._recent = min(weights.recent for weights in rules.weights[kind])
-        self._failing_recent = min(weights.failing_recent for weights in rules.weights[kind])
+        self.origins = Origins()
         self.subjects: dict[str, _Subject] = {}
         self.found = [(array("q"), array("q")) for _ in self.watched]
         self.weights_of = lru_cache(maxsize=1 << 14)(self._weights)
-        self.active_of = lru_cache(maxsize=1 << 14)(self._active)
+        self.question_of = lru_cache(maxsize=1 << 14)(self._question)
 
-    def _active(self, number: int, count: int) -> Active:
+    def _question(self, number: int, count: int) -> Question:
         """The rule with that limit alone, set to ``count``."""
         watched = self.watched[number]
-        return replace(watched.active, limits=((watched.group, replace_count(watched.limit, count)),))
+        limits = ((watched.group, replace_count(watched.limit, count)),)
+        return question(replace(watched.active, limits=limits))
 
     def _weights(self, most: tuple[int, ...]) -> tuple[Weights, Weights]:
-        """Of limits that lie one above ``most``: for what comes from at home, and from abroad."""
-        shares = dict.fromkeys(UNITS, 0.0), dict.fromkeys(UNITS, 0.0)
-        for watched, count in zip(self.watched, most, strict=True):
-            unit = METRICS[watched.limit.metric].unit
-            at_home = watched.group in ("home", self._home)
-            for of_class, judges in zip(shares, (at_home or watched.group == "all", not at_home), strict=True):
-                if unit and judges:
-                    of_class[unit] = max(of_class[unit], 1.0 / (count + 1))
-        home, abroad = (
-            Weights(**of_class, recent=self._recent, failing_recent=self._failing_recent) for of_class in shares
-        )
-        return home, abroad
+        """Of limits that lie one above ``most``."""
+        limits = ((w.group, replace_count(w.limit, n + 1)) for w, n in zip(self.watched, most, strict=True))
+        return weights_of(limits, self._home)
 
     def close(self, subject: _Subject) -> None:
         """The subject's day is over."""
@@ -169,41 +145,24 @@ class Maxima:
                 if subject.day >= 0:
                     kind.close(subject)
                 subject.day = day
-                judged(subject.state, 0.0, 0.0, 0.0, 0, NEVER)
-            origin = _origin(tally.peer, tally.country, tally.kind == "account")
+                ask_at_next_tally(subject.state)
+            origin = kind.origins.get((tally.country, tally.peer)) or kind.origins.remember(tally)
             at_home, abroad = subject.weights
             if add(subject.state, tally, origin, at_home if tally.country in self._homes else abroad) == ALL:
                 self._look(kind, subject, tally, origin.peer)
 
     def _look(self, kind: _Kind, subject: _Subject, tally: Tally, peer: bytes) -> None:
-        """Raises the subject's maxima as far as rules would fire, and notes how much may come before the next look."""
-        now, slot = latest(subject.state), int(tally.at) // SLOT
-        found = entries(subject.state)
-        ends = [now]
-        if slot < now - GRACE:
-            ends = sorted({e[0] for e in found if max(slot, now - LATENESS // SLOT) <= e[0] <= now} | {now})
-        views = [View(found, end, peer, self._home, tally.successes > 0) for end in ends]
-        bounds = {metric: max([view.bound(metric) for view in views]) for metric in kind.metrics}
-        margin, since = 1.0, NEVER
-        for number, watched in enumerate(kind.watched):
-            count = subject.most[number] + 1
-            bound = bounds[watched.limit.metric]
-            if bound < count:
-                margin = min(margin, 1.0 - bound / count)
-                continue
-            verdict, share = ask(kind.active_of(number, count), views)
-            while verdict is not None:
-                subject.most[number], count = verdict.observed, verdict.observed + 1
-                share = verdict.observed / count
-                if len(views) == 1:  # then nothing else can reach one more
+        """Raises the subject's maxima as far as rules would fire."""
+        look = Look(subject.state, tally, peer, self._home)
+        most = subject.most
+        for number, metric in enumerate(kind.metrics):
+            while not look.rules_out(metric, most[number] + 1):
+                verdict = look.ask(kind.question_of(number, most[number] + 1))
+                if verdict is None:
                     break
-                verdict, share = ask(kind.active_of(number, count), views)
-            if share >= 1.0 and watched.active.rule.patience:
-                since = min(since, now + watched.active.rule.patience // SLOT)
-            else:
-                margin = min(margin, 1.0 - share)
-        subject.weights = kind.weights_of(tuple(subject.most))
-        judged(subject.state, margin, margin, 0.0, 0, since)
+                most[number] = verdict.observed
+        subject.weights = kind.weights_of(tuple(most))
+        look.close()
 
     def seen(self) -> list[Seen]:
         """Everything so far; ends the day of every subject."""
@@ -236,12 +195,6 @@ def joined(parts: Sequence[Sequence[Seen]]) -> list[Seen]:
         most, days = (np.concatenate([getattr(seen, name) for seen in same]) for name in ("most", "days"))
         result.append(Seen(same[0].watched, names, subjects, most, days))
     return result
-
-
-@lru_cache(maxsize=1 << 18)
-def _origin(name: str, country: str, is_network: bool) -> Origin:
-    peer = (pack_network(name) if is_network else digest(name)) if name else NOBODY
-    return make_origin(country.encode() if len(country) == 2 and country.isascii() else NOWHERE, peer)
 
 
 class Watching(Detector):

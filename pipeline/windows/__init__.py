@@ -1,4 +1,5 @@
 """Sliding counts of one subject.
 
-``state`` keeps them, ``view`` is what rules may ask, ``peers`` how the other side of a count is written.
+``peers`` and ``origins`` write who did it in bytes, ``layout`` draws what is kept, ``state`` counts, ``view`` is what
+rules may ask, ``metrics`` what limits can be about.
 """

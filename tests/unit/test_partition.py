@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.detect.detector import SHARDS
 from pipeline.partition import Outgoing, PartitionStage, StatePart
 from pipeline.ports import Record
-from pipeline.windows.state import ERROR, SEEN, SEND, entries
+from pipeline.windows.layout import ERROR, SEEN, SEND, entries
 from schemas.codec import decode_decision
 from schemas.topics import DETECT_STATE, ENFORCEMENT, NORMALIZE_STATE, TALLIES
 from tests.support.paths import RECORDED

@@ -29,7 +29,7 @@ from pipeline.replay import LineCounts, Normalizers
 from pipeline.storage.events import Slice, frames_of, rows_of, slices, source_names
 from pipeline.trials.backtest import TallyFrame, interleave, split
 from pipeline.trials.plan import PARTITIONS, Logs, Plan, Portion, StoredEvents
-from pipeline.windows.state import KNOWN, SLOT
+from pipeline.windows.layout import KNOWN, SLOT
 from schemas.tally import Tally
 
 Task = TypeVar("Task")

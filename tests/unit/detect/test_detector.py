@@ -15,7 +15,7 @@ from pipeline.detect.detector import MAX_ACCUSED, SHARDS, Detector, Findings
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import Allow, load
 from schemas.tally import CountedKind, Tally
-from tests.unit.windows.test_state import random_rules, subjects, told
+from tests.support.lives import random_rules, subjects, told
 
 AT = 1_795_485_000.0
 ALICE = "alice@x.example"

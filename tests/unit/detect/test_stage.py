@@ -17,7 +17,7 @@ from pipeline.metrics import MemoryRecorder
 from pipeline.partition import Outgoing, StatePart, StateUnreadable, partition_of
 from pipeline.ports import Record
 from pipeline.rules import build
-from pipeline.windows.state import HEAD, SIZE
+from pipeline.windows.layout import HEAD, SIZE
 from schemas.codec import decode_dead_letters, decode_decision, decode_tallies, encode, encode_frame
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, ENFORCEMENT, TALLIES

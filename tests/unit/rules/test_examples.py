@@ -29,7 +29,7 @@ from pipeline.detect.detector import Detector
 from pipeline.rules import RULES, RuleSet, build
 from pipeline.rules.config import Allow, RulesFile, load, seconds
 from pipeline.rules.rule import Rule
-from pipeline.windows.view import METRICS
+from pipeline.windows.metrics import METRICS
 from schemas.kinds import ACTIONS
 from schemas.tally import CountedKind, Tally
 

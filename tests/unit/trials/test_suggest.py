@@ -12,17 +12,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.detect.judge import ask
+from pipeline.detect.judge import Look, Question, question
 from pipeline.rules import RULES as RULED
-from pipeline.rules import Active, build
-from pipeline.rules.config import Limit, load
+from pipeline.rules import RuleSet, build
+from pipeline.rules.config import Limit, RuleConfig, load
 from pipeline.trials.cases import Case, parse_cases
 from pipeline.trials.maxima import Maxima, Seen, Watched, Watching
 from pipeline.trials.suggest import Suggestion, as_toml, honest, limit_text, suggest
-from pipeline.windows.state import SLOT, Weights, add, entries, latest, make_origin, new_state
+from pipeline.windows.layout import SLOT, entries, latest, new_state
+from pipeline.windows.origins import make_origin
+from pipeline.windows.state import Weights, add
 from pipeline.windows.view import View
 from schemas.tally import Tally
 from tests.support.decisions import NOW
+from tests.support.lives import rules_of
 
 RULES = build(load(None), "JP")
 OFF = {rule.id for rule in RULED if rule.patience}  # they call for a look every minute, which would hide a missing one
@@ -33,6 +36,9 @@ IMPATIENT = build(
         rules={name: msgspec.structs.replace(r, mode="off") if name in OFF else r for name, r in FILE.rules.items()},
     ),
     "JP",
+)
+BRIEF = rules_of(  # in a window of a day every message raises the most, so that every one calls for a look
+    {"account_send_rate": RuleConfig("reject", {"home": ["600 messages / 10m"], "all": ["20 webmail / 5m"]})}
 )
 DAY = 86400
 MIDNIGHT = NOW - NOW % DAY
@@ -74,7 +80,7 @@ def streams(draw: st.DrawFn) -> list[Tally]:
     at, made = MIDNIGHT, []
     for _ in range(draw(st.integers(1, 25))):
         at += draw(st.integers(0, 1500))
-        late = draw(st.sampled_from([0, 0, 0, 30, 400]))
+        late = draw(st.sampled_from([0, 0, 0, 30, 400, 590]))
         peer, country = draw(st.sampled_from([("192.0.2.1", "JP"), ("192.0.2.2", "RU"), ("192.0.2.3", "DE")]))
         good = draw(st.booleans())
         counts = (draw(st.integers(0, 4)), draw(st.integers(0, 9)), 0, 0, 0, 0, 1) if good else (0, 0, 1, 2, 1, 1, 0)
@@ -96,6 +102,23 @@ def quiet_streams(draw: st.DrawFn) -> list[Tally]:
     return made
 
 
+@st.composite
+def late_streams(draw: st.DrawFn) -> list[Tally]:
+    """Mail of some minutes, one message when ten minutes are over, and then what comes late for those minutes."""
+    at, made = MIDNIGHT, []
+    for _ in range(draw(st.integers(1, 3))):
+        first = at
+        for _ in range(draw(st.integers(1, 4))):
+            at += draw(st.integers(0, 150))
+            made.append(sends("a", at, draw(st.integers(1, 6))))
+        at = max(at, first + draw(st.integers(601, 900)))
+        made.append(sends("a", at, 1))
+        for _ in range(draw(st.integers(1, 3))):
+            made.append(sends("a", draw(st.integers(max(first, at - 595), at - 20)), draw(st.integers(1, 6))))
+        at += draw(st.sampled_from([10, 1000, 20_000]))
+    return made
+
+
 def model(tallies: list[Tally], watched: Watched) -> int:
     """Asks after every tally, with all that was counted, one by one upwards."""
     state, most = new_state(), 0
@@ -106,30 +129,51 @@ def model(tallies: list[Tally], watched: Watched) -> int:
         found = entries(state)
         ends = {now} | {e[0] for e in found if int(tally.at) // SLOT <= e[0] <= now}
         for end in sorted(ends):
-            view = View(found, end, origin.peer, b"JP", tally.successes > 0)
-            while (verdict := ask(with_count(watched, most + 1), [view])[0]) is not None:
+            look = Look(state, tally, origin.peer, b"JP")
+            look.views = [View(found, end, origin.peer, b"JP", tally.successes > 0)]
+            while (verdict := look.ask(with_count(watched, most + 1))) is not None:
                 most = verdict.observed
     return most
 
 
-def with_count(watched: Watched, count: int) -> Active:
+def with_count(watched: Watched, count: int) -> Question:
     limit = Limit(count, watched.limit.metric, watched.limit.window)
-    return replace(watched.active, limits=((watched.group, limit),))
+    return question(replace(watched.active, limits=((watched.group, limit),)))
 
 
 ONE_MORE = [sends("a", MIDNIGHT, 6), sends("a", MIDNIGHT + 60, 6), sends("a", MIDNIGHT + 180, 3)]
 ONE_MORE.insert(2, Tally("account", "a", "192.0.2.2", "JP", MIDNIGHT + 120, successes=1))
+
+#     |6 6    <3>       |1           |            <3> comes last, and makes 15 within ten minutes
+LATE = [sends("a", MIDNIGHT + at, count) for at, count in ((0, 6), (60, 6), (800, 1), (300, 3))]
+
+
+def assert_the_most(rules: RuleSet, tallies: list[Tally]) -> None:
+    maxima = Maxima(rules, UTC)
+    maxima.count(tallies)
+    for seen in maxima.seen():
+        if seen.watched.kind == "account":
+            assert seen.most.tolist() == [m for m in [model(tallies, seen.watched)] if m], seen.watched
 
 
 @settings(max_examples=50)
 @example(ONE_MORE)
 @given(st.one_of(streams(), quiet_streams()))
 def test_maxima_agree_with_asking_every_time(tallies: list[Tally]) -> None:
-    maxima = Maxima(IMPATIENT, UTC)
-    maxima.count(tallies)
-    for seen in maxima.seen():
-        if seen.watched.kind == "account":
-            assert seen.most.tolist() == [m for m in [model(tallies, seen.watched)] if m], seen.watched
+    assert_the_most(IMPATIENT, tallies)
+
+
+@settings(max_examples=200)
+@example(LATE)
+@given(late_streams())
+def test_maxima_agree_with_asking_every_time_about_what_is_late(tallies: list[Tally]) -> None:
+    assert_the_most(BRIEF, tallies)
+
+
+def test_what_comes_late_is_part_of_the_most() -> None:
+    maxima = Maxima(BRIEF, UTC)
+    maxima.count(LATE)
+    assert of_limit(maxima.seen(), LIMIT).most.tolist() == [15]
 
 
 def known(counts: list[int], days: int, only: str | None = "account_send_rate") -> tuple[Maxima, Watching]:

@@ -1,0 +1,166 @@
+"""What limits can be about: each metric of the rules file, and all that the rest must know of it.
+
+A metric of your own is one more entry in ``METRICS``; docs/add-a-rule.md adds one.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from operator import itemgetter
+from typing import Final
+
+from pipeline.windows.layout import ACCUSED, ERROR, NOWHERE, SEEN, SEND, SENDER, Entry
+from pipeline.windows.peers import NOBODY
+from pipeline.windows.view import Counts, View
+
+SUMS, PEERS, UNNEEDED = 0, 1, 2
+"""Which of a subject's margins a unit takes its share of; see ``detect.judge``. None is needed where rules are asked
+whenever a metric can have grown."""
+
+
+class Unit(Enum):
+    """By what one tally can make a metric grow, at most. Each has a weight of its own in ``state.Weights``."""
+
+    MESSAGE = "message", SUMS
+    WEBMAIL = "webmail", SUMS
+    RECIPIENT = "recipient", SUMS
+    FAILED = "failed", SUMS
+    """A recipient that does not exist."""
+    ERROR = "error", SUMS
+    SOURCE = "source", PEERS
+    """A peer that succeeds, and has not just succeeded before."""
+    FAILING_SOURCE = "failing_source", PEERS
+    """A peer with password errors, and without any just before."""
+    SENDER = "sender", PEERS
+    PEER_ERROR = "peer_error", UNNEEDED
+    """A password error, once its peer succeeds: that always asks where there are as many as a limit."""
+    ACCUSATION = "", UNNEEDED
+    """An accusation always asks."""
+
+    def __init__(self, weight: str, margin: int) -> None:
+        self.weight = weight
+        self.margin = margin
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measure:
+    """A metric: ``counts`` of the ``entries`` of one kind (SEND, ERROR, SEEN, SENDER, ACCUSED) within a window.
+
+    ``unit`` says whether it is a sum (``Unit.MESSAGE`` ...), a count of distinct peers (``Unit.SOURCE`` ...) or one
+    that is always asked for, and what share of a limit a tally takes: 1 / limit for each unit in it. ``one`` and
+    ``many`` tell people what was counted, with ``{n}`` for the number.
+
+    Rules are not asked at every tally, but when enough has been added (``detect.judge``). So a metric must keep a
+    promise, else limits are passed unseen:
+
+    * When time passes and nothing is added, its count in a window of any length stays or falls. (Peers that are
+      forgotten may raise what is counted of unknown ones; compaction asks the rules.)
+    * A tally raises it by no more than the tally has of its unit.
+    * Of more entries it counts no less: never more in a window than over all that is remembered.
+
+    What sums counters, or counts distinct peers, keeps it. A share, a mean, or "no more than so many" does not: that is
+    for the ``condition`` of a rule.
+    """
+
+    entries: bytes
+    counts: Counts
+    unit: Unit
+    one: str
+    many: str
+
+    def within(self, view: View, window: int) -> int:
+        """Its count within the last ``window`` seconds."""
+        return self.counts(view, view.window(self.entries, window))
+
+    def bound(self, view: View) -> int:
+        """At most so much any window can hold, whenever it ends: its count over all that is remembered."""
+        bound = view.bounds.get(self)
+        if bound is None:
+            bound = view.bounds[self] = self.counts(view, view.remembered(self.entries))
+        return bound
+
+    def told(self, count: int) -> str:
+        """For people: ``1 message sent``, ``2 messages sent``."""
+        return (self.one if count == 1 else self.many).format(n=count)
+
+
+_COUNTERS: Final = (itemgetter(4), itemgetter(5), itemgetter(6), itemgetter(7))
+
+
+def _sum_of(counter: int) -> Counts:
+    number = _COUNTERS[counter]
+    return lambda _, found: sum(map(number, found))
+
+
+def _errors(found: list[Entry]) -> int:
+    """Password errors; those of SMTP AUTH, logged by MTA and SASL server alike, count once."""
+    access, mta, sasl = (int(sum(map(counter, found))) for counter in _COUNTERS[:3])
+    return access + max(mta, sasl)
+
+
+def _peers(_: View, found: list[Entry]) -> int:
+    return len({e[3] for e in found})
+
+
+def _never_successful(view: View, found: list[Entry]) -> int:
+    return len({e[3] for e in found} - view.seen.keys() - {NOBODY})
+
+
+METRICS: Final[dict[str, Measure]] = {
+    "messages": Measure(SEND, _sum_of(0), Unit.MESSAGE, "{n} message sent", "{n} messages sent"),
+    "webmail": Measure(SEND, _sum_of(3), Unit.WEBMAIL, "{n} message sent by webmail", "{n} messages sent by webmail"),
+    "recipients": Measure(SEND, _sum_of(1), Unit.RECIPIENT, "mail to {n} recipient", "mail to {n} recipients"),
+    "failed": Measure(
+        SEND,
+        _sum_of(2),
+        Unit.FAILED,
+        "mail to {n} recipient that does not exist",
+        "mail to {n} recipients that do not exist",
+    ),
+    "errors": Measure(ERROR, lambda _, found: _errors(found), Unit.ERROR, "{n} password error", "{n} password errors"),
+    "guesses": Measure(
+        ERROR,
+        lambda view, found: _errors([e for e in found if e[3] not in view.seen]),
+        Unit.ERROR,
+        "{n} password error from an unknown network",
+        "{n} password errors from unknown networks",
+    ),
+    "peer_errors": Measure(
+        ERROR,
+        lambda view, found: _errors([e for e in found if e[3] == view.peer]),
+        Unit.PEER_ERROR,
+        "{n} password error and then a success from the same network",
+        "{n} password errors and then a success from the same network",
+    ),
+    "sources": Measure(
+        SEEN, lambda _, found: len(found), Unit.SOURCE, "used from {n} network", "used from {n} networks"
+    ),
+    "countries": Measure(
+        SEEN,
+        lambda _, found: len({e[2] for e in found} - {NOWHERE}),
+        Unit.SOURCE,
+        "used from {n} country",
+        "used from {n} countries",
+    ),
+    "failing_sources": Measure(
+        ERROR,
+        _never_successful,
+        Unit.FAILING_SOURCE,
+        "password errors from {n} unknown network",
+        "password errors from {n} unknown networks",
+    ),
+    "failing_accounts": Measure(
+        ERROR,
+        _never_successful,
+        Unit.FAILING_SOURCE,
+        "password errors at {n} account",
+        "password errors at {n} accounts",
+    ),
+    "senders": Measure(SENDER, _peers, Unit.SENDER, "{n} foreign envelope sender", "{n} foreign envelope senders"),
+    "accusers": Measure(
+        ACCUSED,
+        _peers,
+        Unit.ACCUSATION,
+        "used against {n} account that had to be restricted",
+        "used against {n} accounts that had to be restricted",
+    ),
+}
