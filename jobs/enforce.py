@@ -37,8 +37,7 @@ def run(settings: Settings, given: Given, *, metrics: str | None = None, clock_o
             agent.start()
             stack.push_async_callback(agent.stop)
             servers = await stack.enter_async_context(HookServers(agent.context, clock, settings))
-            for hook in HOOKS:
-                await servers.serve(hook, given)
+            await servers.serve(HOOKS, given)
             if metrics:
                 app = metrics_app(recorder, agent.health)
                 stack.push_async_callback((await serve_http(app, *host_port(metrics))).cleanup)

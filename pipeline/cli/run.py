@@ -8,11 +8,9 @@ from typing import Any
 
 import click
 
-from pipeline.adapters.geoip import GeoFileError
 from pipeline.adapters.logs import set_up_logs
+from pipeline.cli.common import clear_errors
 from pipeline.hooks import HOOKS
-from pipeline.ports import StoreError, TopicMissing
-from pipeline.rules.config import RulesError
 from pipeline.settings import Settings
 
 _PLACES = tuple(option for hook in HOOKS for option in hook.options if option.kind != "flag")
@@ -31,12 +29,10 @@ def _job(name: str) -> Any:
 
 
 def _start(job: Callable[[Settings], None]) -> None:
-    try:
+    with clear_errors(ValueError):
         settings = Settings.from_env(os.environ)
         set_up_logs(settings.log_json)
         job(settings)
-    except (RulesError, GeoFileError, TopicMissing, StoreError, ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from None
 
 
 @run.command()

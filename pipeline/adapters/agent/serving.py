@@ -1,6 +1,6 @@
 """Serves hooks at the addresses that the options of ``sekimori run enforce`` give them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
@@ -32,17 +32,18 @@ class HookServers(AsyncExitStack):
         self.push_async_callback(self._lines.close)
         return await super().__aenter__()
 
-    async def serve(self, hook: Hook, given: Given) -> None:
-        """Wherever the options say; nowhere if they say nothing of this hook. Raises OSError, ValueError."""
-        for option in hook.options:
-            place = given.get(option.name)
-            if place is None or option.kind == "flag":
-                continue
-            if isinstance(hook, LineHook):
-                if isinstance(place, Path):
-                    await self._lines.listen_unix(hook, place)
-                else:
-                    await self._lines.listen_tcp(hook, *host_port(str(place)))
-            else:
-                app = hook_app(hook, self._context, self._clock, hook.api_key(self._settings))
-                self.push_async_callback((await serve_http(app, *host_port(str(place)))).cleanup)
+    async def serve(self, hooks: Iterable[Hook], given: Given) -> None:
+        """Each wherever its options say; nowhere if they say nothing of it. Raises OSError, ValueError."""
+        for hook in hooks:
+            for option in hook.options:
+                if option.kind != "flag" and option.name in given:
+                    await self._serve(hook, given[option.name])
+
+    async def _serve(self, hook: Hook, place: str | Path | bool) -> None:
+        if not isinstance(hook, LineHook):
+            app = hook_app(hook, self._context, self._clock, hook.api_key(self._settings))
+            self.push_async_callback((await serve_http(app, *host_port(str(place)))).cleanup)
+        elif isinstance(place, Path):
+            await self._lines.listen_unix(hook, place)
+        else:
+            await self._lines.listen_tcp(hook, *host_port(str(place)))
