@@ -91,6 +91,7 @@ def _decisions(flow: Replay, files: tuple[Path, ...], quiet: bool) -> Iterator[D
             found += len(decisions)
             positions[frame.source] = frame.position
             progress.update(task, completed=sum(positions.values()), lines=flow.counts.lines, found=found)
+            del frame  # so that the next one can take the same memory
 
 
 def _print_decisions(decisions: list[Decision]) -> None:
