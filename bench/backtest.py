@@ -11,8 +11,8 @@ from datetime import UTC
 from pathlib import Path
 
 from pipeline.adapters.files.logfile import named_frames
-from pipeline.adapters.trials.backtests import run as backtest
-from pipeline.adapters.trials.suggestions import habits
+from pipeline.adapters.trials.backtest import run_backtest
+from pipeline.adapters.trials.suggest import observe
 from pipeline.replay import Replay
 from pipeline.rules import build
 from pipeline.rules.config import load
@@ -32,9 +32,9 @@ def _seconds_of_replay(log: Path) -> float:
 def _seconds_of(plan: Plan, watching: bool = False) -> float:
     started = time.perf_counter()
     if watching:
-        habits(plan, UTC, None, JOBS, lambda what, part: None)
+        observe(plan, UTC, None, JOBS, lambda what, part: None)
     else:
-        backtest(plan, (), JOBS, lambda what, part: None)
+        run_backtest(plan, (), JOBS, lambda what, part: None)
     return time.perf_counter() - started
 
 

@@ -12,7 +12,7 @@ from bench.baseline import count
 from pipeline.adapters.files.logfile import frames, named_frames
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector
-from pipeline.formats import LineReader, split_frame
+from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.normalize.normalizer import COUNTED, Normalizer
 from pipeline.replay import Replay
 from pipeline.rules import build

@@ -19,16 +19,16 @@ from pipeline.adapters.stores.chdb_store import ChdbStore
 from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.analysis import QUERIES
 from pipeline.analysis.query import covered
-from pipeline.normalize.enrich import Lookup
+from pipeline.networks import CountryOf
 from pipeline.ports import RowStore
 from pipeline.replay import Replay
 from pipeline.rules import build
 from pipeline.rules.config import load
 from pipeline.storage.rows import Columns, event_columns
 from pipeline.storage.storing import EventFrame, Sink, apply_ddl
+from schemas.times import DAY
 
 BATCH = 200_000  # rows of one insert
-DAY = 86_400
 
 
 def homes_abroad(address: str) -> str:
@@ -36,7 +36,7 @@ def homes_abroad(address: str) -> str:
     return "US" if address.startswith(("100.", "2001:db8:f:")) else "JP"
 
 
-def fill(store: RowStore, log: Path, events: int, lookup: Lookup = homes_abroad) -> float:
+def fill(store: RowStore, log: Path, events: int, lookup: CountryOf = homes_abroad) -> float:
     """Writes so many events, as the store job does; the rate, events a second."""
     apply_ddl(store)
     sink = Sink(store)

@@ -17,8 +17,7 @@ import msgspec
 
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector
-from pipeline.networks import OurHosts
-from pipeline.normalize.enrich import Lookup, no_country
+from pipeline.networks import CountryOf, OurHosts, no_country
 from pipeline.normalize.normalizer import Batch, Normalizer
 from pipeline.rules import RuleSet
 from schemas.dead_letter import DeadLetter
@@ -107,7 +106,7 @@ def in_order(
 class Normalizers:
     """One normalizer for each source: queue ids and sessions of one file say nothing of another's."""
 
-    def __init__(self, ours: OurHosts, zone: tzinfo = UTC, lookup: Lookup = no_country) -> None:
+    def __init__(self, ours: OurHosts, zone: tzinfo = UTC, lookup: CountryOf = no_country) -> None:
         """See ``Normalizer``."""
         self._ours, self._zone, self._lookup = ours, zone, lookup
         self._of: dict[str, Normalizer] = {}
@@ -156,7 +155,7 @@ class Detection:
 class Replay:
     """The whole flow. ``counts``: of all lines so far; ``unread``: the first ``MAX_UNREAD`` dead letters."""
 
-    def __init__(self, rules: RuleSet, zone: tzinfo = UTC, lookup: Lookup = no_country) -> None:
+    def __init__(self, rules: RuleSet, zone: tzinfo = UTC, lookup: CountryOf = no_country) -> None:
         """``zone``: of lines that carry none."""
         self._normalizers = Normalizers(rules.file.trusted, zone, lookup)
         self._detection = Detection(rules)

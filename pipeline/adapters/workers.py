@@ -21,7 +21,8 @@ POLL = 0.2  # seconds between two looks at how far the workers are
 PREFETCHED = 2  # tasks for each process that are drawn at once
 
 # Where threads of system libraries make it unsafe to fork, processes start afresh.
-CONTEXT = multiprocessing.get_context("fork") if sys.platform == "linux" else multiprocessing.get_context("spawn")
+AFRESH = multiprocessing.get_context("spawn")
+CONTEXT = multiprocessing.get_context("fork") if sys.platform == "linux" else AFRESH
 
 _ticks: Any = None  # in a worker: how far each slot is, in memory shared with whoever started it
 
@@ -59,15 +60,16 @@ def _end_with_parent() -> None:
 class Workers:
     """``jobs`` processes. Context manager: whatever is still at work is stopped in the end.
 
-    On Linux they are forked, so they must be started before any thread is: at the latest by the first ``map``.
+    On Linux they are forked, so they must be started before any thread is; where it is too late for that, as beside an
+    open store or in a notebook, they can start ``afresh``, which takes a second or two.
     """
 
-    def __init__(self, jobs: int, slots: int) -> None:
+    def __init__(self, jobs: int, slots: int, *, afresh: bool = False) -> None:
         """``slots``: of ``tick``."""
         self._ticks = RawArray(c_int64, max(1, slots))
         self._before = set(multiprocessing.active_children())
         self._jobs = jobs
-        self._pool = ProcessPoolExecutor(jobs, CONTEXT, _begin, (self._ticks,))
+        self._pool = ProcessPoolExecutor(jobs, AFRESH if afresh else CONTEXT, _begin, (self._ticks,))
         self._pool.submit(os.getpid).result()
 
     def map(

@@ -3,9 +3,9 @@
 from pipeline.rules.config import RuleConfig
 from pipeline.windows.state import ERROR, SLOT
 from pipeline.windows.view import HOUR, METRICS, View
+from schemas.times import DAY
 
 RECENT = 3600  # seconds
-DAY = 86400
 LEARNING = 6 * HOUR  # a usual level means something after that much history
 
 

@@ -1,9 +1,11 @@
 """What a backtest or a suggestion counts: which logs or stored events, under which rules, split in which parts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from math import inf
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import RulesFile
@@ -11,7 +13,8 @@ from pipeline.rules.config import RulesFile
 PARTITIONS = 16  # whatever the number of workers, so that it never changes what comes out
 
 Portion = tuple[int, int]
-"""(first of the rule sets that share tallies, partition)"""
+"""(leader of the rule sets that share tallies, partition)"""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,24 @@ class Plan:
         """The rule sets. They have been checked before, so that no RulesError is to be expected."""
         return [build(file, self.home) for file in self.rules]
 
-    def sharing(self, variant: int) -> list[int]:
-        """The rule sets that trust the same hosts as one of them does, and so share its tallies."""
-        return [n for n, file in enumerate(self.rules) if file.trusted == self.rules[variant].trusted]
+    def group(self, number: int) -> list[int]:
+        """The rule sets that trust the same hosts as one of them does, and so share its tallies. The first leads."""
+        return [n for n, file in enumerate(self.rules) if file.trusted == self.rules[number].trusted]
 
     @property
-    def variants(self) -> list[int]:
-        """The first rule set of each group that shares its tallies."""
-        return sorted({self.sharing(number)[0] for number in range(len(self.rules))})
+    def leaders(self) -> list[int]:
+        """Of all groups: the rule sets whose tallies are made."""
+        return sorted({self.group(number)[0] for number in range(len(self.rules))})
 
     @property
-    def pieces(self) -> list[Portion]:
-        """All of them."""
-        return [(variant, partition) for variant in self.variants for partition in range(PARTITIONS)]
+    def portions(self) -> list[Portion]:
+        """All that is to be counted."""
+        return [(leader, partition) for leader in self.leaders for partition in range(PARTITIONS)]
+
+    def by_rule_set(self, found: Sequence[Sequence[T]]) -> list[list[T]]:
+        """What each portion gave for each rule set of its group -> what each rule set got from all partitions."""
+        sorted_out: list[list[T]] = [[] for _ in self.rules]
+        for (leader, _), of_portion in zip(self.portions, found, strict=True):
+            for number, one in zip(self.group(leader), of_portion, strict=True):
+                sorted_out[number].append(one)
+        return sorted_out

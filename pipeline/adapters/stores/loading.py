@@ -18,8 +18,7 @@ import msgspec
 from pipeline.adapters.files.logfile import frames, open_log
 from pipeline.adapters.prefetch import Prefetch
 from pipeline.adapters.stores.chdb_store import from_bytes, to_bytes
-from pipeline.networks import OurHosts
-from pipeline.normalize.enrich import Lookup
+from pipeline.networks import CountryOf, OurHosts
 from pipeline.ports import RowStore
 from pipeline.replay import Detection, LineCounts, Normalizers
 from pipeline.rules import RuleSet
@@ -78,7 +77,7 @@ class LogReader:
 
     ours: OurHosts
     zone: tzinfo
-    lookup: Lookup
+    lookup: CountryOf
 
     def __call__(self, task: tuple[Sequence[LogFile], KnownFrames]) -> Iterator[bytes]:
         """Files, and what the store has of them -> each frame in the order of replay, as encoded ``FrameRead``.

@@ -7,7 +7,7 @@ the system's temporary folder (``TMPDIR``), about 15 % of the size of the logs; 
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -22,9 +22,9 @@ from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.stores.opening import open_store
 from pipeline.adapters.trials.spool import SpoolWriter, spooled
 from pipeline.adapters.workers import Workers, tick
-from pipeline.normalize.enrich import no_country
+from pipeline.networks import no_country
 from pipeline.normalize.normalizer import Normalizer
-from pipeline.ports import StoreError
+from pipeline.ports import RowStore, StoreError
 from pipeline.replay import LineCounts, Normalizers
 from pipeline.storage.events import Slice, frames_of, rows_of, slices, source_names
 from pipeline.trials.backtest import TallyFrame, interleave, split
@@ -58,14 +58,14 @@ class Spool:
     folder: Path
     numbers: list[list[int]]
 
-    def frames(self, piece: Portion, accounts: bool) -> Iterator[TallyFrame]:
-        """A piece's tallies, of accounts or of all else, in order. Raises OSError."""
-        return spooled(self.folder, *piece, accounts, self.numbers)
+    def frames(self, portion: Portion, accounts: bool) -> Iterator[TallyFrame]:
+        """A portion's tallies, of accounts or of all else, in order. Raises OSError."""
+        return spooled(self.folder, *portion, accounts, self.numbers)
 
 
 @dataclass(frozen=True)
 class AllRead:
-    """Everything read, and the workers that read it, for whatever is to be done with each piece."""
+    """Everything read, and the workers that read it, for whatever is to be done with each portion."""
 
     workers: Workers
     spool: Spool
@@ -78,17 +78,20 @@ class AllRead:
 
 
 @contextmanager
-def all_read(plan: Plan, jobs: int, progress: Progress) -> Iterator[AllRead]:
-    """Reads all of it in ``jobs`` processes. Raises OSError, GeoFileError, WorkerLost; of a store
-    StoreUnavailable, and StoreError, also if it holds nothing of that time."""
+def all_read(plan: Plan, jobs: int, progress: Progress, store: RowStore | None = None) -> Iterator[AllRead]:
+    """Reads all of it in ``jobs`` processes. ``store``: that of the stored events, if it is open already.
+
+    Raises OSError, GeoFileError, WorkerLost; of a store StoreUnavailable, and StoreError, also if it holds nothing of
+    that time.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sekimori-")))
         slots = len(plan.origin.files) if isinstance(plan.origin, Logs) else 0
-        workers = stack.enter_context(Workers(jobs, slots))
+        workers = stack.enter_context(Workers(jobs, slots, afresh=store is not None))
         if isinstance(plan.origin, Logs):
             sources = _read_files(plan, plan.origin, folder, workers, progress)
         else:
-            sources = _read_store(plan, plan.origin, folder, workers, progress)
+            sources = _read_store(plan, plan.origin, store, folder, workers, progress)
         counts = LineCounts()
         for source in sources:
             counts.add(source.counts)
@@ -105,13 +108,13 @@ def _read_files(plan: Plan, logs: Logs, folder: Path, workers: Workers, progress
 def _read_file(plan: Plan, logs: Logs, folder: Path, number: int) -> SourceRead:
     """In a worker. Spools the file's tallies."""
     lookup = GeoFile(logs.geoip) if logs.geoip else no_country
-    normalizers = {v: Normalizers(plan.rules[v].trusted, logs.zone, lookup) for v in plan.variants}
+    normalizers = {v: Normalizers(plan.rules[v].trusted, logs.zone, lookup) for v in plan.leaders}
     source = SourceRead(logs.files[number].name, [], LineCounts())
     with _spooling(plan, folder, number) as write:
         for frame in frames(logs.files[number]):
-            normalized = {variant: normalizer.normalize(frame) for variant, normalizer in normalizers.items()}
-            write({variant: of.batch.tallies for variant, of in normalized.items()}, len(source.times))
-            first = normalized[plan.variants[0]]  # they differ in joins and tallies only
+            normalized = {leader: normalizer.normalize(frame) for leader, normalizer in normalizers.items()}
+            write({leader: of.batch.tallies for leader, of in normalized.items()}, len(source.times))
+            first = normalized[plan.leaders[0]]  # they differ in joins and tallies only
             source.times.append(first.at)
             source.counts.add(first.counts)
             tick(number, frame.position)
@@ -119,10 +122,10 @@ def _read_file(plan: Plan, logs: Logs, folder: Path, number: int) -> SourceRead:
 
 
 def _read_store(
-    plan: Plan, stored: StoredEvents, folder: Path, workers: Workers, progress: Progress
+    plan: Plan, stored: StoredEvents, opened: RowStore | None, folder: Path, workers: Workers, progress: Progress
 ) -> list[SourceRead]:
     """The store is asked here (a folder can be open in one process only), its rows are counted in the workers."""
-    with closing(open_store(stored.place)) as store:
+    with nullcontext(opened) if opened else closing(open_store(stored.place)) as store:
         parts = slices(store, plan.start - MEMORY, plan.stop)
         if not parts:
             raise StoreError(f"{stored.place} holds no events of that time")
@@ -135,23 +138,23 @@ def _read_store(
 def _read_rows(plan: Plan, folder: Path, names: Mapping[str, str], task: tuple[int, Slice, pd.DataFrame]) -> SourceRead:
     """In a worker. Spools a slice's tallies."""
     number, part, rows = task
-    normalizers = {v: Normalizer(plan.rules[v].trusted) for v in plan.variants}
+    normalizers = {v: Normalizer(plan.rules[v].trusted) for v in plan.leaders}
     found = frames_of(rows, names)
     with _spooling(plan, folder, number) as write:
         for place, events in enumerate(found):
-            write({variant: normalizer.retell(events) for variant, normalizer in normalizers.items()}, place)
+            write({leader: normalizer.retell(events) for leader, normalizer in normalizers.items()}, place)
     return SourceRead("", [part.since * 1000] * len(found), LineCounts(len(rows), len(rows)))
 
 
 @contextmanager
 def _spooling(plan: Plan, folder: Path, number: int) -> Iterator[Callable[[Mapping[int, Sequence[Tally]], int], None]]:
-    """What writes the tallies of a source's frames: (first of the rule sets -> tallies, place of the frame)."""
+    """What writes the tallies of a source's frames: (leader of the rule sets -> tallies, place of the frame)."""
     with ExitStack() as stack:
-        spools = {v: stack.enter_context(SpoolWriter(folder, v, number, PARTITIONS)) for v in plan.variants}
+        spools = {v: stack.enter_context(SpoolWriter(folder, v, number, PARTITIONS)) for v in plan.leaders}
 
         def write(found: Mapping[int, Sequence[Tally]], frame: int) -> None:
-            for variant, tallies in found.items():
+            for leader, tallies in found.items():
                 wanted = tallies if plan.stop == inf else [tally for tally in tallies if tally.at < plan.stop]
-                spools[variant].write(split(wanted, frame, PARTITIONS))
+                spools[leader].write(split(wanted, frame, PARTITIONS))
 
         yield write

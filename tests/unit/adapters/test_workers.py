@@ -45,6 +45,13 @@ def test_results_come_in_the_order_of_tasks_and_progress_is_seen(jobs: int) -> N
     assert max(seen[-1][1]) >= 4
 
 
+def test_processes_that_start_afresh_do_the_same() -> None:
+    seen: list[tuple[int, list[int]]] = []
+    with Workers(2, 2, afresh=True) as workers:
+        assert workers.map(square, range(6), lambda done, ticks: seen.append((done, ticks))) == [0, 1, 4, 9, 16, 25]
+    assert max(seen[-1][1]) >= 4
+
+
 def test_what_a_task_raises_is_raised_here() -> None:
     with pytest.raises(OSError, match="no such disk"), Workers(2, 1) as workers:
         workers.map(fail, range(4), nothing)
