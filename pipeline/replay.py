@@ -95,12 +95,12 @@ def in_order(
     number. The items of a stream stay in their order, also where their times do not rise."""
     ranks = {number: rank for rank, number in enumerate(sorted(range(len(names)), key=names.__getitem__))}
 
-    def placed(number: int, stream: Iterable[Item]) -> Iterator[tuple[int, int, int, Item]]:
-        for item in stream:
-            yield at(item), ranks[number], number, item
+    def placed(number: int) -> Callable[[Item], tuple[int, int, int, Item]]:
+        return lambda item: (at(item), ranks[number], number, item)
 
-    merged = heapq.merge(*(placed(*stream) for stream in enumerate(streams)), key=itemgetter(0, 1))
-    return ((number, item) for _, _, number, item in merged)
+    # Nothing here holds an item while the next one is made, so that it can take the same memory.
+    placed_streams = (map(placed(number), stream) for number, stream in enumerate(streams))
+    return map(itemgetter(2, 3), heapq.merge(*placed_streams, key=itemgetter(0, 1)))
 
 
 class Normalizers:
@@ -126,8 +126,8 @@ class Normalizers:
     def in_order(self, files: Sequence[tuple[str, Iterable[LogFrame]]]) -> Iterator[NormalizedFrame]:
         """All frames of several files, given as (base name, frames), in the order that is told above."""
         streams = [map(self.normalize, frames) for _, frames in files]
-        for _, frame in in_order(streams, [name for name, _ in files], lambda frame: frame.at):
-            yield frame
+        merged = in_order(streams, [name for name, _ in files], lambda frame: frame.at)
+        return map(itemgetter(1), merged)
 
 
 class Detection:
@@ -164,18 +164,17 @@ class Replay:
 
     def run(self, files: Sequence[tuple[str, Iterable[LogFrame]]]) -> Iterator[tuple[NormalizedFrame, list[Decision]]]:
         """Several files, given as (base name, frames): each frame, and the decisions that it brings about."""
-        return ((frame, self._decide(frame)) for frame in self._normalizers.in_order(files))
+        return map(self._decide, self._normalizers.in_order(files))
 
     def feed(self, frame: LogFrame) -> tuple[NormalizedFrame, list[Decision]]:
         """The same of a single frame."""
-        normalized = self._normalizers.normalize(frame)
-        return normalized, self._decide(normalized)
+        return self._decide(self._normalizers.normalize(frame))
 
     def use(self, rules: RuleSet) -> None:
         """Other rules from now on; trusted hosts stay those of before."""
         self._detection.use(rules)
 
-    def _decide(self, frame: NormalizedFrame) -> list[Decision]:
+    def _decide(self, frame: NormalizedFrame) -> tuple[NormalizedFrame, list[Decision]]:
         self.counts.add(frame.counts)
         self.unread += frame.batch.dead_letters[: MAX_UNREAD - len(self.unread)]
-        return self._detection.count(frame.batch.tallies)
+        return frame, self._detection.count(frame.batch.tallies)

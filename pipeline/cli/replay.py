@@ -58,6 +58,7 @@ def _decisions(flow: Replay, files: tuple[Path, ...]) -> Iterator[Decision]:
             yield from decisions
             found += len(decisions)
             show(frame.source, frame.position, flow.counts.lines, found)
+            del frame  # so that the next one can take the same memory
 
 
 def _print_decisions(decisions: list[Decision]) -> None:

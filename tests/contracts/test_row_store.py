@@ -27,7 +27,7 @@ from pipeline.storage.rows import (
     event_columns,
     release_columns,
 )
-from pipeline.storage.storing import EventFrame, Sink, apply_ddl, drop_before
+from pipeline.storage.storing import EventFrame, Sink, apply_ddl, drop_before, known_frames, unstored
 from schemas import dead_letter, enforcement, event
 from schemas.ddl import migrations
 from schemas.dead_letter import DeadLetter
@@ -290,6 +290,37 @@ def test_a_failed_flush_keeps_everything(store: RowStore) -> None:
     assert numbers(store) == (1, 1, 2)
     for table, rows in (("decisions", 2), ("dead_letters", 1)):
         assert store.query(f"SELECT count() AS n FROM {table} FINAL")["n"].tolist() == [rows]
+
+
+def test_rows_made_elsewhere_are_written_as_frames_are(store: RowStore) -> None:
+    frames = [EventFrame("file:1", n, events(*[AT + n * timedelta(days=20)] * 5)) for n in range(4)]
+    sink = Sink(store)
+    sink.add(frames[0])
+    sink.flush()
+    store.insert("events", event_columns([("file:1", 1, frames[1].events[:2])]))
+    store.execute("ALTER TABLE rates_per_minute DROP PARTITION 202612")  # a load that was killed
+    known = known_frames(store, ["file:1"])
+    assert known == {("file:1", 0): 5, ("file:1", 1): 0}
+    rows = unstored(frames, known)
+    assert (rows.number, rows.months) == (15, {"202612"})
+    sink.add(rows)
+    assert sink.waiting == 15
+    assert sink.flush().rows["events"] == 15
+    assert numbers(store) == (20, 20, 40)
+    assert known_frames(store, ["file:1", "file:2"]) == {("file:1", n): 5 for n in range(4)}
+
+
+def test_a_failed_flush_writes_rows_made_elsewhere_once(store: RowStore) -> None:
+    frames = [EventFrame("file:1", n, events(*[AT + n * timedelta(days=20)] * 5)) for n in range(4)]
+    sink = Sink(store)
+    sink.add(unstored(frames, {}))
+    sink.add(dead_letter.EXAMPLES[0])
+    store.execute("DROP TABLE dead_letters")
+    with pytest.raises(StoreError):
+        sink.flush()
+    apply_ddl(store)
+    sink.flush()
+    assert numbers(store) == (20, 20, 40)
 
 
 def test_rows_of_many_months_are_taken(store: RowStore) -> None:

@@ -113,7 +113,7 @@ def _pack(waiting: Sequence[EventFrame], known: KnownFrames, into: FrameRead) ->
 class WriteBehind:
     """Fills one sink while a thread writes another. Context manager: in the end, without an error, all is written.
 
-    Every method raises StoreUnavailable, StoreError, also of what was added before.
+    What the thread raises (StoreUnavailable, StoreError) is raised by the next write, or in the end.
     """
 
     def __init__(self, store: RowStore) -> None:
