@@ -115,6 +115,14 @@ DRAWN = (
         [sent(0), sent(10), sent(150), sent(50)],
         [3],
     ),
+    #     |m m       <m>  m                  <m> is four slots behind: its window ends before the one that ends now
+    Drawn(
+        "twenty seconds are late",
+        "account_send_rate",
+        {"all": ["3 messages / 1m"]},
+        [sent(0), sent(5), sent(75), sent(55)],
+        [3],
+    ),
     #     |  <m>     |m m        |  m       |         the window that it fills ends after it
     Drawn(
         "a late message is the first of a window that is over",
@@ -130,6 +138,22 @@ DRAWN = (
         {"all": ["3 sources / 1m"]},
         [used(0, 1), used(10, 2), used(150, 4), used(50, 3)],
         [3],
+    ),
+    #     |4     <4>          |1         |1              the last ones left nearly all for windows that end now
+    Drawn(
+        "late messages add up",
+        "account_send_rate",
+        {"all": ["8 messages / 1m", "40 recipients / 1m"]},
+        [sent(0, 4), did(100, messages=1, recipients=16), did(200, messages=1, recipients=4), sent(40, 4)],
+        [3],
+    ),
+    #     |2 3   <4 5>        |1         |1
+    Drawn(
+        "late networks add up",
+        "account_many_origins",
+        {"all": ["4 sources / 1m"]},
+        [used(0, 2), used(5, 3), used(100, 1), used(200, 1), used(40, 4), used(45, 5)],
+        [5],
     ),
     Drawn("messages add up", "account_send_rate", {"all": ["3 messages / 1m"]}, [sent(0), sent(10), sent(20)], [2]),
     Drawn(
