@@ -5,7 +5,7 @@ Each drawn life is one that is told wrongly when one part of the margin is left 
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector
+from pipeline.detect.judge import Look, question
 from pipeline.rules import RuleSet
+from pipeline.windows.layout import NEVER, NOWHERE, header, new_state
+from pipeline.windows.origins import make_origin
+from pipeline.windows.peers import NOBODY
+from pipeline.windows.state import Weights, add
 from schemas.tally import Tally
 from tests.support.lives import ALICE, SHIPPED, START, late_life, one_rule, random_rules, rules_of, subjects, told
 
@@ -68,6 +73,21 @@ def test_lives_that_are_made_so_come_to_decisions_by_late_tallies() -> None:
         latest = [max(t.at for t in life[: n + 1]) for n in range(len(life))]
         by_late += any(life[n].at < latest[n] - 20 for n in assert_the_same(rules, life))
     assert by_late >= 30
+
+
+@pytest.mark.parametrize(("patience", "ask_from", "sums"), [(60, 12, 1.0), (0, NEVER, 0.0)])
+def test_a_rule_whose_condition_does_not_hold_is_asked_again_at_once_or_when_it_has_patience(
+    patience: int, ask_from: int, sums: float
+) -> None:
+    rules = rules_of({"password_error_spike": SHIPPED.rules["password_error_spike"]})
+    (active,) = rules.by_kind["system"]
+    state, tally = new_state(), Tally("system", "*", "", "", START, errors=200)
+    add(state, tally, make_origin(NOWHERE, NOBODY), Weights())
+    look = Look(state, tally, NOBODY, b"JP")
+    assert look.ask(question(replace(active, rule=replace(active.rule, patience=patience)))) is None
+    look.close()
+    assert header(state).sums == sums
+    assert header(state).ask_from == min(NEVER, START // 5 + ask_from)
 
 
 # --- drawn ----------------------------------------------------------------------------------------------------------
