@@ -157,7 +157,8 @@ class Look:
         return None
 
     def rules_out(self, metric: Measure, count: int) -> bool:
-        """Can no window hold so many, by what is remembered? Then that is noted, and spares asking."""
+        """Can no window hold so many, by what is remembered? Then that is noted, and spares asking. It is true of
+        windows that ended before, too, so that the margin for what is late need not be lower."""
         views = self.views
         bound = metric.bound(views[0]) if len(views) == 1 else max([metric.bound(view) for view in views])
         if bound >= count:
@@ -166,8 +167,6 @@ class Look:
             margin, left = metric.unit.margin, 1.0 - bound / count
             if left < self._left[margin]:
                 self._left[margin] = left
-            if left < self._late and margin != UNNEEDED:
-                self._late = left
         return True
 
     def _note(self, patience: int, used: list[float], late: float) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 
 from tests.support.paths import ROOT
 
@@ -60,13 +61,13 @@ class Checkout:
             file.write(text)
 
     def add_entry(self, path: str, registry: str, entry: str, imported: str) -> None:
-        """A line more at the end of the tuple or dict ``registry`` of a module; ``imported`` in the import above."""
+        """An entry more at the end of the tuple or dict ``registry`` of a module; ``imported`` in the import above."""
         text = (self.root / path).read_text(encoding="utf-8")
         start = re.search(rf"^{registry}\b.*[({{\[]$", text, re.MULTILINE)
         assert start is not None, f"no {registry} in {path}"
         end = re.compile(r"^[)}\]]", re.MULTILINE).search(text, start.end())
         assert end is not None
-        text = f"{text[: end.start()]}    {entry.strip()}\n{text[end.start() :]}"
+        text = f"{text[: end.start()]}{indent(entry.strip(), '    ')}\n{text[end.start() :]}"
         if imported:
             package = re.search(r"^from pipeline\.\w+ import (\(\n)?", text, re.MULTILINE)
             assert package is not None, f"no import of modules in {path}"

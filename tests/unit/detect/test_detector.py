@@ -136,6 +136,18 @@ def test_networks_that_join_in_are_accused_once_each_and_the_owners_never(rules:
     assert judge.count([messages(1, AT + 2, peer="198.18.0.1", country="JP")], 3).accusations == []
 
 
+def test_an_account_that_is_allowlisted_while_it_is_restricted_accuses_nobody_more(rules: RuleSet) -> None:
+    granted: dict[tuple[str, str], float] = {}
+    judge = Detector(rules, Allowlist(rules.file.allow, lambda: granted))
+    assert judge.count([messages(5, peer=f"203.0.113.{n}") for n in range(4)], 0).accusations
+    granted["account", ALICE] = AT + 60
+    assert judge.count([messages(5, AT + 1, peer="203.0.113.7")], 1).accusations == []
+    judge.use(rules, judge.allowlist)  # the rules are asked, the restriction goes on
+    assert judge.count([messages(5, AT + 2, peer="203.0.113.8")], 2).accusations == []
+    late = {t.subject for t in judge.count([messages(5, AT + 61, peer="203.0.113.9")], 3).accusations}
+    assert late == {"203.0.113.9"}
+
+
 def test_accusations_of_one_episode_are_bounded(rules: RuleSet) -> None:
     judge, accused = detector(rules), []
     for n in range(2 * MAX_ACCUSED):

@@ -5,7 +5,7 @@ Each drawn life is one that is told wrongly when one part of the margin is left 
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector
+from pipeline.detect.judge import Look, question
 from pipeline.rules import RuleSet
+from pipeline.windows.layout import NEVER, NOWHERE, header, new_state
+from pipeline.windows.origins import make_origin
+from pipeline.windows.peers import NOBODY
+from pipeline.windows.state import Weights, add
 from schemas.tally import Tally
 from tests.support.lives import ALICE, SHIPPED, START, late_life, one_rule, random_rules, rules_of, subjects, told
 
@@ -70,6 +75,21 @@ def test_lives_that_are_made_so_come_to_decisions_by_late_tallies() -> None:
     assert by_late >= 30
 
 
+@pytest.mark.parametrize(("patience", "ask_from", "sums"), [(60, 12, 1.0), (0, NEVER, 0.0)])
+def test_a_rule_whose_condition_does_not_hold_is_asked_again_at_once_or_when_it_has_patience(
+    patience: int, ask_from: int, sums: float
+) -> None:
+    rules = rules_of({"password_error_spike": SHIPPED.rules["password_error_spike"]})
+    (active,) = rules.by_kind["system"]
+    state, tally = new_state(), Tally("system", "*", "", "", START, errors=200)
+    add(state, tally, make_origin(NOWHERE, NOBODY), Weights())
+    look = Look(state, tally, NOBODY, b"JP")
+    assert look.ask(question(replace(active, rule=replace(active.rule, patience=patience)))) is None
+    look.close()
+    assert header(state).sums == sums
+    assert header(state).ask_from == min(NEVER, START // 5 + ask_from)
+
+
 # --- drawn ----------------------------------------------------------------------------------------------------------
 
 
@@ -115,6 +135,14 @@ DRAWN = (
         [sent(0), sent(10), sent(150), sent(50)],
         [3],
     ),
+    #     |m m       <m>  m                  <m> is four slots behind: its window ends before the one that ends now
+    Drawn(
+        "twenty seconds are late",
+        "account_send_rate",
+        {"all": ["3 messages / 1m"]},
+        [sent(0), sent(5), sent(75), sent(55)],
+        [3],
+    ),
     #     |  <m>     |m m        |  m       |         the window that it fills ends after it
     Drawn(
         "a late message is the first of a window that is over",
@@ -130,6 +158,22 @@ DRAWN = (
         {"all": ["3 sources / 1m"]},
         [used(0, 1), used(10, 2), used(150, 4), used(50, 3)],
         [3],
+    ),
+    #     |4     <4>          |1         |1              the last ones left nearly all for windows that end now
+    Drawn(
+        "late messages add up",
+        "account_send_rate",
+        {"all": ["8 messages / 1m", "40 recipients / 1m"]},
+        [sent(0, 4), did(100, messages=1, recipients=16), did(200, messages=1, recipients=4), sent(40, 4)],
+        [3],
+    ),
+    #     |2 3   <4 5>        |1         |1
+    Drawn(
+        "late networks add up",
+        "account_many_origins",
+        {"all": ["4 sources / 1m"]},
+        [used(0, 2), used(5, 3), used(100, 1), used(200, 1), used(40, 4), used(45, 5)],
+        [5],
     ),
     Drawn("messages add up", "account_send_rate", {"all": ["3 messages / 1m"]}, [sent(0), sent(10), sent(20)], [2]),
     Drawn(

@@ -25,8 +25,8 @@ from pipeline.windows.layout import (
 )
 from pipeline.windows.metrics import METRICS
 from pipeline.windows.origins import make_origin
-from pipeline.windows.peers import NOBODY, digest
-from pipeline.windows.state import Weights, add, compact
+from pipeline.windows.peers import NOBODY, digest, pack_network
+from pipeline.windows.state import ALL, Weights, add, compact
 from pipeline.windows.view import View
 from schemas.tally import Tally
 from tests.support.lives import COUNTRIES, START, origin, tallies
@@ -214,6 +214,25 @@ def test_a_source_is_known_for_thirty_days() -> None:
     assert View(entries(state), latest(state), NOBODY, b"JP").known_sources() == ["198.18.0.1"]
     compact(state, latest(state) + KNOWN + 1)
     assert entries(state) == []
+
+
+def test_what_looks_like_a_tag_across_two_entries_is_none() -> None:
+    """A network that is chosen so, and two counters, read like the tag of another network."""
+    country, peer = b"BR", pack_network("2001:db8:1:2::/64")
+    for kind, tally in (
+        (ERROR, Tally("account", "a", "2001:db8:1:2::/64", "BR", START, errors=1)),
+        (SEEN, Tally("account", "a", "2001:db8:1:2::/64", "BR", START, successes=1)),
+    ):
+        state, messages, recipients = (
+            new_state(),
+            int.from_bytes(peer[4:6], "little"),
+            int.from_bytes(peer[6:], "little"),
+        )
+        hostile = Tally("account", "a", "", "BR", START, messages=messages, recipients=recipients)
+        add(state, hostile, make_origin(country, kind + country + peer[:4]), Weights())
+        assert kind + country + peer in state
+        assert add(state, tally, make_origin(country, peer), Weights(failing_source=1.0, source=1.0)) == ALL
+        assert (kind, country, peer) in {entry[1:4] for entry in entries(state)}
 
 
 def test_digests_stand_for_names_of_any_kind() -> None:
