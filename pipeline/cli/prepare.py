@@ -10,12 +10,16 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs import prepare as job
-from pipeline.adapters.kafka.client import servers
+from pipeline.adapters.kafka.client import KafkaLog, partition_counts, servers
+from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.kafka.topics import TopicReport
+from pipeline.adapters.streams.states import forget
 from pipeline.cli.common import clear_errors, json_option
 from pipeline.cli.terminal import print_json
 from pipeline.settings import Settings
+from schemas.topics import DETECT_STATE, NORMALIZE_STATE
 
+STATES = (NORMALIZE_STATE, DETECT_STATE)
 _COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs": "red"}
 
 
@@ -24,8 +28,16 @@ _COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs"
 @click.option("--partitions", type=click.IntRange(1, 512), help="Of all topics but the tables.  [default: 4]")
 @click.option("--wait", type=click.FloatRange(0, 3600), default=30, show_default=True, help="Seconds for a broker.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@click.option(
+    "--forget-state",
+    metavar="TOPIC/N",
+    help="Only delete the saved state of partition N of normalize-state "
+    "or detect-state, when its job says that it cannot be read. The job must not be running.",
+)
 @json_option("One topic a line as JSON.")
-def prepare(broker: str | None, partitions: int | None, wait: float, dry_run: bool, as_json: bool) -> None:
+def prepare(
+    broker: str | None, partitions: int | None, wait: float, dry_run: bool, forget_state: str | None, as_json: bool
+) -> None:
     """Makes the topics that are missing. Topics that are there are compared, never changed.
 
     With SEKIMORI_CLICKHOUSE set, the tables there are made, too. Exits with 1 if a topic differs from what is needed,
@@ -36,6 +48,9 @@ def prepare(broker: str | None, partitions: int | None, wait: float, dry_run: bo
         settings = Settings.from_env(os.environ)
         bootstrap = broker or settings.brokers
         servers(bootstrap)
+        if forget_state is not None:
+            _forget(bootstrap, forget_state, dry_run)
+            return
         reports = job.prepare(bootstrap, partitions or settings.partitions, wait, dry_run, _waiting(bootstrap))
         if settings.clickhouse and not dry_run:
             job.prepare_store(settings.clickhouse, wait)
@@ -46,6 +61,24 @@ def prepare(broker: str | None, partitions: int | None, wait: float, dry_run: bo
         _show(reports)
     if any(report.status == "differs" for report in reports):
         raise SystemExit(1)
+
+
+def _forget(bootstrap: str, state: str, dry_run: bool) -> None:
+    """Raises click.BadParameter, BrokerUnavailable, TopicMissing."""
+    name, _, number = state.partition("/")
+    topic = next((topic for topic in STATES if topic.name == name), None)
+    if topic is None or not (number.isascii() and number.isdigit()):
+        wanted = " or ".join(f"{topic.name}/N" for topic in STATES)
+        raise click.BadParameter(f"{state!r} is not of the form {wanted}", param_hint="--forget-state")
+    partitions = partition_counts(bootstrap, [topic.name])[topic.name]
+    if int(number) >= partitions:
+        raise click.BadParameter(f"{topic.name} has the partitions 0 to {partitions - 1}", param_hint="--forget-state")
+    if dry_run:
+        click.echo(f"{topic.name}, partition {number}: would be deleted")
+        return
+    with KafkaOutbox(bootstrap) as outbox:
+        deleted = forget(KafkaLog(bootstrap), outbox, topic, int(number))
+    click.echo(f"{topic.name}, partition {number}: {deleted} parts deleted")
 
 
 def _waiting(bootstrap: str) -> Callable[[], bool]:

@@ -1,6 +1,7 @@
 """The streaming jobs on real brokers: what they decide is what replay decides, whoever is killed meanwhile."""
 
 import re
+import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from schemas.codec import decode_events
 from schemas.enforcement import Decision, Evidence
 from tests.support.cluster import FRAME, RECORDED, Job, decisions, running, wait_for
 from tests.support.copies import copies
+from tests.support.servers import sekimori
 
 REFERENCE = 1795485300  # when the recording ended, seconds since 1970
 COPIES = 4
@@ -263,12 +265,14 @@ def _ends(job: Job) -> str:
 
 
 def _delete_as_told(broker: EmbeddedBroker, told: str, topic: str, partition: int) -> None:
-    """What the command in the message does: a tombstone for each key of the partition."""
-    where = f"-b {broker.bootstrap} -t {topic} -p {partition}"
-    assert f"delete the state of this partition, with: kcat -C -q -e {where} -f '%k:\\n' | sort -u" in told
-    assert f" | kcat -P {where} -K : -Z; then " in told
-    for key in {record.key for record in KafkaLog(broker.bootstrap).read(topic, partition, 0)}:
-        _write(broker, topic, partition, key or b"", None)
+    """Runs the command in the message, as an operator would."""
+    command = re.search(r"delete the state of this partition, with: sekimori (prepare --forget-state \S+); then ", told)
+    assert command is not None, told
+    assert command[1].endswith(f" {topic}/{partition}")
+    words = sekimori(*command[1].split(), "--broker", broker.bootstrap)
+    run = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run
+    assert re.search(rf"{topic}, partition {partition}: \d+ parts deleted", run.stdout)
 
 
 def _move(broker: EmbeddedBroker, group: str, topic: str, offset: int) -> bool:

@@ -77,7 +77,7 @@ class StreamJob(Generic[S]):
     ) -> None:
         self._settings = settings
         self._log = KafkaLog(settings.brokers)
-        self._states = StateTopic(self._log, settings.brokers, state_topic)
+        self._states = StateTopic(self._log, state_topic)
         self._make = make
         self._recorder = recorder
         self._names = [topic.name for topic in topics]

@@ -12,7 +12,7 @@ from typing import Final
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from pipeline.partition import FORMAT, Outgoing, PartitionStage, StatePart, StateUnreadable
-from pipeline.ports import BrokerUnavailable, PartitionLog, Record
+from pipeline.ports import BrokerUnavailable, Outbox, PartitionLog, Record
 from schemas.topics import Topic
 
 PATIENCE: Final = 30.0  # seconds that reading is tried again while the broker does not answer
@@ -38,10 +38,10 @@ class Checkpoint:
 
 
 class StateTopic:
-    """Saved states, by partition. ``brokers``: of ``log``, as operators have to write them."""
+    """Saved states, by partition."""
 
-    def __init__(self, log: PartitionLog, brokers: str, topic: Topic) -> None:
-        self._log, self._brokers, self._topic = log, brokers, topic.name
+    def __init__(self, log: PartitionLog, topic: Topic) -> None:
+        self._log, self._topic = log, topic.name
 
     @patiently
     def read(self, partition: int) -> list[Record]:
@@ -62,7 +62,7 @@ class StateTopic:
             raise StateUnreadable(
                 f"the state in {self._topic}, partition {partition}, key {key}, cannot be read: {error}. Start the "
                 f"version of sekimori that wrote it; or stop the job and delete the state of this partition, with: "
-                f"{self._deletion(partition)}; then {stage.without_state}",
+                f"sekimori prepare --forget-state {self._topic}/{partition}; then {stage.without_state}",
                 error.key,
             ) from error
 
@@ -70,9 +70,17 @@ class StateTopic:
         """A part as it is written."""
         return Outgoing(self._topic, part.value, part.key, partition, ((FORMAT, b"%d" % part.version),))
 
-    def _deletion(self, partition: int) -> str:
-        where = f"-b {self._brokers} -t {self._topic} -p {partition}"
-        return f"kcat -C -q -e {where} -f '%k:\\n' | sort -u | kcat -P {where} -K : -Z"
+
+def forget(log: PartitionLog, outbox: Outbox, topic: Topic, partition: int) -> int:
+    """Deletes the state of a partition, by a tombstone for each key that was ever written; returns how many.
+
+    Raises BrokerUnavailable, TopicMissing.
+    """
+    keys = {record.key for record in log.read(topic.name, partition, 0) if record.key is not None}
+    for key in sorted(keys):
+        outbox.send(topic.name, key, None, partition=partition)
+    outbox.flush()
+    return len(keys)
 
 
 def part_of(record: Record) -> StatePart:

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.adapters.kafka.memory import MemoryLog
-from pipeline.adapters.streams.states import Checkpoint, StateTopic, part_of
+from pipeline.adapters.streams.states import Checkpoint, StateTopic, forget, part_of
 from pipeline.partition import StatePart, StateUnreadable
 from pipeline.ports import Record
 from schemas.topics import DETECT_STATE
@@ -24,7 +24,7 @@ def log() -> MemoryLog:
 
 @pytest.fixture
 def states(log: MemoryLog) -> StateTopic:
-    return StateTopic(log, "kafka1:9092,kafka2:9092", DETECT_STATE)
+    return StateTopic(log, DETECT_STATE)
 
 
 def test_what_was_written_last_is_read_with_its_version_and_what_is_deleted_is_not(
@@ -79,11 +79,19 @@ def test_an_operator_is_told_which_state_cannot_be_read_and_what_to_do(
     told = str(caught.value)
     assert told.startswith(f"the state in detect-state, partition 1, key {shown}, cannot be read: {why}")
     assert told.isprintable()
-    where = "-b kafka1:9092,kafka2:9092 -t detect-state -p 1"
     assert (
         ". Start the version of sekimori that wrote it; or stop the job and delete the state of this partition, with: "
-        f"kcat -C -q -e {where} -f '%k:\\n' | sort -u | kcat -P {where} -K : -Z; then the tallies that its topic still "
+        "sekimori prepare --forget-state detect-state/1; then the tallies that its topic still "
     ) in told
+
+
+def test_a_forgotten_state_is_gone_and_others_stay(log: MemoryLog, states: StateTopic) -> None:
+    for key in (b"1/0", b"1/1", b"1/0", b"odd\xff"):
+        write(log, key, b"state")
+    log.send(DETECT_STATE.name, b"0/0", b"another", partition=0)
+    assert forget(log, log, DETECT_STATE, 1) == 3
+    assert states.read(1) == []
+    assert [record.value for record in states.read(0)] == [b"another"]
 
 
 def test_a_checkpoint_is_taken_a_few_parts_at_a_time() -> None:
