@@ -10,13 +10,13 @@ import time
 from datetime import UTC
 from pathlib import Path
 
-from pipeline.adapters.files.logfile import frames
-from pipeline.adapters.trials.backtests import run as backtest
-from pipeline.adapters.trials.suggestions import habits
-from pipeline.adapters.trials.tallied import Logs, Plan, Stored
+from pipeline.adapters.files.logfile import named_frames
+from pipeline.adapters.trials.backtest import run_backtest
+from pipeline.adapters.trials.suggest import observe
 from pipeline.replay import Replay
 from pipeline.rules import build
 from pipeline.rules.config import load
+from pipeline.trials.plan import Logs, Plan, StoredEvents
 
 JOBS = 1
 ROUNDS = 3
@@ -24,18 +24,17 @@ ROUNDS = 3
 
 def _seconds_of_replay(log: Path) -> float:
     started, flow = time.perf_counter(), Replay(build(load(None), "JP"))
-    for frame in frames(log):
-        for _ in flow.feed(frame.content, frame.reference, frame.source):
-            pass
+    for _ in flow.run(named_frames([log])):
+        pass
     return time.perf_counter() - started
 
 
 def _seconds_of(plan: Plan, watching: bool = False) -> float:
     started = time.perf_counter()
     if watching:
-        habits(plan, UTC, None, JOBS, lambda what, part: None)
+        observe(plan, UTC, None, JOBS, lambda what, part: None)
     else:
-        backtest(plan, (), JOBS, lambda what, part: None)
+        run_backtest(plan, (), JOBS, lambda what, part: None)
     return time.perf_counter() - started
 
 
@@ -54,7 +53,7 @@ def run(log: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         for number in range(ROUNDS):
             folder = Path(name) / str(number)
-            logs, stored = Logs((log,), UTC), Stored(str(folder))
+            logs, stored = Logs((log,), UTC), StoredEvents(str(folder))
             replay = _seconds_of_replay(log)
             for what, seconds in (
                 ("load", _seconds_of_load(log, folder)),

@@ -20,8 +20,9 @@ from typing import Any
 import uvloop
 
 from pipeline.adapters.agent.agent import EnforcementAgent
-from pipeline.adapters.agent.policy_server import PolicyServer
+from pipeline.adapters.agent.line_server import LineServer
 from pipeline.adapters.prometheus import PrometheusRecorder
+from pipeline.hooks import postfix
 from pipeline.settings import Settings
 from schemas.codec import decode_decision, encode
 from schemas.enforcement import Decision, decision_id
@@ -123,8 +124,8 @@ def serve(decisions: int) -> None:
     }
 
     async def main() -> None:
-        server = PolicyServer(agent.judge_mail, PrometheusRecorder())
-        port = await server.listen_tcp("127.0.0.1", 0)
+        server = LineServer(agent.context, NOW.timestamp)
+        port = await server.listen_tcp(postfix.HOOK, "127.0.0.1", 0)
         used = time.process_time()
         print(port, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 
 from bench.baseline import count
-from pipeline.adapters.files.logfile import frames
+from pipeline.adapters.files.logfile import frames, named_frames
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector
-from pipeline.formats import LineReader, split_frame
+from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.normalize.normalizer import COUNTED, Normalizer
 from pipeline.replay import Replay
 from pipeline.rules import build
@@ -34,10 +34,9 @@ def speed(path: Path) -> dict[str, float]:
         floors.append(lines / (time.perf_counter() - started))
         replay = Replay(build(load(None), "JP"))
         started = time.perf_counter()
-        for frame in frames(path):
-            for _ in replay.feed(frame.content, frame.reference, frame.source):
-                pass
-        replays.append(replay.lines / (time.perf_counter() - started))
+        for _ in replay.run(named_frames([path])):
+            pass
+        replays.append(replay.counts.lines / (time.perf_counter() - started))
         del replay
         gc.collect()
     ratios = sorted(f / r for f, r in zip(floors, replays, strict=True))

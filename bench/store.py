@@ -12,24 +12,23 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import UTC
 from pathlib import Path
 
-from pipeline.adapters.files.logfile import frames
+from pipeline.adapters.files.logfile import named_frames
 from pipeline.adapters.stores.chdb_store import ChdbStore
 from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.analysis import QUERIES
 from pipeline.analysis.query import covered
-from pipeline.normalize.enrich import Lookup
+from pipeline.networks import CountryOf
 from pipeline.ports import RowStore
+from pipeline.replay import Replay
 from pipeline.rules import build
 from pipeline.rules.config import load
-from pipeline.storage.loading import Loader
 from pipeline.storage.rows import Columns, event_columns
-from pipeline.storage.storing import Frame, Sink, apply_ddl
+from pipeline.storage.storing import EventFrame, Sink, apply_ddl
+from schemas.times import DAY
 
 BATCH = 200_000  # rows of one insert
-DAY = 86_400
 
 
 def homes_abroad(address: str) -> str:
@@ -37,16 +36,18 @@ def homes_abroad(address: str) -> str:
     return "US" if address.startswith(("100.", "2001:db8:f:")) else "JP"
 
 
-def fill(store: RowStore, log: Path, events: int, lookup: Lookup = homes_abroad) -> float:
+def fill(store: RowStore, log: Path, events: int, lookup: CountryOf = homes_abroad) -> float:
     """Writes so many events, as the store job does; the rate, events a second."""
     apply_ddl(store)
     sink = Sink(store)
-    loader = Loader(build(load(None), "JP"), UTC, lookup)
-    for frame in frames(log):
-        loader.feed(frame.content, frame.reference, "log", sink)
-    batches = list(_batches(sink.frames))
-    sink.frames.clear()
-    sink.flush()  # the decisions
+    flow = Replay(build(load(None), "JP"), lookup=lookup)
+    found: list[EventFrame] = []
+    for frame, decisions in flow.run(named_frames([log])):
+        found.append(EventFrame(frame.source, frame.number, frame.batch.events))
+        for decision in decisions:
+            sink.add(decision)
+    sink.flush()
+    batches = list(_batches(found))
     written, started = 0, time.monotonic()
     writing: Future[None] | None = None
     with ThreadPoolExecutor(1) as writer:
@@ -63,8 +64,8 @@ def fill(store: RowStore, log: Path, events: int, lookup: Lookup = homes_abroad)
     return written / (time.monotonic() - started)
 
 
-def _batches(found: list[Frame]) -> Iterator[list[Frame]]:
-    batch: list[Frame] = []
+def _batches(found: list[EventFrame]) -> Iterator[list[EventFrame]]:
+    batch: list[EventFrame] = []
     for frame in found:
         batch.append(frame)
         if sum(len(f.events) for f in batch) >= BATCH:

@@ -1,60 +1,46 @@
-"""The enforcement agent of an MTA host: decisions from Kafka, answers to Postfix and Dovecot from memory."""
+"""The enforcement agent of an MTA host: decisions from Kafka, answers to mail servers from memory."""
 
 import asyncio
 import signal
 import time
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import uvloop
 
 from pipeline.adapters.agent.agent import EnforcementAgent
-from pipeline.adapters.agent.http_policy import auth_policy_app, serve_http
-from pipeline.adapters.agent.policy_server import PolicyServer, host_port
+from pipeline.adapters.agent.serving import Given, HookServers, flags_of
 from pipeline.adapters.geoip import GeoFile
+from pipeline.adapters.http import host_port, serve_http
 from pipeline.adapters.prometheus import PrometheusRecorder, metrics_app
+from pipeline.hooks import HOOKS
 from pipeline.settings import Settings
 
 
-def run(
-    settings: Settings,
-    *,
-    policy_tcp: str | None = None,
-    policy_unix: Path | None = None,
-    dovecot: str | None = None,
-    metrics: str | None = None,
-    clock_offset: float = 0.0,
-    api_key: str = "",
-    disconnect: bool = False,
-) -> None:
-    """Serves until SIGTERM or SIGINT. ``policy_tcp``, ``dovecot``, ``metrics``: ``host:port``.
+def run(settings: Settings, given: Given, *, metrics: str | None = None, clock_offset: float = 0.0) -> None:
+    """Serves until SIGTERM or SIGINT. ``given``: the options of the hooks. ``metrics``: ``host:port``.
 
-    ``clock_offset``: seconds added to the wall clock. ``disconnect``: a refusal also ends the SMTP session.
-    Raises ValueError (no such host:port), OSError (an address is in use), RuntimeError (decisions are no longer read).
+    ``clock_offset``: seconds added to the wall clock. Raises ValueError (no such host:port), OSError (an address is in
+    use), RuntimeError (decisions are no longer read).
     """
     recorder = PrometheusRecorder()
     geo = GeoFile(settings.geoip) if settings.geoip else None
+
+    def clock() -> float:
+        return time.time() + clock_offset
 
     async def serve() -> None:
         stop = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, stop.set)
         async with AsyncExitStack() as stack:
-            agent = EnforcementAgent(
-                settings, lambda: time.time() + clock_offset, recorder, geo=geo, disconnect=disconnect
-            )
+            agent = EnforcementAgent(settings, clock, recorder, geo=geo, flags=flags_of(given))
             agent.start()
             stack.push_async_callback(agent.stop)
-            policy = PolicyServer(agent.judge_mail, recorder)
-            stack.push_async_callback(policy.close)
-            if policy_tcp:
-                await policy.listen_tcp(*host_port(policy_tcp))
-            if policy_unix:
-                await policy.listen_unix(policy_unix)
-            login, health = auth_policy_app(agent.judge_login, recorder, api_key), metrics_app(recorder, agent.health)
-            for app, address in ((login, dovecot), (health, metrics)):
-                if address:
-                    stack.push_async_callback((await serve_http(app, *host_port(address))).cleanup)
+            servers = await stack.enter_async_context(HookServers(agent.context, clock, settings))
+            await servers.serve(HOOKS, given)
+            if metrics:
+                app = metrics_app(recorder, agent.health)
+                stack.push_async_callback((await serve_http(app, *host_port(metrics))).cleanup)
             await agent.until(stop)
 
     uvloop.run(serve())

@@ -22,7 +22,7 @@ from pipeline.analysis.sample import ZONE
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
-CELL_SECONDS = 300
+CELL_SECONDS = 3600  # limits from millions of events take their time
 
 
 @click.command()

@@ -5,7 +5,7 @@ Each room imports from itself and from the rooms above it; a test reads this lis
 ports       what the world must do for us: topics, compacted topics, rows of a store
 settings    SEKIMORI_* of the environment, read and checked once
 metrics     every figure that a process may tell, by name
-networks    addresses and prefixes, and what people type for a subject
+networks    addresses and prefixes, what people type for a subject, values found by their subject
 partition   the work of a streaming job on one partition: a record in, messages out, a state that can be saved
 formats     a log line -> an event                       one small file per program, its examples beside it
 normalize   events -> joined by queue id and session -> country, network, channel -> tallies, combined per frame

@@ -1,16 +1,28 @@
-"""Addresses and prefixes as integers: fast to look up, and every spelling of one address is the same number."""
+"""Addresses and prefixes as integers: fast to look up, and every spelling of one address is the same number.
+
+Also what people type for a subject, and values that are found by their subject.
+"""
 
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from schemas.kinds import SubjectKind
+from schemas.enforcement import split_key
+from schemas.kinds import SUBJECT_KINDS, SubjectKind
+
+Subject = tuple[SubjectKind, str]
+
+CountryOf = Callable[[str], str]
+"""Address -> ISO 3166 code, "" if unknown."""
+
+T = TypeVar("T")
 
 _V4_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
+_MAX_SUBJECT: Final = 1024
 
 
 class Address(NamedTuple):
@@ -71,6 +83,12 @@ class OurHosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return is_ours
 
 
+def no_country(address: str) -> str:
+    """The look-up of a provider without a GeoIP file."""
+    del address
+    return ""
+
+
 def parse_address(text: str) -> Address:
     """IPv4 or IPv6 address, any valid spelling. Raises ValueError."""
     try:
@@ -109,7 +127,7 @@ def network(address: str) -> str:
     return f"{ipaddress.IPv6Address(packed[:8] + bytes(8))}/64"
 
 
-def parse_subject(text: str, kind: SubjectKind | None = None) -> tuple[SubjectKind, str]:
+def parse_subject(text: str, kind: SubjectKind | None = None) -> Subject:
     """What people type -> (kind, the one way to write it). Without ``kind`` the form decides.
 
     ``user@domain`` is an account, ``198.51.100.7`` an ip, ``2001:db8::/48`` a prefix, ``RU`` a country (two capital
@@ -150,3 +168,124 @@ def _kind_of(text: str) -> SubjectKind:
             " for an account without a domain say so with --kind account"
         ) from None
     return "prefix" if "/" in text else "ip"
+
+
+def is_same(subject: Subject, wanted: Subject) -> bool:
+    """Whether what holds for ``subject`` is about ``wanted``: the same, or the /64 of a wanted IPv6 address."""
+    outer, inner = _network_of(subject), _network_of(wanted)
+    if outer is None or inner is None:
+        return _canonical(subject) == wanted
+    return outer == inner or (inner.length == 128 and outer.length == 64 and outer.covers(inner))
+
+
+def concerns(subject: Subject, wanted: Subject) -> bool:
+    """Whether it is of interest to who asks for ``wanted``: the same, a network around it, or a part of it."""
+    outer, inner = _network_of(subject), _network_of(wanted)
+    if outer is not None and inner is not None:
+        return outer.covers(inner)
+    if subject[0] == "account_ip":
+        account, _, address = subject[1].rpartition("|")
+        if concerns(("account", account), wanted) or concerns(("ip", address), wanted):
+            return True
+    return _canonical(subject) == wanted
+
+
+def subject_of_key(key: str) -> Subject | None:
+    """Of a key of ``enforcement`` (``kind:rule:subject``) or ``settings`` (``allow:kind:subject``); None if none."""
+    try:
+        first, second, subject = split_key(key)
+    except ValueError:
+        return None
+    kind = second if first == "allow" else first
+    return (kind, subject) if kind in SUBJECT_KINDS else None
+
+
+def _canonical(subject: Subject) -> Subject:
+    """As ``parse_subject`` writes it: others may have written it in another way."""
+    try:
+        return parse_subject(subject[1], subject[0])
+    except ValueError:
+        return subject
+
+
+def _network_of(subject: Subject) -> Network | None:
+    if subject[0] not in {"ip", "prefix"}:
+        return None
+    try:
+        return parse_network(subject[1])
+    except ValueError:
+        return None
+
+
+class BySubject(Generic[T]):
+    """Values by account, network of any length, country, and account with address.
+
+    Every spelling of a subject is one place. A look-up asks once for each length of prefix that is there, however many
+    values there are.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[SubjectKind, dict[str, T]] = {"account": {}, "country": {}, "account_ip": {}, "system": {}}
+        self._networks: dict[int, dict[int, dict[int, T]]] = {32: {}, 128: {}}
+
+    def place(self, kind: SubjectKind, subject: str) -> tuple[dict[Any, T], str | int]:
+        """Where the value of a subject is kept. Raises ValueError if it is no subject of that kind."""
+        if not 0 < len(subject) <= _MAX_SUBJECT:
+            raise ValueError(f"a subject has 1 to {_MAX_SUBJECT} characters, not {len(subject)}")
+        if kind in {"ip", "prefix"}:
+            network = parse_network(subject)
+            return self._networks[network.bits].setdefault(network.length, {}), network.value
+        if kind == "account_ip":
+            account, _, source = subject.rpartition("|")
+            return self._names[kind], _account_ip(account.lower(), parse_network(source))
+        return self._names[kind], subject.upper() if kind == "country" else subject.lower()
+
+    def find(self, account: str, address: Address | None, text: str, country_of: CountryOf) -> list[T]:
+        """Values of everything that a client is. ``account`` in lower case, "" if unknown; ``text``: the address."""
+        found = []
+        if account and (value := self._names["account"].get(account)) is not None:
+            found.append(value)
+        if address is None:
+            return found
+        for length, values in self._networks[address.bits].items():
+            if (value := values.get(address.value >> (address.bits - length))) is not None:
+                found.append(value)
+        if account and (pairs := self._names["account_ip"]):
+            for network in _sources(address):
+                if (value := pairs.get(_account_ip(account, network))) is not None:
+                    found.append(value)
+        if (countries := self._names["country"]) and (value := countries.get(country_of(text))) is not None:
+            found.append(value)
+        return found
+
+    def named(self, kind: SubjectKind, name: str) -> T | None:
+        """The value of an account (in lower case) or a country (in capitals) itself."""
+        return self._names[kind].get(name)
+
+    def around(self, network: Network) -> list[T]:
+        """Values of the networks that hold this one."""
+        return [
+            value
+            for length, values in self._networks[network.bits].items()
+            if length <= network.length
+            and (value := values.get(network.value >> (network.length - length))) is not None
+        ]
+
+    def values(self) -> Iterator[T]:
+        """Every value."""
+        for by_name in self._names.values():
+            yield from by_name.values()
+        for by_length in self._networks.values():
+            for by_network in by_length.values():
+                yield from by_network.values()
+
+
+def _sources(address: Address) -> Iterable[Network]:
+    """How the address may be written in an ``account_ip``: itself, and the /64 of an IPv6 address."""
+    yield Network(address.bits, address.bits, address.value)
+    if address.bits == 128:
+        yield Network(128, 64, address.value >> 64)
+
+
+def _account_ip(account: str, network: Network) -> str:
+    return f"{account}|{network.length}/{network.value:x}"

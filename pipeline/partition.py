@@ -3,18 +3,21 @@
 Pure: the adapter that reads and writes the broker calls it, and so do tests, without any broker.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
-from zlib import crc32
+from typing import NamedTuple, Protocol
+
+import msgspec
 
 from pipeline.ports import Record
 from schemas.dead_letter import DeadLetter
 from schemas.tally import Tally
 
 SOURCE, OFFSET = "source", "offset"  # headers: which raw frame a message was made from
-_SOURCES_KEY, _POSITION_KEY = b"sources", b"position"
+FORMAT = "format"  # header of a saved part: the version of its format
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,30 +31,68 @@ class Outgoing:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
+class StatePart(NamedTuple):
+    """A part of a saved state. ``version``: of the format of ``value``; 1 where none is told, as it once was."""
+
+    key: bytes
+    value: bytes
+    version: int = 1
+
+
+class StateUnreadable(ValueError):
+    """A saved part that this version of the program cannot read; the message says why. ``key``: of the part."""
+
+    def __init__(self, why: str, key: bytes) -> None:
+        super().__init__(why)
+        self.key = key
+
+
 class PartitionStage(Protocol):
     """State and work of one partition.
 
-    ``position``: offset of the last record worked on, -1 for none; after ``load``, of the last one that a whole round
-    of ``save`` had included. The caller must leave out records at or below it, and give all others, without a gap.
+    ``position``: offset of the last record worked on, -1 for none; after ``load``, of the last one that a whole
+    checkpoint had included. The caller must leave out records at or below it, and give all others, without a gap.
     """
 
     @property
     def position(self) -> int:
         """See above."""
 
+    @property
+    def without_state(self) -> str:
+        """For operators: what becomes of the partition when its saved state is deleted."""
+
     def process(self, record: Record) -> list[Outgoing]:
         """The messages that a record brings about. Deterministic: the same records give the same messages."""
 
-    def save(self) -> Iterator[tuple[bytes, bytes]]:
-        """One round of (key, value) that together hold the state at the moment of the call, or later."""
+    def refresh(self) -> None:
+        """To be called now and then, between records: looks whether rules or files are others now, and measures."""
 
-    def load(self, saved: Mapping[bytes, bytes]) -> None:
-        """Inverse of ``save``. Raises msgspec.DecodeError or zlib.error."""
+    def save(self) -> Iterator[StatePart]:
+        """One checkpoint: parts that together hold the state at the moment of the call, or later."""
+
+    def load(self, saved: Iterable[StatePart]) -> None:
+        """Inverse of ``save``; parts that are not this partition's are left out. Raises StateUnreadable, and then the
+        stage is of no further use."""
+
+
+@contextmanager
+def loading(part: StatePart, newest: int) -> Iterator[None]:
+    """Around the decoding of a part: whatever shows that it is damaged, or of a format newer than ``newest``, becomes
+    StateUnreadable."""
+    if not 1 <= part.version <= newest:
+        raise StateUnreadable(
+            f"its format is version {part.version}, and this program knows them up to {newest}", part.key
+        )
+    try:
+        yield
+    except (msgspec.DecodeError, zlib.error, ValueError, LookupError, RecursionError) as error:
+        raise StateUnreadable(f"it is damaged, or of an unknown format ({error})", part.key) from error
 
 
 def partition_of(tally: Tally, partitions: int) -> int:
     """The partition of ``tallies`` that a subject belongs to."""
-    return crc32(tally.subject.encode()) % partitions
+    return zlib.crc32(tally.subject.encode()) % partitions
 
 
 def unreadable(source: str, record: Record, why: str) -> DeadLetter:
@@ -64,7 +105,3 @@ def unreadable(source: str, record: Record, why: str) -> DeadLetter:
         raw=(record.value or b"").decode("utf-8", "backslashreplace")[:4096],
         time=datetime.fromtimestamp(record.timestamp_ms / 1000, UTC),
     )
-
-
-MakeStage = Callable[[str, int], PartitionStage]
-"""(topic, partition) -> its stage, new."""

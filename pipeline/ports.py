@@ -6,7 +6,7 @@ Every implementation passes one contract suite.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,6 +15,8 @@ Value = str | int | float | datetime | date | tuple["Value", ...]
 """What may be bound in a query of a store."""
 
 Headers = Sequence[tuple[str, bytes]]
+Places = Mapping[tuple[str, int], int]
+"""(topic, partition) -> an offset in it."""
 
 
 class BrokerUnavailable(ConnectionError):
@@ -93,6 +95,32 @@ class PartitionLog(Protocol):
 
         Raises TopicMissing, BrokerUnavailable.
         """
+
+
+class FollowedLog(Protocol):
+    """Whole topics, read from their start and then followed, without a consumer group. As a context manager it lets
+    its connections go. Every method raises TopicMissing, BrokerUnavailable."""
+
+    def poll(self, seconds: float) -> list[Record]:
+        """The next records, in order within each partition, waiting ``seconds`` at most; empty if none came."""
+
+    def positions(self) -> Places:
+        """The offset of the next record to read."""
+
+    def ends(self) -> Places:
+        """The offset that the next message will get."""
+
+    def heartbeat(self) -> tuple[Places, int]:
+        """Asks the broker over the connection in use: ends, and how many messages are not read yet.
+
+        These ends may lie before those of ``ends``; they never go back unless a topic was made anew.
+        """
+
+    def __enter__(self) -> Self:
+        """To be left when it is of no further use."""
+
+    def __exit__(self, *_: object) -> None:
+        """Lets the connections go."""
 
 
 class StoreUnavailable(ConnectionError):

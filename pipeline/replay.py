@@ -1,63 +1,180 @@
-"""The whole flow in memory: frames of raw lines in, decisions out."""
+"""The whole flow in memory: frames of log files, in the order of time, through normalizers and a detector.
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+Whoever drives the flow outside of the cluster's jobs takes the pieces from here (``replay``, ``load``, the notebooks'
+sample; backtests count partition by partition, but read and order as all do), so that the same files give the same
+decisions. The order of frames: by the time of their first event; of equal times by the file's base name, then by the
+file's place among those that were given; those of one file always stay in their order.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
+from operator import itemgetter
+from typing import TypeVar
+
+import msgspec
 
 from pipeline.detect.allowlist import Allowlist
-from pipeline.detect.detector import Detector, Findings
-from pipeline.formats import LineReader, split_frame
-from pipeline.normalize.enrich import Lookup, no_country
-from pipeline.normalize.normalizer import Normalizer
+from pipeline.detect.detector import Detector
+from pipeline.networks import CountryOf, OurHosts, no_country
+from pipeline.normalize.normalizer import Batch, Normalizer
 from pipeline.rules import RuleSet
 from schemas.dead_letter import DeadLetter
 from schemas.enforcement import Decision
 from schemas.event import Event
 from schemas.tally import Tally
 
+MAX_UNREAD = 100  # dead letters kept to be shown
+NOWHEN = -1  # the place in time of a frame without events: before all others
 
-@dataclass
-class Replay:
-    """The whole flow in memory, over frames of one or several sources."""
+Item = TypeVar("Item")
 
-    rules: RuleSet
-    zone: tzinfo = UTC
-    lookup: Lookup = no_country
+
+@dataclass(frozen=True, slots=True)
+class LogFrame:
+    """Whole lines of a source. ``reference``: seconds since 1970, not before they were written; it tells the year of
+    lines without one. ``position``: bytes of the source (packed, if it is) that were read so far."""
+
+    source: str
+    content: bytes
+    reference: float
+    position: int = 0
+
+
+class LineCounts(msgspec.Struct):
+    """How many lines there were, and what they became."""
+
     lines: int = 0
+    events: int = 0
     ignored: int = 0
-    dead_letters: list[DeadLetter] = field(default_factory=list)
     unreadable: int = 0
 
-    def __post_init__(self) -> None:
-        self._normalizers: dict[str, Normalizer] = {}
-        self.detector = Detector(self.rules, Allowlist(self.rules.file.allow), self.rules.file.subjects)
+    def add(self, other: "LineCounts") -> None:
+        """Adds the other's to these."""
+        self.lines += other.lines
+        self.events += other.events
+        self.ignored += other.ignored
+        self.unreadable += other.unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class NormalizedFrame:
+    """What a frame became. ``number``: of the frame in its source, from 0; ``position``: as the frame has it."""
+
+    source: str
+    number: int
+    position: int
+    batch: Batch
+
+    @property
+    def at(self) -> int:
+        """Its place in time, see ``place_in_time``."""
+        return place_in_time(self.batch.events)
+
+    @property
+    def counts(self) -> LineCounts:
+        """Of its lines."""
+        batch = self.batch
+        return LineCounts(batch.lines, len(batch.events), batch.ignored, len(batch.dead_letters))
+
+
+def place_in_time(events: Sequence[Event]) -> int:
+    """Of a frame: the time of its first event, in whole milliseconds since 1970, as a store keeps it; ``NOWHEN``
+    without events."""
+    if not events:
+        return NOWHEN
+    time = events[0].time
+    return int(time.timestamp()) * 1000 + time.microsecond // 1000
+
+
+def in_order(
+    streams: Sequence[Iterable[Item]], names: Sequence[str], at: Callable[[Item], int]
+) -> Iterator[tuple[int, Item]]:
+    """The one merge: (number of the stream, item), by the items' place in time, then by the stream's name, then by its
+    number. The items of a stream stay in their order, also where their times do not rise."""
+    ranks = {number: rank for rank, number in enumerate(sorted(range(len(names)), key=names.__getitem__))}
+
+    def placed(number: int) -> Callable[[Item], tuple[int, int, int, Item]]:
+        return lambda item: (at(item), ranks[number], number, item)
+
+    # Nothing here holds an item while the next one is made, so that it can take the same memory.
+    placed_streams = (map(placed(number), stream) for number, stream in enumerate(streams))
+    return map(itemgetter(2, 3), heapq.merge(*placed_streams, key=itemgetter(0, 1)))
+
+
+class Normalizers:
+    """One normalizer for each source: queue ids and sessions of one file say nothing of another's."""
+
+    def __init__(self, ours: OurHosts, zone: tzinfo = UTC, lookup: CountryOf = no_country) -> None:
+        """See ``Normalizer``."""
+        self._ours, self._zone, self._lookup = ours, zone, lookup
+        self._of: dict[str, Normalizer] = {}
+        self._numbers: dict[str, int] = {}
+
+    def normalize(self, frame: LogFrame) -> NormalizedFrame:
+        """The next frame of its source."""
+        source = frame.source
+        normalizer = self._of.get(source)
+        if normalizer is None:
+            normalizer = self._of[source] = Normalizer(self._ours, self._zone, self._lookup)
+        number = self._numbers.get(source, 0)
+        self._numbers[source] = number + 1
+        batch = normalizer.normalize(frame.content, frame.reference, source, number)
+        return NormalizedFrame(source, number, frame.position, batch)
+
+    def in_order(self, files: Sequence[tuple[str, Iterable[LogFrame]]]) -> Iterator[NormalizedFrame]:
+        """All frames of several files, given as (base name, frames), in the order that is told above."""
+        streams = [map(self.normalize, frames) for _, frames in files]
+        merged = in_order(streams, [name for name, _ in files], lambda frame: frame.at)
+        return map(itemgetter(1), merged)
+
+
+class Detection:
+    """A detector that counts all subjects, frame after frame, and right after each the accusations that came of it."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self._detector = Detector(rules, Allowlist(rules.file.allow), rules.file.subjects)
         self._position = 0
 
-    def feed(self, frame: bytes, reference: float, source: str) -> Iterator[Decision]:
-        """One frame of a source -> the decisions that it brings about."""
-        normalizer = self._normalizers.get(source)
-        if normalizer is None:
-            normalizer = self._normalizers[source] = Normalizer(self.rules.file.trusted, self.zone, self.lookup)
-        batch = normalizer.normalize(frame, reference, source, self._position)
-        self.lines += batch.lines
-        self.ignored += batch.ignored
-        self.unreadable += len(batch.dead_letters)
-        self.dead_letters.extend(batch.dead_letters[: 100 - len(self.dead_letters)])
-        yield from self._detect(batch.tallies)
-
-    def _detect(self, tallies: Iterable[Tally]) -> Iterator[Decision]:
+    def count(self, tallies: Iterable[Tally]) -> list[Decision]:
+        """A frame's tallies in, the decisions that they bring about out."""
+        decisions: list[Decision] = []
         while tallies:
-            findings: Findings = self.detector.count(tallies, self._position)
+            findings = self._detector.count(tallies, self._position)
             self._position += 1
-            yield from findings.decisions
+            decisions += findings.decisions
             tallies = findings.accusations
+        return decisions
+
+    def use(self, rules: RuleSet) -> None:
+        """Other rules from now on."""
+        self._detector.use(rules, Allowlist(rules.file.allow))
 
 
-def first_time(frame: bytes, reference: float, zone: tzinfo) -> float:
-    """Event time of the first readable line, seconds since 1970; ``-inf`` if there is none."""
-    reader = LineReader(zone)
-    for line in split_frame(frame):
-        event = reader.read(line, reference)
-        if isinstance(event, Event):
-            return event.time.timestamp()
-    return float("-inf")
+class Replay:
+    """The whole flow. ``counts``: of all lines so far; ``unread``: the first ``MAX_UNREAD`` dead letters."""
+
+    def __init__(self, rules: RuleSet, zone: tzinfo = UTC, lookup: CountryOf = no_country) -> None:
+        """``zone``: of lines that carry none."""
+        self._normalizers = Normalizers(rules.file.trusted, zone, lookup)
+        self._detection = Detection(rules)
+        self.counts = LineCounts()
+        self.unread: list[DeadLetter] = []
+
+    def run(self, files: Sequence[tuple[str, Iterable[LogFrame]]]) -> Iterator[tuple[NormalizedFrame, list[Decision]]]:
+        """Several files, given as (base name, frames): each frame, and the decisions that it brings about."""
+        return map(self._decide, self._normalizers.in_order(files))
+
+    def feed(self, frame: LogFrame) -> tuple[NormalizedFrame, list[Decision]]:
+        """The same of a single frame."""
+        return self._decide(self._normalizers.normalize(frame))
+
+    def use(self, rules: RuleSet) -> None:
+        """Other rules from now on; trusted hosts stay those of before."""
+        self._detection.use(rules)
+
+    def _decide(self, frame: NormalizedFrame) -> tuple[NormalizedFrame, list[Decision]]:
+        self.counts.add(frame.counts)
+        self.unread += frame.batch.dead_letters[: MAX_UNREAD - len(self.unread)]
+        return frame, self._detection.count(frame.batch.tallies)

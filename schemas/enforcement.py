@@ -81,15 +81,15 @@ _AT = datetime(2026, 11, 24, 1, 51, 55, tzinfo=UTC)
 
 EXAMPLES: tuple[Decision, ...] = (
     Decision(
-        id=decision_id("account_many_countries", "account", "alice@example.org", _AT),
+        id=decision_id("account_many_origins", "account", "alice@example.org", _AT),
         subject_kind="account",
         subject="alice@example.org",
         action="reject",
         scope="send",
         mode="enforce",
-        rule="account_many_countries",
+        rule="account_many_origins",
         rule_version=1,
-        reason="alice@example.org was used from 4 countries within 1 hour (3 are allowed)",
+        reason="alice@example.org: used from 4 countries within 1 h (limit 4)",
         evidence=Evidence("countries", 3600, 4, 4, ("4jYQJg4KFnzJB9r",), ("Nov 24 01:51:55 mx postfix/qmgr[1]: ...",)),
         issued_at=_AT,
         expires_at=datetime(2026, 11, 25, 1, 51, 55, tzinfo=UTC),

@@ -18,7 +18,9 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True):
     * ``program``: the daemon, without pid and without instance name (``smtpd``, ``qmgr``, ``imap-login``, ``auth``).
     * ``service``: the entrance: ``submission``, ``smtps``, ``webmail``, ``smtp``, ``imap``, ``pop3``, ``managesieve``.
     * ``account``: the SASL user name, lower case. ``client_ip``: canonical text.
-    * ``nrcpt``: recipients of the message; ``size``: bytes; ``count``: attempts that the line stands for.
+    * ``nrcpt``: recipients of the message; ``size``: bytes.
+    * ``count``: attempts that the line stands for and no other line told before; 0: all were told, and nothing counts
+      again, but of a submission its network.
     * ``status``: ``sent``, ``bounced``, ``deferred``, ``expired`` of a delivery; the reply code of a reject.
     * ``method``: SASL mechanism. ``reason``: for auth failures an ``AuthReason``, else short text of the server.
     * ``dsn``: enhanced status code (RFC 3463) of a delivery. ``session``: session id of an access server.
@@ -48,6 +50,23 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True):
     network: str | None = None
     channel: str | None = None
     pool: str | None = None
+
+    @property
+    def told(self) -> bool:
+        """Other lines told all that this one stands for, so it does not count again.
+
+        A submission that is told counts for its network alone: the MTA's line, which counted for the account, knew
+        only the webmail's host.
+        """
+        return self.count <= 0
+
+    def told_before(self, attempts: int | None = None) -> None:
+        """Other lines told so many of its attempts (``None``: all), and those count there. Written as ``count``."""
+        self.count = 0 if attempts is None else max(0, self.count - attempts)
+
+    def told_in_full(self) -> None:
+        """Another line told all of it, and with the right network: it counts for nobody. Written as kind ``other``."""
+        self.kind = "other"
 
 
 EXAMPLES: tuple[Event, ...] = (

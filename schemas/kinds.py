@@ -30,7 +30,6 @@ Scope = Literal["send", "login", "both"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 Mode = Literal["enforce", "shadow"]
-Channel = Literal["smtp", "webmail", "access", "relay"]
 
 POOL_NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")
 """A pool of sending addresses (action ``route``)."""

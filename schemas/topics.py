@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-DAY_MS = 86_400_000
+from schemas.times import DAY
+
+DAY_MS = DAY * 1000
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,9 @@ def _nothing_left_behind() -> Iterator[None]:
 
 
 def _shared() -> set[int]:
-    return {pid for server in SHARED.values() for pid in server.pids}
+    """Servers for many tests, and what Python keeps running from the first process on that it started afresh."""
+    tracker = getattr(resource_tracker, "_resource_tracker", None)
+    return {pid for server in SHARED.values() for pid in server.pids} | {getattr(tracker, "_pid", None) or 0}
 
 
 def _children() -> dict[int, str]:

@@ -151,6 +151,69 @@ def test_unit_tests_mirror_the_pipeline() -> None:
     assert strays == []
 
 
+def defined(path: Path) -> dict[str, ast.stmt]:
+    """The functions, classes and constants of a module."""
+    found: dict[str, ast.stmt] = {}
+    for node in tree(path).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found[node.name] = node
+        for target in getattr(node, "targets", [getattr(node, "target", None)]):
+            found |= {name.id: node for name in ast.walk(target or ast.Pass()) if isinstance(name, ast.Name)}
+    return found
+
+
+def named(node: ast.AST) -> Iterator[str]:
+    """Every name that is used there, as a word of a string, too, but not of a docstring."""
+    docstrings = {id(inner.value) for inner in ast.walk(node) if isinstance(inner, ast.Expr)}
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load):
+            yield inner.id
+        elif isinstance(inner, ast.Attribute):
+            yield inner.attr
+        elif isinstance(inner, ast.ImportFrom):
+            yield from (alias.name for alias in inner.names)
+        elif isinstance(inner, ast.Constant) and isinstance(inner.value, str) and id(inner) not in docstrings:
+            yield from re.findall(r"\w+", inner.value)
+
+
+def used(path: Path) -> Iterator[tuple[str | None, str]]:
+    """(which of the module's own names, or None, what it names)."""
+    owners = {id(node): name for name, node in defined(path).items()}
+    for node in tree(path).body:
+        yield from ((owners.get(id(node)), name) for name in named(node))
+
+
+def test_what_is_defined_is_used() -> None:
+    """Private names where they are defined, others anywhere; by more than themselves."""
+    everywhere: dict[str, set[tuple[Path, str | None]]] = {}
+    for path in tracked():
+        for owner, name in used(path):
+            everywhere.setdefault(name, set()).add((path, owner))
+    words = set(re.findall(r"\w+", "".join(path.read_text(encoding="utf-8") for path in notebooks())))
+    dead = []
+    for path in (path for path in tracked() if under(module(path), *OURS, "bench")):
+        for name in defined(path).keys() - {"__all__"}:
+            uses = {(where, owner) for where, owner in everywhere.get(name, ()) if (where, owner) != (path, name)}
+            if name.startswith("_"):
+                uses = {(where, owner) for where, owner in uses if where == path}
+            if not uses and name not in words:
+                dead.append(f"{module(path)}.{name}")
+    assert sorted(dead) == []
+
+
+def notebooks() -> list[Path]:
+    return sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    homes: dict[str, set[str]] = {}
+    for path in (path for path in tracked() if under(module(path), *OURS)):
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, set()).add(module(path))
+    assert {name for name, modules in homes.items() if len(modules) > 1} == set()
+
+
 @pytest.mark.parametrize("path", PARTS)
 def test_only_adapters_import_client_libraries(path: Path) -> None:
     if not under(module(path), *WORLD):

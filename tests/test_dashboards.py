@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline.metrics import DETECT, ENFORCE, METRICS, NORMALIZE, STORE, STREAM, Metric
+from pipeline.metrics import DETECT, ENFORCE, METRICS, NORMALIZE, STORE, STREAM, MetricFamily
 from pipeline.ports import RowStore
 from tests.support.paths import ROOT
 
@@ -78,7 +78,7 @@ def expressions() -> Iterator[Expression]:
 EXPRESSIONS = list(expressions())
 
 
-def metric_of(name: str) -> Metric | None:
+def metric_of(name: str) -> MetricFamily | None:
     for metric in METRICS:
         if name == metric.name and metric.kind != "histogram":
             return metric

@@ -50,10 +50,13 @@ def test_outputs_are_stripped(path: Path) -> None:
 
 @each
 def test_it_only_calls_and_plots(path: Path) -> None:
-    """Queries live in pipeline.analysis, and plots are drawn by what checks their labels."""
+    """Queries live in pipeline.analysis, limits are those of ``suggest``, and plots are drawn by what checks their
+    labels."""
     tree = ast.parse(code_of(path))
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert modules == {"pipeline.adapters.stores.analysis", "pipeline.analysis"}
+    suggest = {"pipeline.adapters.trials.suggest"} if path.stem == "d_thresholds" else set()
+    assert modules == {"pipeline.adapters.stores.analysis", "pipeline.analysis", *suggest}
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda | ast.ClassDef)]
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
     assert "SELECT" not in code_of(path)
 

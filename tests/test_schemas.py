@@ -8,6 +8,9 @@ import jsonschema
 import msgspec
 import pytest
 
+from pipeline.detect.decide import ACTOR, Verdict, decide, open_episode
+from pipeline.rules import build
+from pipeline.rules.config import load
 from schemas import codec, kinds
 from schemas.codec import DecodeError
 from schemas.enforcement import EXAMPLES as DECISIONS
@@ -17,6 +20,7 @@ from schemas.event import Event
 from schemas.render import FOLDER, MESSAGES, rendered
 from schemas.setting import EXAMPLES as SETTINGS
 from schemas.tally import EXAMPLES as TALLIES
+from schemas.tally import Tally
 from schemas.topics import TOPICS
 
 AT = datetime(2026, 11, 24, 1, 51, 55, tzinfo=UTC)
@@ -145,6 +149,26 @@ def test_the_examples_show_every_way_to_write_a_subject_that_they_claim() -> Non
     assert {d.subject_kind for d in DECISIONS} <= set(kinds.SUBJECT_KINDS)
     assert {d.action for d in DECISIONS} <= set(kinds.ACTIONS)
     assert all(isinstance(d, Decision) and d.issued_at < d.expires_at for d in DECISIONS)
+
+
+@pytest.mark.parametrize("example", [d for d in DECISIONS if d.actor == ACTOR], ids=lambda example: example.rule)
+def test_decisions_of_ours_among_the_examples_are_such_as_the_shipped_rules_make(example: Decision) -> None:
+    rules, evidence = build(load(None), "JP"), example.evidence
+    (active,) = {a.rule.id: a for of in rules.by_kind.values() for a in of if a.rule.id == example.rule}.values()
+    ((group, limit),) = [
+        (group, limit)
+        for group, limit in active.limits
+        if (limit.metric, limit.window, limit.count) == (evidence.metric, evidence.window, evidence.threshold)
+    ]
+    assert example.subject_kind == "account"
+    at = example.issued_at.timestamp()
+    tally = Tally("account", example.subject, "", "", at, samples=evidence.lines, queue_ids=evidence.queue_ids)
+    verdict = Verdict(active, limit, evidence.observed, group)
+    assert decide(verdict, tally, open_episode(active, None, at), rules.home) == example
+
+
+def test_an_example_of_a_decision_is_ours() -> None:
+    assert ACTOR in {d.actor for d in DECISIONS}
 
 
 def test_topics() -> None:

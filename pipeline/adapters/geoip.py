@@ -15,11 +15,15 @@ class GeoFileError(ValueError):
 
 
 class GeoFile:
-    """Callable: canonical address -> ISO 3166 code, "" if unknown. ``reload_if_changed`` follows a replaced file."""
+    """Callable: canonical address -> ISO 3166 code, "" if unknown. ``reload_if_changed`` follows a replaced file.
 
-    def __init__(self, path: Path) -> None:
+    ``path`` None: no country is known. ``edition``: another one for each file that was opened.
+    """
+
+    def __init__(self, path: Path | None) -> None:
         self._path = path
         self._stamp = (0, 0)
+        self.edition = 0
         self._get: Callable[[str], Any] = lambda address: None
         self.reload_if_changed()
 
@@ -39,6 +43,8 @@ class GeoFile:
 
     def reload_if_changed(self) -> bool:
         """Opens the file anew if it was replaced; True if so. Raises GeoFileError."""
+        if self._path is None:
+            return False
         try:
             status = os.stat(self._path)
             stamp = (status.st_mtime_ns, status.st_ino)
@@ -48,4 +54,5 @@ class GeoFile:
         except (OSError, maxminddb.InvalidDatabaseError) as error:
             raise GeoFileError(f"{self._path}: no usable MaxMind DB file: {error}") from None
         self._get, self._stamp = reader.get, stamp
+        self.edition += 1
         return True

@@ -5,8 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.adapters.agent.http_policy import serve_http
-from pipeline.adapters.agent.policy_server import host_port
+from pipeline.adapters.http import host_port, serve_http
 from pipeline.adapters.prometheus import Health, PrometheusRecorder, metrics_app
 
 

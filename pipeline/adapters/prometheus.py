@@ -7,15 +7,16 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from pipeline.metrics import METRICS, Metric
+from pipeline.metrics import METRICS, MetricFamily
 
 Health = Callable[[], Mapping[str, object]]
+"""What a job says of itself, beside ``ok``: plain values, for JSON."""
 
 
 class PrometheusRecorder:
     """Keeps the contract of ``pipeline.metrics.Recorder``, in a registry of its own. Safe to use from threads."""
 
-    def __init__(self, metrics: Iterable[Metric] = METRICS) -> None:
+    def __init__(self, metrics: Iterable[MetricFamily] = METRICS) -> None:
         self.registry = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
@@ -56,13 +57,14 @@ class PrometheusRecorder:
 
 
 def metrics_app(recorder: PrometheusRecorder, health: Health) -> web.Application:
-    """``/metrics`` and ``/healthz``. The latter is 200 as long as the process serves; its JSON says how well."""
+    """``/metrics`` and ``/healthz``. The latter is 200 and ``{"ok": true, ...}`` as long as the process serves; what
+    follows in its JSON says how well."""
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=recorder.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def healthz(_: web.Request) -> web.Response:
-        return web.json_response(dict(health()), dumps=lambda value: json.dumps(value, allow_nan=False))
+        return web.json_response({"ok": True} | dict(health()), dumps=lambda value: json.dumps(value, allow_nan=False))
 
     app = web.Application()
     app.router.add_get("/metrics", metrics)

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from pipeline.analysis.query import ABUSED, FOUND, Period, Query
+from pipeline.analysis.query import FOUND, Period, Query
 from pipeline.ports import RowStore
 
 Counted = Literal["messages", "recipients", "errors", "unknown_recipients"]
@@ -100,38 +100,6 @@ def _curve(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def suggested_limits(store: RowStore, period: Period, budget: float = 0.001, home: str = "JP") -> pd.DataFrame:
-    """The lowest of ``LIMITS`` that hurt at most the share ``budget`` of the honest accounts, by window and place.
-
-    ``sure``: hurting none of n honest accounts proves a share below 3 / n only (95 %): true if that is within budget.
-    """
-    found = store.query(
-        # Names are not needed, and numbers travel faster.
-        "SELECT bitShiftRight(cityHash64(account), 1) AS id, toUInt32(minute) AS at, "
-        f"country NOT IN ('', :home) AS foreign, account IN {ABUSED} AS stolen, sum(messages) AS n_messages, "
-        f"sum(recipients) AS n_recipients, sum({_COLUMNS['errors']}) AS n_errors FROM rates_per_minute "
-        "WHERE minute >= :since AND minute < :until AND account != '' AND messages + errors + errors_sasl > 0 "
-        "GROUP BY id, at, foreign, stolen ORDER BY id, at, foreign",
-        home=home,
-        **period.values,
-    ).rename(columns={"id": "account"})
-    abused, rows = found[found["stolen"] == 1]["account"], []
-    for where, foreign in (("home", 0), ("abroad", 1)):
-        there = found[found["foreign"] == foreign]
-        for counted in ("messages", "recipients", "errors"):
-            counts = there[["account", "at"]].assign(n=there[f"n_{counted}"])
-            counts = counts[counts["n"] > 0]
-            for minutes in (10, 60):
-                frame = _with_fate(_busiest(counts, minutes), frozenset(abused))
-                curve, honest = _curve(frame), int((~frame["abused"]).sum())
-                fits = curve[curve["hurt_share"] <= budget]
-                best = fits.iloc[0] if len(fits) else curve.iloc[-1]
-                share = float(best["caught_share"])
-                rows.append((counted, minutes, where, int(best["limit"]), honest, share, honest * budget >= 3))
-    names = ["counted", "minutes", "where", "limit", "honest", "caught_share", "sure"]
-    return pd.DataFrame(rows, columns=names).astype({"counted": "str", "where": "str"})
-
-
 _SHARES = {"caught_share": "share of the abused, 0 to 1", "hurt_share": "share of the honest, 0 to 1"}
 
 THRESHOLDS: tuple[Query, ...] = (
@@ -139,17 +107,5 @@ THRESHOLDS: tuple[Query, ...] = (
     Query(
         trade_off,
         {"limit": "within the window", "caught": "abused accounts", "hurt": "honest accounts", **_SHARES},
-    ),
-    Query(
-        suggested_limits,
-        {
-            "counted": "what is counted",
-            "minutes": "length of the window, min",
-            "where": "home or abroad",
-            "limit": "within the window",
-            "honest": "honest accounts seen",
-            "caught_share": _SHARES["caught_share"],
-            "sure": "true or false",
-        },
     ),
 )

@@ -1,19 +1,17 @@
 """``sekimori backtest``: what another rules file would have done on these logs."""
 
-import json
 import time
 from pathlib import Path
 
 import click
 import msgspec
-from rich.table import Table
 
-from pipeline.adapters.trials.backtests import Backtest, run
-from pipeline.cli.trial import FILE, Trial, progress_bar, safe, table_console, told, trial_options
-from pipeline.rules import build
-from pipeline.rules.config import RulesFile, load
+from pipeline.adapters.trials.backtest import Backtest, run_backtest
+from pipeline.cli.common import FILE, json_option, rules_in_force
+from pipeline.cli.terminal import parts_progress, plain_table, print_json, safe, table_console
+from pipeline.cli.trial import PIPED, Trial, trial_errors, trial_options
 from pipeline.trials.cases import Case
-from pipeline.trials.comparison import ChangedDecision, Comparison, Side, Tried, put_side_by_side
+from pipeline.trials.comparison import ChangedDecision, Comparison, Side, put_side_by_side
 from pipeline.trials.wording import pair_text, side_rows
 
 SHOWN = 100  # rows of a table in the terminal
@@ -23,7 +21,7 @@ SHOWN = 100  # rows of a table in the terminal
 @click.option("--rules", "rules_path", required=True, type=FILE, help="The rules file to be tried.")
 @click.option("--baseline", type=FILE, help="The rules file in force; the shipped rules if not given.")
 @trial_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of tables.")
+@json_option("One JSON object in place of tables.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page with charts here.")
 def backtest(rules_path: Path, baseline: Path | None, trial: Trial, as_json: bool, html: Path | None) -> None:
     """Shows what another rules file would have done differently.
@@ -34,39 +32,33 @@ def backtest(rules_path: Path, baseline: Path | None, trial: Trial, as_json: boo
     """
     if html and not html.parent.is_dir():
         raise click.BadParameter(f"there is no folder {html.parent}", param_hint="--html")
-    with told():
-        rules = tuple(_rules(path, trial.home) for path in (baseline, rules_path))
+    with trial_errors():
+        rules = tuple(rules_in_force(path, trial.home).file for path in (baseline, rules_path))
         cases = trial.cases()
         plan = trial.plan(rules)
         started = time.monotonic()
-        with progress_bar() as progress:
-            done = run(plan, cases, trial.jobs, progress)
+        with parts_progress() as progress:
+            done = run_backtest(plan, cases, trial.jobs, progress)
         took = time.monotonic() - started
         it = _compared(done, baseline, rules_path, cases)
         if html:
             _write(html, it)
     if as_json:
-        click.echo(json.dumps(as_data(it)))
+        print_json(as_data(it))
     else:
         _print(it)
-    unread = f"; {done.ignored:,} of no known format, {done.unreadable:,} unreadable" if trial.files else ""
+    counts = done.counts
+    unread = f"; {counts.ignored:,} of no known format, {counts.unreadable:,} unreadable" if trial.files else ""
     what = "lines" if trial.files else "events"
-    speed = f"{done.lines / max(took, 1e-9):,.0f} {what}/s under two rule sets"
-    click.echo(f"{done.lines:,} {what} in {took:.1f} s ({speed}){unread}", err=True)
+    speed = f"{counts.lines / max(took, 1e-9):,.0f} {what}/s under two rule sets"
+    click.echo(f"{counts.lines:,} {what} in {took:.1f} s ({speed}){unread}", err=True)
     trial.note()
 
 
-def _rules(path: Path | None, home: str) -> RulesFile:
-    file = load(path)
-    build(file, home, str(path or "default.toml"))
-    return file
-
-
 def _compared(done: Backtest, baseline: Path | None, rules: Path, cases: list[Case]) -> Comparison:
-    before, after = done.outcomes
     names = (baseline.name if baseline else "shipped rules"), rules.name
-    tried = Tried(names[0], before.decisions, before.effects), Tried(names[1], after.decisions, after.effects)
-    return put_side_by_side(*tried, cases, after.subjects, done.lines)
+    before, after = done.tried
+    return put_side_by_side(names, before, after, cases, done.counts.lines)
 
 
 def _write(path: Path, it: Comparison) -> None:
@@ -76,32 +68,26 @@ def _write(path: Path, it: Comparison) -> None:
 
 
 def _print(it: Comparison) -> None:
-    console = table_console()
-    table = _table("", (it.baseline.name, "right"), (it.new.name, "right"))
+    console = table_console(PIPED)
+    table = plain_table("", it.baseline.name, it.new.name, right=(it.baseline.name, it.new.name))
     for row in side_rows(it):
         table.add_row(*map(safe, row))
     console.print(table)
     if it.accounts:
-        accounts = _table("account", "known as", "is", ("messages stopped", "right"), ("logins stopped", "right"))
+        figures = ("messages stopped", "logins stopped")
+        accounts = plain_table("account", "known as", "is", *figures, right=figures)
         for c in it.accounts[:SHOWN]:
             messages, logins = (f"{getattr(c.before, n)} → {getattr(c.after, n)}" for n in ("messages", "logins"))
             accounts.add_row(*map(safe, (c.account, c.label, c.turn, messages, logins)))
         console.print(accounts, _more(len(it.accounts)))
     if it.changes:
-        changes = _table("time (UTC)", "change", "rule", "why", ("left", "right"), ("stopped", "right"))
+        figures = ("left", "stopped")
+        changes = plain_table("time (UTC)", "change", "rule", "why", *figures, right=figures, whole=("change",))
         for changed in it.changes[:SHOWN]:
             changes.add_row(*map(safe, _cells(changed)))
         console.print(changes, _more(len(it.changes)))
     found = ", ".join(f"{count} {kind}" for kind, count in it.counts().items())
     console.print(f"Decisions: {found}." if found else "No decision differs.")
-
-
-def _table(*columns: str | tuple[str, str]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        name, right = (column, False) if isinstance(column, str) else (column[0], True)
-        table.add_column(safe(name), overflow="fold", justify="right" if right else "left", no_wrap=name == "change")
-    return table
 
 
 def _more(rows: int) -> str:

@@ -1,31 +1,21 @@
 """``sekimori decisions``: who is restricted and why, and what an operator does about it."""
 
-import re
-import sys
+import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from pipeline.cli.decision_topics import (
-    about,
-    all_decisions,
-    allowlist,
-    concerns,
-    default_actor,
-    lift,
-    lifted,
-    names,
-    printable,
-    subject_of,
-    write,
-)
+from pipeline.adapters.kafka.decisions import DecisionTopics
+from pipeline.cli.common import Duration, json_option
+from pipeline.cli.terminal import plain_table, printable, safe, table_console
 from pipeline.enforce.table import MANUAL
-from pipeline.enforce.terms import terms_of
+from pipeline.enforce.terms import LOGIN_ACTIONS, terms_of
+from pipeline.networks import Subject, concerns, is_same, parse_subject, subject_of_key
+from pipeline.ports import BrokerUnavailable, MessageRefused, TopicMissing
 from pipeline.settings import Settings
 from schemas.codec import encode
 from schemas.enforcement import Decision, decision_id
@@ -33,29 +23,56 @@ from schemas.kinds import ACTIONS, SCOPES, Action, Scope, SubjectKind
 from schemas.setting import Setting
 from schemas.topics import ENFORCEMENT, SETTINGS
 
-_LOGIN_ACTIONS = frozenset({"deny_login", "delay_login", "challenge"})
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+PIPED = 240  # columns where there is no terminal
+P = ParamSpec("P")
 
 
-class Duration(click.ParamType):
-    """``90s``, ``30m``, ``2h``, ``7d``; at most 10 years."""
+class Unreachable(click.ClickException):
+    """The broker does not answer, or has no such topic: nothing was shown or changed."""
 
-    name = "duration"
+    exit_code = 2
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Fails with a message for people."""
-        match = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", str(value))
-        seconds = int(match[1]) * _UNITS[match[2]] if match else 0
-        if not 0 < seconds <= 3653 * 86_400:
-            self.fail(f"{value!r} is no length of time such as 30m, 2h or 7d (at most 10 years)", param, ctx)
-        return timedelta(seconds=seconds)
+
+def _pass_topics(command: Callable[Concatenate[DecisionTopics, P], None]) -> Callable[..., None]:
+    """Gives a command the topics, and tells why if they cannot be reached."""
+
+    @click.pass_obj
+    @wraps(command)
+    def with_topics(brokers: str, /, *args: P.args, **options: P.kwargs) -> None:
+        try:
+            topics = DecisionTopics(brokers, _warn)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        try:
+            command(topics, *args, **options)
+        except (BrokerUnavailable, TopicMissing, MessageRefused) as error:
+            raise Unreachable(str(error)) from None
+
+    return with_topics
+
+
+def _warn(topic: str, key: str, why: str) -> None:
+    click.echo(f"{topic}: {printable(key)} cannot be read: {printable(why)}", err=True)
+
+
+def _default_actor() -> str:
+    """The operator at this terminal."""
+    return f"operator:{os.environ.get('USER') or os.getuid()}"
+
+
+def _subject(text: str, kind: SubjectKind | None) -> Subject:
+    """What the operator typed. Raises click.UsageError."""
+    try:
+        return parse_subject(text, kind)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 _kind = click.option(
     "--kind", type=click.Choice(["account", "ip", "prefix", "country", "account_ip"]), help="If its form does not tell."
 )
 _note = click.option("--note", required=True, help="Why, for those who read it later.")
-_actor = click.option("--actor", default=default_actor, help="Who does it (operator:$USER).")
+_actor = click.option("--actor", default=_default_actor, help="Who does it (operator:$USER).")
 
 
 @click.group()
@@ -76,10 +93,10 @@ def decisions(ctx: click.Context, brokers: str) -> None:
 @click.option("--rule", help="Made by this rule only.")
 @click.option("--mode", type=click.Choice(["enforce", "shadow"]), help="In this mode only.")
 @click.option("--all", "everything", is_flag=True, help="Also those whose time is over.")
-@click.option("--json", "as_json", is_flag=True, help="One enforcement message a line.")
-@click.pass_obj
+@json_option("One enforcement message a line.")
+@_pass_topics
 def list_(
-    brokers: str,
+    topics: DecisionTopics,
     account: str | None,
     address: str | None,
     rule: str | None,
@@ -89,11 +106,11 @@ def list_(
 ) -> None:
     """Lists what holds now, the newest last."""
     now = datetime.now(UTC)
-    wanted = [subject_of(account, "account")] if account else []
-    wanted += [subject_of(address, "ip")] if address else []
+    wanted = [_subject(account, "account")] if account else []
+    wanted += [_subject(address, "ip")] if address else []
     found = [
         d
-        for d in all_decisions(brokers)
+        for d in topics.decisions()
         if (everything or d.expires_at > now)
         and all(concerns((d.subject_kind, d.subject), subject) for subject in wanted)
         and rule in {None, d.rule}
@@ -110,28 +127,27 @@ def list_(
 
 
 def _print_table(found: list[Decision]) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("subject", "action", "scope", "until (UTC)", "rule", "by", "why"):
-        table.add_column(name, overflow="fold", no_wrap=name == "until (UTC)")
+    names = ("subject", "action", "scope", "until (UTC)", "rule", "by", "why")
+    table = plain_table(*names, whole=("until (UTC)",))
     for d in found:
         action = d.action if d.mode == "enforce" else f"{d.action} (shadow)"
         cells = (d.subject, action, d.scope, f"{d.expires_at:%Y-%m-%d %H:%M}", d.rule, d.actor, d.reason)
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    Console(width=None if sys.stdout.isatty() else 240).print(table)
+        table.add_row(*map(safe, cells))
+    table_console(PIPED).print(table)
 
 
 @decisions.command()
 @click.argument("subject")
 @_kind
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@click.pass_obj
-def show(brokers: str, subject: str, kind: SubjectKind | None, as_json: bool) -> None:
+@json_option("One JSON object.")
+@_pass_topics
+def show(topics: DecisionTopics, subject: str, kind: SubjectKind | None, as_json: bool) -> None:
     """Shows all about SUBJECT: decisions with evidence, allowlist entries, and who lifted what."""
-    wanted = subject_of(subject, kind)
+    wanted = _subject(subject, kind)
     answer: dict[str, list[Any]] = {
-        "decision": [d for d in all_decisions(brokers) if concerns((d.subject_kind, d.subject), wanted)],
-        "allow": [s for s in allowlist(brokers) if concerns((s.subject_kind, s.subject), wanted)],
-        "lifted": [t for t in lifted(brokers) if (of := about(t["key"])) is not None and concerns(of, wanted)],
+        "decision": [d for d in topics.decisions() if concerns((d.subject_kind, d.subject), wanted)],
+        "allow": [s for s in topics.allowlist() if concerns((s.subject_kind, s.subject), wanted)],
+        "lifted": [t for t in topics.lifted() if (of := subject_of_key(t["key"])) is not None and concerns(of, wanted)],
     }
     if as_json:
         click.echo(msgspec.json.encode(answer))
@@ -166,9 +182,9 @@ def _print_fields(fields: dict[str, Any], indent: str) -> None:
 @_note
 @_kind
 @_actor
-@click.pass_obj
+@_pass_topics
 def block(
-    brokers: str,
+    topics: DecisionTopics,
     subject: str,
     length: timedelta,
     action: Action,
@@ -179,14 +195,14 @@ def block(
     actor: str,
 ) -> None:
     """Restricts SUBJECT by hand. It wins over what the rules decide, the allowlist wins over it."""
-    subject_kind, name = subject_of(subject, kind)
+    subject_kind, name = _subject(subject, kind)
     now = datetime.now(UTC)
     made = Decision(
         id=decision_id(MANUAL, subject_kind, name, now),
         subject_kind=subject_kind,
         subject=name,
         action=action,
-        scope=scope or ("login" if action in _LOGIN_ACTIONS else "send"),
+        scope=scope or ("login" if action in LOGIN_ACTIONS else "send"),
         mode="enforce",
         rule=MANUAL,
         rule_version=1,
@@ -200,7 +216,7 @@ def block(
         terms_of(made)
     except ValueError as error:
         raise click.UsageError(f"{error} (--parameter NAME=VALUE)") from None
-    write(brokers, ENFORCEMENT.name, [(made.key, encode(made))])
+    topics.write(ENFORCEMENT.name, made.key, encode(made))
     click.echo(f"{name}: {action} ({made.scope}) until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC")
 
 
@@ -210,16 +226,18 @@ def block(
 @_note
 @_kind
 @_actor
-@click.pass_obj
-def release(brokers: str, subject: str, rule: str | None, note: str, kind: SubjectKind | None, actor: str) -> None:
+@_pass_topics
+def release(
+    topics: DecisionTopics, subject: str, rule: str | None, note: str, kind: SubjectKind | None, actor: str
+) -> None:
     """Lifts what restricts SUBJECT. For an IPv6 address also what restricts its /64."""
-    wanted = subject_of(subject, kind)
+    wanted = _subject(subject, kind)
     keys = [
-        d.key for d in all_decisions(brokers) if rule in {None, d.rule} and names((d.subject_kind, d.subject), wanted)
+        d.key for d in topics.decisions() if rule in {None, d.rule} and is_same((d.subject_kind, d.subject), wanted)
     ]
     if not keys:
         raise click.ClickException(f"nothing restricts {wanted[1]}{f' by rule {rule}' if rule else ''}")
-    lift(brokers, ENFORCEMENT.name, keys, actor, note)
+    topics.lift(ENFORCEMENT.name, keys, actor, note, datetime.now(UTC))
     for key in keys:
         click.echo(f"lifted {printable(key)}")
 
@@ -230,12 +248,12 @@ def release(brokers: str, subject: str, rule: str | None, note: str, kind: Subje
 @_note
 @_kind
 @_actor
-@click.pass_obj
+@_pass_topics
 def allow(
-    brokers: str, subject: str, length: timedelta | None, note: str, kind: SubjectKind | None, actor: str
+    topics: DecisionTopics, subject: str, length: timedelta | None, note: str, kind: SubjectKind | None, actor: str
 ) -> None:
     """Puts SUBJECT on the allowlist: nothing restricts it any more."""
-    subject_kind, name = subject_of(subject, kind)
+    subject_kind, name = _subject(subject, kind)
     now = datetime.now(UTC)
     made = Setting(
         setting="allow",
@@ -246,7 +264,7 @@ def allow(
         issued_at=now,
         expires_at=now + length if length else None,
     )
-    write(brokers, SETTINGS.name, [(made.key, encode(made))])
+    topics.write(SETTINGS.name, made.key, encode(made))
     click.echo(f"{name}: allowed{f' until {made.expires_at:%Y-%m-%d %H:%M:%S} UTC' if made.expires_at else ''}")
 
 
@@ -255,14 +273,14 @@ def allow(
 @_note
 @_kind
 @_actor
-@click.pass_obj
-def disallow(brokers: str, subject: str, note: str, kind: SubjectKind | None, actor: str) -> None:
+@_pass_topics
+def disallow(topics: DecisionTopics, subject: str, note: str, kind: SubjectKind | None, actor: str) -> None:
     """Takes SUBJECT off the allowlist."""
-    wanted = subject_of(subject, kind)
-    keys = [s.key for s in allowlist(brokers) if names((s.subject_kind, s.subject), wanted)]
+    wanted = _subject(subject, kind)
+    keys = [s.key for s in topics.allowlist() if is_same((s.subject_kind, s.subject), wanted)]
     if not keys:
         raise click.ClickException(f"{wanted[1]} is not on the allowlist")
-    lift(brokers, SETTINGS.name, keys, actor, note)
+    topics.lift(SETTINGS.name, keys, actor, note, datetime.now(UTC))
     click.echo(f"{wanted[1]}: no longer allowed")
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from types import FrameType
+from zoneinfo import ZoneInfo
 
 import click
 from rich.console import Console, Group
@@ -23,9 +24,9 @@ from rich.text import Text
 from pipeline.adapters.demo.cluster import DemoCluster, DemoError, demo_cluster
 from pipeline.adapters.files.logfile import frames
 from pipeline.adapters.kafka.client import TopicReader
-from pipeline.cli.replay import printable
-from pipeline.formats import LineReader, split_frame
-from pipeline.settings import Settings, SettingsError
+from pipeline.cli.common import FILE, clear_errors, geoip_option, home_option, zone_option
+from pipeline.cli.terminal import printable, safe
+from pipeline.formats.reading.lines import LineReader, split_frame
 from schemas.codec import decode_decision, decode_events
 from schemas.enforcement import Decision
 from schemas.event import Event
@@ -64,11 +65,11 @@ class Story:
 
 
 @click.command()
-@click.argument("logs", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--geoip", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="MaxMind DB file.")
-@click.option("--home", default="JP", show_default=True, help="ISO 3166 code of the provider's country.")
-@click.option("--zone", default="UTC", show_default=True, help="IANA zone of lines without one.")
-def demo(logs: tuple[Path, ...], geoip: Path | None, home: str, zone: str) -> None:
+@click.argument("logs", nargs=-1, type=FILE)
+@geoip_option()
+@home_option()
+@zone_option("IANA zone of lines without one.")
+def demo(logs: tuple[Path, ...], geoip: Path | None, home: str, zone: ZoneInfo) -> None:
     """Shows Sekimori at work: broker, streaming jobs and policy agent on this machine, fed with a real log.
 
     LOGS are your own log files instead of the recorded ones. Those were written by a real Postfix and Dovecot under
@@ -78,11 +79,8 @@ def demo(logs: tuple[Path, ...], geoip: Path | None, home: str, zone: str) -> No
     console = Console()
     signal.signal(signal.SIGTERM, _interrupted)
     try:
-        Settings(home=home, zone=zone).check()
-        with tempfile.TemporaryDirectory(prefix="sekimori-demo-") as name:
-            _run(console, Path(name), logs, geoip, home, zone)
-    except (DemoError, SettingsError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+        with clear_errors(DemoError), tempfile.TemporaryDirectory(prefix="sekimori-demo-") as name:
+            _run(console, Path(name), logs, geoip, home, zone.key)
     except KeyboardInterrupt:
         console.print("\nstopped; nothing is left running")
 
@@ -180,7 +178,7 @@ def _screen(story: Story) -> Group:
     decisions = sorted(story.decisions.values(), key=lambda d: (d.subject_kind != "account", d.issued_at))
     for d in decisions[:SHOWN]:
         style = "red" if d.action == "reject" else "magenta" if d.action == "deny_login" else "yellow"
-        table.add_row(f"{d.issued_at:%H:%M:%S}", Text(d.action, style=style), Text(printable(d.reason)))
+        table.add_row(f"{d.issued_at:%H:%M:%S}", Text(d.action, style=style), safe(d.reason))
     more = len(decisions) - SHOWN
     head = Text(f"{story.events:,} events, {len(decisions)} decisions", style="bold")
     return Group(head, table, Text(f"and {more} more" if more > 0 else "", style="dim"))

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import click
 import msgspec
 
-from pipeline.formats import LineReader, Unreadable, split_frame
+from pipeline.cli.common import zone_option
+from pipeline.formats.reading.format import Unreadable
+from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.normalize.join import Joiner
 from schemas.event import Event
 
@@ -24,16 +26,9 @@ _LONGEST_LINE = 1 << 24  # a file without line ends must not fill the memory
 _GZIP = b"\x1f\x8b"
 
 
-def _zone(ctx: click.Context, param: click.Parameter, value: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise click.BadParameter(f"{value!r} is no IANA zone such as Asia/Tokyo") from None
-
-
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
-@click.option("--zone", callback=_zone, default="UTC", show_default=True, help="Zone of time stamps that carry none.")
+@zone_option("Zone of time stamps that carry none.")
 @click.option("--year", type=click.IntRange(1970, 9998), help="Year of the last line, for time stamps without a year.")
 @click.option(
     "--reference", type=click.DateTime(), help="Time (UTC) when the last line was written, in place of --year."

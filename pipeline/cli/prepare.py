@@ -1,10 +1,8 @@
 """``sekimori prepare``: the topics, with the right configuration, and the tables of the analytical store."""
 
-import json
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import asdict
 
 import click
 from rich.console import Console
@@ -14,8 +12,9 @@ from rich.text import Text
 from jobs import prepare as job
 from pipeline.adapters.kafka.client import servers
 from pipeline.adapters.kafka.topics import TopicReport
-from pipeline.ports import BrokerUnavailable, StoreError, StoreUnavailable
-from pipeline.settings import Settings, SettingsError
+from pipeline.cli.common import clear_errors, json_option
+from pipeline.cli.terminal import print_json
+from pipeline.settings import Settings
 
 _COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs": "red"}
 
@@ -25,7 +24,7 @@ _COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs"
 @click.option("--partitions", type=click.IntRange(1, 512), help="Of all topics but the tables.  [default: 4]")
 @click.option("--wait", type=click.FloatRange(0, 3600), default=30, show_default=True, help="Seconds for a broker.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
-@click.option("--json", "as_json", is_flag=True, help="One topic a line as JSON.")
+@json_option("One topic a line as JSON.")
 def prepare(broker: str | None, partitions: int | None, wait: float, dry_run: bool, as_json: bool) -> None:
     """Makes the topics that are missing. Topics that are there are compared, never changed.
 
@@ -33,18 +32,16 @@ def prepare(broker: str | None, partitions: int | None, wait: float, dry_run: bo
     and says what to do about it.
     """
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    try:
+    with clear_errors(ValueError):
         settings = Settings.from_env(os.environ)
         bootstrap = broker or settings.brokers
         servers(bootstrap)
         reports = job.prepare(bootstrap, partitions or settings.partitions, wait, dry_run, _waiting(bootstrap))
         if settings.clickhouse and not dry_run:
             job.prepare_store(settings.clickhouse, wait)
-    except (SettingsError, ValueError, BrokerUnavailable, StoreUnavailable, StoreError) as error:
-        raise click.ClickException(str(error)) from None
     if as_json:
         for report in reports:
-            click.echo(json.dumps(asdict(report)))
+            print_json(report)
     else:
         _show(reports)
     if any(report.status == "differs" for report in reports):

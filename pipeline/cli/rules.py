@@ -1,16 +1,14 @@
 """``sekimori rules``: what there is, what is in force, and whether a rules file is right."""
 
-import json
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
-from pipeline.rules import RULES, RuleSet, build
-from pipeline.rules.config import RulesError, default_text, load
-
-_FILE = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=False)
+from pipeline.cli.common import FILE, clear_errors, json_option, rules_in_force
+from pipeline.cli.terminal import plain_table, print_json
+from pipeline.rules import RULES, RuleSet
+from pipeline.rules.config import default_text
 
 
 @click.group()
@@ -19,8 +17,8 @@ def rules() -> None:
 
 
 @rules.command("list")
-@_FILE
-@click.option("--json", "as_json", is_flag=True, help="One rule a line.")
+@click.argument("file", type=FILE, required=False)
+@json_option("One rule a line.")
 def list_(file: Path | None, as_json: bool) -> None:
     """What each rule catches, what it does, its limits: as shipped, or with FILE laid over."""
     in_force = _load(file)
@@ -39,11 +37,10 @@ def list_(file: Path | None, as_json: bool) -> None:
     ]
     if as_json:
         for row in rows:
-            click.echo(json.dumps(row))
+            print_json(row)
         return
-    table = Table(box=None, header_style="bold", pad_edge=False, row_styles=["", "dim"])
-    for name in ("rule", "does", "limits", "catches"):
-        table.add_column(name, overflow="fold", no_wrap=name == "rule")
+    table = plain_table("rule", "does", "limits", "catches", whole=("rule",))
+    table.row_styles = ["", "dim"]
     for row in rows:
         limits = in_force.file.rules[str(row["rule"])].limits
         shown = "\n".join(f"{group}: {', '.join(texts)}" for group, texts in limits.items())
@@ -53,7 +50,7 @@ def list_(file: Path | None, as_json: bool) -> None:
 
 
 @rules.command()
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=FILE)
 def check(file: Path) -> None:
     """Is FILE right? Says what is wrong, and exits with 1, if not."""
     _load(file)
@@ -67,7 +64,5 @@ def default() -> None:
 
 
 def _load(file: Path | None) -> RuleSet:
-    try:
-        return build(load(file), "JP", str(file or "default.toml"))
-    except RulesError as error:
-        raise click.ClickException(str(error)) from None
+    with clear_errors():
+        return rules_in_force(file, "JP")

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from pipeline.adapters.geoip import GeoFileError
 from pipeline.adapters.logs import set_up_logs
-from pipeline.ports import StoreError, TopicMissing
-from pipeline.rules.config import RulesError
+from pipeline.cli.common import clear_errors
+from pipeline.hooks import HOOKS
 from pipeline.settings import Settings
 
+_PLACES = tuple(option for hook in HOOKS for option in hook.options if option.kind != "flag")
+_FLAGS = tuple(option for hook in HOOKS for option in hook.options if option.kind == "flag")
 _metrics = click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics and /healthz there.")
 
 
@@ -28,12 +29,10 @@ def _job(name: str) -> Any:
 
 
 def _start(job: Callable[[Settings], None]) -> None:
-    try:
+    with clear_errors(ValueError):
         settings = Settings.from_env(os.environ)
         set_up_logs(settings.log_json)
         job(settings)
-    except (RulesError, GeoFileError, TopicMissing, StoreError, ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from None
 
 
 @run.command()
@@ -50,36 +49,30 @@ def detect(metrics: str | None) -> None:
     _start(lambda settings: _job("detect").run(settings, metrics))
 
 
+def _hook_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What the hooks may be given, in the order of HOOKS: where they are served, then what changes their answers."""
+    for option in reversed((*_PLACES, *_FLAGS)):
+        match option.kind:
+            case "address":
+                made = click.option(option.name, metavar="HOST:PORT", help=option.help)
+            case "path":
+                made = click.option(option.name, type=click.Path(path_type=Path), help=option.help)
+            case "flag":
+                made = click.option(option.name, is_flag=True, help=option.help)
+        command = made(command)
+    return command
+
+
 @run.command()
-@click.option("--policy", metavar="HOST:PORT", help="Postfix policy server (check_policy_service inet:HOST:PORT).")
-@click.option("--policy-unix", type=click.Path(path_type=Path), help="The same on a UNIX socket.")
-@click.option("--dovecot", metavar="HOST:PORT", help="Dovecot auth policy server (auth_policy_server_url).")
-@click.option("--disconnect", is_flag=True, help="A refusal also ends the SMTP session (521).")
+@_hook_options
 @click.option("--clock-offset", type=float, default=0.0, help="Seconds added to the clock, to replay an old log.")
 @_metrics
-def enforce(
-    policy: str | None,
-    policy_unix: Path | None,
-    dovecot: str | None,
-    disconnect: bool,
-    clock_offset: float,
-    metrics: str | None,
-) -> None:
+def enforce(clock_offset: float, metrics: str | None, **options: str | Path | bool | None) -> None:
     """Answers the mail servers of this host, from a table kept in memory. One on each host."""
-    if not (policy or policy_unix or dovecot):
-        raise click.UsageError("give at least one of --policy, --policy-unix, --dovecot")
-    _start(
-        lambda settings: _job("enforce").run(
-            settings,
-            policy_tcp=policy,
-            policy_unix=policy_unix,
-            dovecot=dovecot,
-            metrics=metrics,
-            clock_offset=clock_offset,
-            api_key=settings.dovecot_api_key,
-            disconnect=disconnect,
-        )
-    )
+    given = {f"--{name.replace('_', '-')}": value for name, value in options.items() if value}
+    if not any(option.name in given for option in _PLACES):
+        raise click.UsageError(f"give at least one of {', '.join(option.name for option in _PLACES)}")
+    _start(lambda settings: _job("enforce").run(settings, given, metrics=metrics, clock_offset=clock_offset))
 
 
 @run.command()

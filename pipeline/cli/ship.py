@@ -1,6 +1,5 @@
 """``sekimori ship``: log files to the topics ``maillog`` and ``authlog``."""
 
-import json
 import logging
 import os
 import signal
@@ -12,8 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from pipeline.adapters.files.frames import TopicChoice
 from pipeline.adapters.files.positions import Positions
@@ -21,11 +19,16 @@ from pipeline.adapters.files.shipper import Options, Shipper, World
 from pipeline.adapters.kafka.client import KafkaLog, servers
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.logs import set_up_logs
-from pipeline.ports import BrokerUnavailable, MessageRefused, TopicMissing
-from pipeline.settings import Settings, SettingsError
+from pipeline.cli.common import clear_errors, json_option
+from pipeline.cli.terminal import print_json, progress
+from pipeline.settings import Settings
 
 # After this the broker counts as down, positions are read back, and sending begins again.
 SEND_SECONDS = 10.0
+_COLUMNS = (
+    *(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()),
+    TimeRemainingColumn(),
+)
 
 
 @click.command()
@@ -47,7 +50,7 @@ SEND_SECONDS = 10.0
     "--linger-ms", type=click.IntRange(1, 60_000), default=200, show_default=True, help="Wait for more lines."
 )
 @click.option("--broker", help="Kafka bootstrap servers, host:port[,host:port].  [default: SEKIMORI_BROKERS]")
-@click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
+@json_option("The result as JSON.")
 def ship(
     *,
     files: tuple[Path, ...],
@@ -71,20 +74,18 @@ def ship(
       sekimori ship /var/log/mail.log --follow
       sekimori ship old/mail.log.2.gz --topic maillog --host mx1
     """
-    try:
+    with clear_errors(ValueError):
         settings = Settings.from_env(os.environ)
         bootstrap = broker or settings.brokers
         servers(bootstrap)
-    except (SettingsError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
     _check(files, follow)
     set_up_logs(settings.log_json)
     # The client library tells of every try to connect; what matters of that we say ourselves.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     options = Options(host, topic, batch_lines, linger_ms, follow, from_end=not from_start)
-    with ExitStack() as stack:
+    with clear_errors(), ExitStack() as stack:
         stopping = stack.enter_context(_stopping())
-        bar = stack.enter_context(_bar(shown=not follow and not as_json))
+        bar = stack.enter_context(progress(*_COLUMNS, shown=not follow and not as_json, transient=False))
         task = bar.add_task("shipping", total=None)
         world = World(
             outbox=lambda: KafkaOutbox(bootstrap, timeout=SEND_SECONDS),
@@ -94,17 +95,14 @@ def ship(
             now_ms=lambda: time.time_ns() // 1_000_000,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-        try:
-            folder = (state or settings.state_dir) / "ship"
-            positions = [stack.enter_context(Positions(folder, path)) for path in files]
-            if again:
-                for known in positions:
-                    known.forget()
-            shipper = Shipper(files, positions, options, world)
-            stack.callback(shipper.close)
-            shipper.run()
-        except (BrokerUnavailable, TopicMissing, MessageRefused, OSError) as error:
-            raise click.ClickException(str(error)) from error
+        folder = (state or settings.state_dir) / "ship"
+        positions = [stack.enter_context(Positions(folder, path)) for path in files]
+        if again:
+            for known in positions:
+                known.forget()
+        shipper = Shipper(files, positions, options, world)
+        stack.callback(shipper.close)
+        shipper.run()
     _report(shipper, files, as_json)
 
 
@@ -135,17 +133,11 @@ def _stopping() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _bar(shown: bool) -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=console, disable=not (shown and console.is_terminal))
-
-
 def _report(shipper: Shipper, files: tuple[Path, ...], as_json: bool) -> None:
     counts = shipper.counts
     if as_json:
         result = {"files": [str(f) for f in files], "lines": counts.lines, "messages": counts.frames}
-        click.echo(json.dumps(result | {"bytes": counts.bytes, "shortened": counts.cut}))
+        print_json(result | {"bytes": counts.bytes, "shortened": counts.cut})
         return
     text = f"{counts.lines:,} lines in {counts.frames:,} messages"
     if counts.cut:

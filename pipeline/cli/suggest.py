@@ -1,20 +1,17 @@
 """``sekimori suggest``: limits from data, for a wanted false-positive budget."""
 
-import json
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import click
-import msgspec
-from rich.table import Table
 
-from pipeline.adapters.trials.suggestions import habits
-from pipeline.cli.trial import FILE, Trial, progress_bar, safe, table_console, told, trial_options
-from pipeline.rules import RULES, build
-from pipeline.rules.config import load
-from pipeline.trials.suggest import Suggestion, as_toml, honest, limit_text
-from pipeline.trials.suggest import suggest as suggest_limit
+from pipeline.adapters.trials.suggest import observe
+from pipeline.cli.common import json_option, rules_in_force, rules_option
+from pipeline.cli.terminal import parts_progress, plain_table, print_json, safe, table_console
+from pipeline.cli.trial import PIPED, Trial, trial_errors, trial_options
+from pipeline.rules import RULES
+from pipeline.trials.suggest import BUDGET, Suggestion, as_toml, limit_text, suggest_all
 
 
 def _part(ctx: click.Context, param: click.Parameter, value: str) -> float:
@@ -32,15 +29,15 @@ def _part(ctx: click.Context, param: click.Parameter, value: str) -> float:
     "--false-positives",
     "budget",
     callback=_part,
-    default="1/10000",
+    default=f"1/{1 / BUDGET:.0f}",
     show_default=True,
     help="Part of honest accounts (or networks) that each limit may hit on a day.",
 )
 @click.option("--rule", "only", type=click.Choice([rule.id for rule in RULES]), help="Only this rule's limits.")
-@click.option("--rules", "rules_path", type=FILE, help="The rules file in force; the shipped rules if not given.")
+@rules_option("The rules file in force; the shipped rules if not given.")
 @trial_options
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the drawing of subjects.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object for each limit, in place of TOML and table.")
+@json_option("One JSON object for each limit, in place of TOML and table.")
 def suggest(budget: float, only: str | None, rules_path: Path | None, trial: Trial, seed: int, as_json: bool) -> None:
     """Proposes limits: for each, the smallest that few enough honest accounts reach.
 
@@ -48,17 +45,15 @@ def suggest(budget: float, only: str | None, rules_path: Path | None, trial: Tri
     The rules file that comes out goes to standard output, and how sure each limit is to standard error. Try it with
     `sekimori backtest` before use.
     """
-    with told():
-        rules = load(rules_path)
-        build(rules, trial.home, str(rules_path or "default.toml"))
+    with trial_errors():
+        rules = rules_in_force(rules_path, trial.home).file
         cases = trial.cases()
-        with progress_bar() as progress:
-            found = habits(trial.plan((rules,)), trial.zone, only, trial.jobs, progress)
-    is_honest = honest(found.suspects, cases)
-    suggestions = [suggest_limit(seen, is_honest, found.days, budget, seed) for seen in found.seen]
+        with parts_progress() as progress:
+            found = observe(trial.plan((rules,)), trial.zone, only, trial.jobs, progress)
+    suggestions = suggest_all(found, cases, budget, seed)
     if as_json:
         for one in suggestions:
-            click.echo(json.dumps(msgspec.to_builtins(one)))
+            print_json(one)
     else:
         _print(suggestions)
         click.echo(as_toml(suggestions, budget), nl=False)
@@ -66,10 +61,9 @@ def suggest(budget: float, only: str | None, rules_path: Path | None, trial: Tri
 
 
 def _print(found: Sequence[Suggestion]) -> None:
-    console = table_console(stderr=True)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("rule", "limit in force", "most seen", "reach it", "suggested", "95 %", "certainty"):
-        table.add_column(name, overflow="fold", justify="right" if name in ("most seen", "reach it") else "left")
+    console = table_console(PIPED, stderr=True)
+    names = ("rule", "limit in force", "most seen", "reach it", "suggested", "95 %", "certainty")
+    table = plain_table(*names, right=("most seen", "reach it"))
     last = ""
     for one in found:
         rule = one.rule if one.rule.startswith(one.kind) else f"{one.rule} ({one.kind})"

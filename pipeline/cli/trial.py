@@ -10,23 +10,26 @@ from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
-from pipeline.adapters.geoip import GeoFile, GeoFileError
-from pipeline.adapters.trials.tallied import Logs, Plan, Stored
-from pipeline.adapters.trials.workers import WorkerLost
-from pipeline.ports import StoreError
-from pipeline.rules.config import RulesError, RulesFile
-from pipeline.settings import Settings, SettingsError
+from pipeline.adapters.workers import WorkerLost
+from pipeline.cli.common import (
+    FILE,
+    clear_errors,
+    country_lookup,
+    geoip_option,
+    home_option,
+    note_no_geoip,
+    zone_option,
+)
+from pipeline.rules.config import RulesFile
+from pipeline.settings import Settings
 from pipeline.trials.cases import Case, CasesError, parse_cases
+from pipeline.trials.plan import Logs, Plan, StoredEvents
 
-FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-WIDTH = 130
+PIPED = 130  # columns where there is no terminal
 WANTED = "give log FILES, or --stored with a folder made by `sekimori load` or a ClickHouse server's address"
 
 
@@ -46,9 +49,8 @@ class Trial:
 
     def plan(self, rules: tuple[RulesFile, ...]) -> Plan:
         """Raises GeoFileError, OSError for a file that is of no use."""
-        if self.geoip:
-            GeoFile(self.geoip)
-        origin = Logs(self.files, self.zone, self.geoip) if self.files else Stored(self.stored)
+        country_lookup(self.geoip)
+        origin = Logs(self.files, self.zone, self.geoip) if self.files else StoredEvents(self.stored)
         return Plan(origin, rules, self.home, self._seconds(self.start, -1), self._seconds(self.stop, 1))
 
     def cases(self) -> list[Case]:
@@ -62,19 +64,11 @@ class Trial:
 
     def note(self) -> None:
         """Says what the figures lack, on standard error."""
-        if self.files and self.geoip is None:
-            click.echo("No --geoip file: every address counts as at home.", err=True)
+        if self.files:
+            note_no_geoip(self.geoip)
 
     def _seconds(self, given: datetime | None, end: int) -> float:
         return end * float("inf") if given is None else given.replace(tzinfo=self.zone).timestamp()
-
-
-def parse_zone(ctx: click.Context, param: click.Parameter, value: str) -> ZoneInfo:
-    """An IANA zone. Raises click.BadParameter."""
-    try:
-        return ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise click.BadParameter(f"{value!r} is no IANA zone such as Asia/Tokyo") from None
 
 
 _OPTIONS = (
@@ -96,11 +90,9 @@ _OPTIONS = (
         "--to", "stop", type=click.DateTime(), metavar="TIME", help="Leave out what happened at this time or later."
     ),
     click.option("--cases", "cases_path", type=FILE, help="Known cases: .toml, .csv or .jsonl, see docs/tuning.md."),
-    click.option("--geoip", type=FILE, help="MaxMind DB file, for FILES: stored events have their countries."),
-    click.option("--home", default="JP", show_default=True, help="ISO 3166 code of the provider's country."),
-    click.option(
-        "--zone", callback=parse_zone, default="UTC", show_default=True, help="IANA zone of days, and of lines without."
-    ),
+    geoip_option("MaxMind DB file, for FILES: stored events have their countries."),
+    home_option(),
+    zone_option("IANA zone of days, and of lines without."),
     click.option("--jobs", type=click.IntRange(1, 256), help="Processes. [default: one for each core]"),
 )
 
@@ -118,17 +110,16 @@ def trial_options(command: Callable[..., None]) -> Callable[..., None]:
         place = "" if files else stored or _place()
         command(trial=Trial(files, place, **given, jobs=jobs or os.cpu_count() or 1), **options)
 
+    adorned: Callable[..., None] = with_trial
     for option in reversed(_OPTIONS):
-        with_trial = option(with_trial)
-    return with_trial
+        adorned = option(adorned)
+    return adorned
 
 
 def _place() -> str:
     """Where the environment says that events are stored."""
-    try:
+    with clear_errors():
         settings = Settings.from_env(os.environ)
-    except SettingsError as error:
-        raise click.ClickException(str(error)) from None
     place = str(settings.analysis or settings.clickhouse)
     if not place:
         raise click.UsageError(WANTED)
@@ -136,45 +127,12 @@ def _place() -> str:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def trial_errors() -> Iterator[None]:
     """Whatever may go wrong, told in a sentence; SIGTERM ends as Ctrl-C does: workers are stopped, and their folder is
     removed."""
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        yield
-    except (RulesError, GeoFileError, CasesError, WorkerLost, StoreError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+        with clear_errors(CasesError, WorkerLost):
+            yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[str, float], None]]:
-    """To be told what is being done, and the part of it that is done."""
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description:<8}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
-    bar = Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True)
-    task = bar.add_task("reading", total=1.0)
-
-    def show(what: str, part: float) -> None:
-        if not bar.live.is_started:
-            bar.start()  # only now: it is a thread, and workers had to be forked before
-        bar.update(task, description=what, completed=part)
-
-    try:
-        yield show
-    finally:
-        bar.stop()
-
-
-def table_console(*, stderr: bool = False) -> Console:
-    """For tables, which need room also where there is no terminal to fit."""
-    console = Console(stderr=stderr)
-    if not console.is_terminal:
-        console.width = WIDTH
-    return console
-
-
-def safe(text: str) -> Text:
-    """Without markup and control characters: names come from logs, and could drive a terminal."""
-    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))

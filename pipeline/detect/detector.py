@@ -19,13 +19,14 @@ from pipeline.detect.decide import Episode, Verdict, decide, is_running, open_ep
 from pipeline.detect.judge import Judge, Look, ask_at_next_tally
 from pipeline.rules import RuleSet
 from pipeline.rules.rule import Accuses
-from pipeline.windows.layout import SEEN, SEND, SLOT, entries, has_entries_of, latest, new_state
+from pipeline.windows.layout import SEEN, SEND, SLOT, entries, has_entries_of, is_whole, latest, new_state
 from pipeline.windows.origins import Origins
 from pipeline.windows.peers import NOBODY, unpack_network
 from pipeline.windows.state import ACCUSE, ALL, add
 from pipeline.windows.view import View
 from schemas.enforcement import Decision
 from schemas.tally import CountedKind, Tally
+from schemas.times import DAY
 
 SHARDS = 32
 EVICT_SHARE = 20  # one in so many subjects of a full shard goes at once
@@ -33,7 +34,6 @@ ALLOWED_QUIET = 600  # seconds until an allowlisted subject is judged again
 MAX_ACCUSED = 512  # networks that one episode accuses
 
 KINDS: tuple[CountedKind, ...] = get_args(CountedKind)
-DAY = 86400
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Findings:
 
 class _Saved(msgspec.Struct, array_like=True):
     position: int
-    states: dict[CountedKind, dict[str, bytes]]
+    states: dict[CountedKind, dict[str, bytearray]]
     episodes: list[tuple[str, CountedKind, str, Episode]]
     rules: bytes = b""
 
@@ -192,12 +192,12 @@ class Detector:
         return sum(len(states) for shard in self._shards for states in shard.states.values())
 
     def sources(self) -> bytes:
-        """Up to where the raw frames of each source are counted. Saved after the shards of a round, as it was before
-        them; see ``load_sources``."""
+        """Up to where the raw frames of each source are counted. Saved after the shards of a checkpoint, as it was
+        before them; see ``load_sources``."""
         return msgspec.msgpack.encode(self._sources)
 
     def load_sources(self, saved: bytes) -> None:
-        """Inverse of ``sources``. Raises msgspec.DecodeError."""
+        """Inverse of ``sources``. Raises msgspec.DecodeError, ValueError."""
         self._sources = msgspec.msgpack.decode(saved, type=dict[str, int])
 
     def dump(self, number: int) -> bytes | None:
@@ -208,8 +208,7 @@ class Detector:
         shard.dirty, shard.position = False, self.position
         self._forget_episodes(shard)
         episodes = [(*key, episode) for key, episode in shard.episodes.items()]
-        states = {kind: {name: bytes(state) for name, state in of.items()} for kind, of in shard.states.items()}
-        saved = _Saved(shard.position, states, episodes, self.rules.fingerprint)
+        saved = _Saved(shard.position, shard.states, episodes, self.rules.fingerprint)
         return compress(msgspec.msgpack.encode(saved), 1)
 
     def _forget_episodes(self, shard: _Shard) -> None:
@@ -219,9 +218,13 @@ class Detector:
         shard.episodes = {key: episode for key, episode in shard.episodes.items() if episode.until > horizon}
 
     def load(self, number: int, dumped: bytes) -> None:
-        """Inverse of ``dump``. Raises msgspec.DecodeError or zlib.error."""
+        """Inverse of ``dump``. Raises zlib.error, msgspec.DecodeError, ValueError."""
+        if not 0 <= number < SHARDS:
+            raise ValueError(f"there are {SHARDS} shards, and no {number}")
         saved = msgspec.msgpack.decode(decompress(dumped), type=_Saved)
-        states = {kind: {name: bytearray(state) for name, state in of.items()} for kind, of in saved.states.items()}
+        if not all(is_whole(state) for of in saved.states.values() for state in of.values()):
+            raise ValueError("windows are cut off")
+        states = {kind: saved.states.get(kind, {}) for kind in KINDS}
         episodes = {(rule, kind, subject): episode for rule, kind, subject, episode in saved.episodes}
         shard = self._shards[number] = _Shard(saved.position, False, states, episodes)
         if saved.rules != self.rules.fingerprint:

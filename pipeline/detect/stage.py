@@ -1,27 +1,39 @@
 """The work of ``jobs/detect`` on one partition of ``tallies``."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
+from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import SHARDS, Detector
 from pipeline.metrics import Recorder
-from pipeline.partition import OFFSET, SOURCE, Outgoing, partition_of, unreadable
+from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, loading, partition_of, unreadable
 from pipeline.ports import Record
+from pipeline.rules import RuleSet
 from pipeline.windows.peers import pack_network
 from schemas.codec import decode_tallies, encode
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, ENFORCEMENT, TALLIES
 
+NEWEST = 1  # version of the format that states are saved in
 _SOURCES_KEY, _POSITION_KEY = b"sources", b"position"
+
+InForce = Callable[[], tuple[RuleSet, Allowlist]]
+"""The rules and the allowlist that are to be used now."""
 
 
 class DetectStage:
-    """Tallies -> decisions and accusations, of one partition of ``tallies``."""
+    """Tallies -> decisions and accusations, of one partition of ``tallies``. ``limit``: subjects remembered."""
 
-    def __init__(self, partition: int, detector: Detector, partitions: int, recorder: Recorder) -> None:
+    without_state = (
+        "the tallies that its topic still keeps are counted again from the first; what is older is forgotten, and what "
+        "was decided since is sent again with the same ids, also what was lifted"
+    )
+
+    def __init__(self, partition: int, partitions: int, recorder: Recorder, in_force: InForce, limit: int) -> None:
         self._partition = partition
-        self.detector = detector
         self._partitions = partitions
         self._recorder = recorder
+        self._in_force = in_force
+        self.detector = Detector(*in_force(), limit)
         self._evicted = 0
 
     @property
@@ -32,12 +44,12 @@ class DetectStage:
     def process(self, record: Record) -> list[Outgoing]:
         """See ``PartitionStage``. Decisions have ids of their own, so that sending them again changes nothing."""
         headers = dict(record.headers)
-        source = headers.get(SOURCE, b"").decode()
         try:
+            source = (headers.get(SOURCE) or b"").decode()
             tallies = decode_tallies(record.value or b"")
             for tally in tallies:
                 _check_network(tally)
-            offset = int(headers.get(OFFSET, b"0"))
+            offset = int(headers.get(OFFSET) or b"0")
         except ValueError as error:
             self.detector.position = record.offset
             return [self._dead_letter(record, str(error))]
@@ -63,29 +75,40 @@ class DetectStage:
         self._recorder.add("sekimori_detect_evicted_total", self.detector.evicted - self._evicted)
         self._evicted = self.detector.evicted
 
-    def save(self) -> Iterator[tuple[bytes, bytes]]:
+    def refresh(self) -> None:
+        """See ``PartitionStage``."""
+        rules, allowlist = self._in_force()
+        if rules is not self.detector.rules:
+            self.detector.use(rules, allowlist)
+        self._recorder.set("sekimori_detect_subjects", self.detector.subjects(), str(self._partition))
+
+    def save(self) -> Iterator[StatePart]:
         """See ``PartitionStage``. The offsets of the sources and the position come last, as they were before the first
-        shard: so a round that was cut off is repeated from a position to which they belong."""
+        shard: so a checkpoint that was cut off is repeated from a position to which they belong."""
         sources, position = self.detector.sources(), self.position
+        prefix = f"{self._partition}/".encode()
         for number in range(SHARDS):
             dumped = self.detector.dump(number)
             if dumped is not None:
-                yield f"{self._partition}/{number}".encode(), dumped
-        prefix = f"{self._partition}/".encode()
-        yield prefix + _SOURCES_KEY, sources
-        yield prefix + _POSITION_KEY, str(position).encode()
+                yield StatePart(prefix + str(number).encode(), dumped, NEWEST)
+        yield StatePart(prefix + _SOURCES_KEY, sources, NEWEST)
+        yield StatePart(prefix + _POSITION_KEY, str(position).encode(), NEWEST)
 
-    def load(self, saved: Mapping[bytes, bytes]) -> None:
+    def load(self, saved: Iterable[StatePart]) -> None:
         """See ``PartitionStage``."""
         prefix = f"{self._partition}/".encode()
-        for key, value in saved.items():
-            name = key.removeprefix(prefix)
-            if name == _SOURCES_KEY:
-                self.detector.load_sources(value)
-            elif name == _POSITION_KEY:
-                self.detector.position = int(value)
-            elif name != key:
-                self.detector.load(int(name), value)
+        for part in saved:
+            if part.key.startswith(prefix):
+                with loading(part, NEWEST):
+                    self._load(part.key.removeprefix(prefix), part.value)
+
+    def _load(self, name: bytes, value: bytes) -> None:
+        if name == _SOURCES_KEY:
+            self.detector.load_sources(value)
+        elif name == _POSITION_KEY:
+            self.detector.position = int(value)
+        else:
+            self.detector.load(int(name), value)
 
 
 def _check_network(tally: Tally) -> None:

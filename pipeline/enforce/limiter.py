@@ -2,10 +2,10 @@
 
 from collections import OrderedDict
 
-from pipeline.enforce.terms import Held
+from pipeline.enforce.terms import Restriction
 
 
-class _Message:
+class _Submission:
     __slots__ = ("at", "recipients", "seen")
 
     def __init__(self, at: float) -> None:
@@ -20,7 +20,7 @@ class _Counter:
     __slots__ = ("messages", "recipients")
 
     def __init__(self) -> None:
-        self.messages: OrderedDict[str, _Message] = OrderedDict()
+        self.messages: OrderedDict[str, _Submission] = OrderedDict()
         self.recipients = 0
 
     def forget(self, until: float) -> None:
@@ -39,16 +39,16 @@ class Limiter:
         self._capacity = capacity
         self._counters: OrderedDict[tuple[str, str, str], _Counter] = OrderedDict()
 
-    def admit(self, held: Held, instance: str, recipient: str, recipients: int, now: float) -> bool:
+    def admit(self, restriction: Restriction, instance: str, recipient: str, recipients: int, now: float) -> bool:
         """Counts the request and says whether it stays within the limit.
 
         One message is one ``instance``, however often it is asked about. ``recipients`` is the MTA's count (DATA,
         END-OF-MESSAGE); if it is 0 (RCPT), ``recipient`` is one more unless it was seen in this message before.
         """
-        terms = held.terms
-        counter = self._counter((terms.kind, terms.rule, held.subject))
+        terms = restriction.terms
+        counter = self._counter((terms.kind, terms.rule, restriction.subject))
         counter.forget(now - terms.window)
-        message = counter.messages.get(instance) or _Message(now)
+        message = counter.messages.get(instance) or _Submission(now)
         more = max(0, recipients - message.recipients) if recipients else int(recipient not in message.seen)
         if terms.recipients is not None and counter.recipients + more > terms.recipients:
             return False

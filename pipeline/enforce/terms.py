@@ -4,12 +4,13 @@ from typing import Any, Final
 
 import msgspec
 
+from pipeline.enforce.wording import refusal
 from pipeline.networks import parse_network
 from schemas.enforcement import Decision
 from schemas.kinds import POOL_NAME, Action, Mode, Scope, SubjectKind
 
-_MAX_REASON: Final = 150
-_MAX_ID: Final = 8
+LOGIN_ACTIONS: Final[frozenset[Action]] = frozenset({"deny_login", "delay_login", "challenge"})
+"""What is done to logins only; their ``except_sources`` are spared."""
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -29,11 +30,11 @@ class Terms(msgspec.Struct, frozen=True):
     except_sources: tuple[str, ...] = ()
 
 
-class Held(msgspec.Struct, gc=False, eq=False):
+class Restriction(msgspec.Struct, gc=False, eq=False):
     """One decision as the table keeps it; seconds since 1970 UTC.
 
-    ``text``: the reason, and the begin of the id by which the support desk finds the decision. ``live`` ends when it
-    is lifted or replaced.
+    ``text`` is what the client is told: one line of printable ASCII (``wording.refusal``). ``live`` ends when it is
+    lifted or replaced.
     """
 
     terms: Terms
@@ -43,16 +44,16 @@ class Held(msgspec.Struct, gc=False, eq=False):
     expires_at: float
     live: bool = True
 
-    def __lt__(self, other: "Held") -> bool:
+    def __lt__(self, other: "Restriction") -> bool:
         return self.expires_at < other.expires_at
 
 
-def held_of(decision: Decision) -> Held:
+def restriction_of(decision: Decision) -> Restriction:
     """The slim record of a decision. Raises ValueError if it cannot be obeyed."""
-    return Held(
+    return Restriction(
         terms=terms_of(decision),
         subject=decision.subject,
-        text=f"{decision.reason[:_MAX_REASON]} [{decision.id[:_MAX_ID]}]",
+        text=refusal(decision.reason, decision.id),
         issued_at=decision.issued_at.timestamp(),
         expires_at=decision.expires_at.timestamp(),
     )

@@ -6,7 +6,8 @@ What stands in quotes is the sender's; the message id stands to the right of the
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, masked
+from pipeline.formats.reading.fields import CANONICAL_IP, masked
+from pipeline.formats.reading.format import Format, Outcome, Role
 from schemas.event import Event
 
 _LINE = re.compile(
@@ -51,4 +52,4 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format("amavis", {"amavis": read, "amavisd": read})
+FORMAT = Format("amavis", Role.FILTER, {"amavis": read, "amavisd": read})

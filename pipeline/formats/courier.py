@@ -7,7 +7,8 @@ does not answer, Courier writes the same ``LOGIN FAILED`` as for a wrong passwor
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, Unreadable, account_name
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
 
 _NAME = "courier"
@@ -57,4 +58,9 @@ def read_daemon(time: datetime, host: str, program: str, service: str | None, fi
     return Event("other", time, host, program)
 
 
-FORMAT = Format(_NAME, dict.fromkeys(_SERVICES, read) | {"authdaemond": read_daemon})
+FORMAT = Format(
+    _NAME,
+    Role.ACCESS,
+    dict.fromkeys(_SERVICES, read) | {"authdaemond": read_daemon},
+    roles={"authdaemond": Role.ASKED},
+)

@@ -3,7 +3,8 @@
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, MAX_REASON, Format, Outcome, account_name
+from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -100,6 +101,8 @@ def read_queue(time: datetime, host: str, program: str, service: str | None, fir
 _MODULES = ("courierd", "courieresmtp", "courierlocal", "courierdsn", "courierfax", "courieruucp")
 FORMAT = Format(
     "courier-smtp",
+    Role.MTA,
     {"courieresmtpd": read_server, "esmtpd": read_server, "esmtpd-msa": read_server, "esmtpd-ssl": read_server}
     | dict.fromkeys(_MODULES, read_queue),
+    roles=dict.fromkeys(_MODULES, Role.QUEUE),
 )

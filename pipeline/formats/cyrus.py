@@ -7,7 +7,8 @@ they imitate each other there is no account. Host names were looked up and hold 
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, Unreadable, account_name
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -99,4 +100,4 @@ def _reason(why: str) -> AuthReason:
     return "password" if why.startswith("authentication failure") else "unknown"
 
 
-FORMAT = Format(_NAME, {"cyrus/": read_named} | dict.fromkeys(_SERVICES, read))
+FORMAT = Format(_NAME, Role.ACCESS, {"cyrus/": read_named} | dict.fromkeys(_SERVICES, read))

@@ -5,7 +5,8 @@ and opendmarc.c). Domains and selectors are the sender's.
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import MAX_REASON, Format, Outcome
+from pipeline.formats.reading.fields import MAX_REASON
+from pipeline.formats.reading.format import Format, Outcome, Role
 from schemas.event import Event
 
 _ID = re.compile(r"[0-9A-Za-z]{6,20}")
@@ -53,4 +54,4 @@ def read_dmarc(time: datetime, host: str, program: str, service: str | None, fir
     return event
 
 
-FORMAT = Format("dkim", {"opendkim": read_dkim, "dkim-filter": read_dkim, "opendmarc": read_dmarc})
+FORMAT = Format("dkim", Role.FILTER, {"opendkim": read_dkim, "dkim-filter": read_dkim, "opendmarc": read_dmarc})

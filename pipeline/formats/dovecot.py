@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pipeline.formats import dovecot_auth, dovecot_login
 from pipeline.formats.dovecot_login import SERVICES
-from pipeline.formats.fields import Format, Outcome, Reader
+from pipeline.formats.reading.format import Format, Outcome, Reader, Role
 from schemas.event import Event
 
 READERS: dict[str, Reader] = {**dovecot_login.FORMAT.programs, **dovecot_auth.FORMAT.programs}
@@ -14,12 +14,6 @@ _PROCESSES = frozenset(
      "doveadm", "imap-hibernate", "imap-urlauth", "indexer", "indexer-worker", "ipc", "log", "master", "old-stats",
      "replicator", "ssl-params", "stats", "tcpwrap")
 )  # fmt: skip
-
-
-def is_process(tag: str) -> bool:
-    """Whether Dovecot has such a process: ``auth``, ``auth-worker(12)``, ``imap(user)<pid><session>``."""
-    name = tag.partition("(")[0].partition("<")[0]
-    return name in READERS or name in _PROCESSES
 
 
 def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
@@ -56,4 +50,10 @@ def read_renamed(time: datetime, host: str, program: str, service: str | None, f
     return outcome if isinstance(outcome, Event) and outcome.kind != "other" else None
 
 
-FORMAT = Format("dovecot", {"dovecot": read} | dict.fromkeys(SERVICES, read_tagged))
+FORMAT = Format(
+    "dovecot",
+    Role.ACCESS,
+    {"dovecot": read} | dict.fromkeys(SERVICES, read_tagged),
+    own_log=(_PROCESSES | READERS.keys(), read_process),
+    renamed=read_renamed,
+)

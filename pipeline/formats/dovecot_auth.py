@@ -8,7 +8,8 @@ of an MTA; with one, the login process says which protocol it was.
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, Unreadable, account_name
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -115,4 +116,4 @@ def _reason(what: str) -> AuthReason | None:
     return None
 
 
-FORMAT = Format(_NAME, {"auth": read, "auth-worker": read}, within="dovecot")
+FORMAT = Format(_NAME, Role.SASL, {"auth": read, "auth-worker": read}, within="dovecot")

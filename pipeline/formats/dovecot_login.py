@@ -7,7 +7,8 @@ Address and session follow it, so they are found from the right; only a trusted 
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, Unreadable, account_name, number
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name, number
+from pipeline.formats.reading.format import Format, Outcome, Role, Session, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -103,4 +104,4 @@ SERVICES = {
     "submission-login": "submission",
     "imap-urlauth-login": "imap",
 }
-FORMAT = Format(_NAME, dict.fromkeys(SERVICES, read), within="dovecot")
+FORMAT = Format(_NAME, Role.ACCESS, dict.fromkeys(SERVICES, read), session=Session.SUM, within="dovecot")

@@ -12,8 +12,9 @@ import re
 from datetime import datetime
 
 from pipeline.formats.exim_host import forged, host_at, recipients
-from pipeline.formats.fields import MAX_REASON, Format, Outcome, Unreadable, account_name, pool_name
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.fields import MAX_REASON, account_name, pool_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -256,4 +257,4 @@ def _with_host(event: Event, text: str) -> Event:
     return event
 
 
-FORMAT = Format(_NAME, {"exim": read, "exim4": read}, bare=(("2", read_bare),))
+FORMAT = Format(_NAME, Role.MTA, {"exim": read, "exim4": read}, bare=(("2", read_bare),))

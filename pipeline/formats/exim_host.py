@@ -7,7 +7,7 @@ could be a forged end of HELO makes the host unknown.
 import re
 from typing import NamedTuple
 
-from pipeline.formats.fields import CANONICAL_IP
+from pipeline.formats.reading.fields import CANONICAL_IP
 
 _SERVICES = {"587": "submission", "465": "smtps", "25": "smtp"}
 _HOST = re.compile(

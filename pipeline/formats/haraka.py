@@ -7,8 +7,9 @@ lines of a connection carry its UUID.
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, MAX_REASON, Format, Outcome, account_name
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Session
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 
 _LINE = re.compile(
@@ -28,7 +29,6 @@ _LOGIN = re.compile(r'AUTH user="(?P<user>[^"]*)"(?: host="[^"]*")? success=(?P<
 _MESSAGE = re.compile(
     rf"message mid=(?P<mid>{_VALUE}) size=(?P<size>[0-9]+) rcpts=(?P<nrcpt>[0-9]+)/[0-9]+/[0-9]+ .*", re.DOTALL
 )
-_QUEUE = re.compile(rf"queue code=(?P<code>[A-Z]+) msg=(?P<text>{_VALUE})", re.DOTALL)
 _ADDRESS = r'<(?P<address>"(?:[^"\\]|\\.)*"@[^<>\s]*|[^<>\s]*)>'
 _ENVELOPE = re.compile(
     rf"(?P<what>sender|recipient) {_ADDRESS} code=(?P<code>[A-Z]+) msg=(?P<text>{_VALUE})(?: sender=.*)?", re.DOTALL
@@ -118,4 +118,4 @@ def _envelope(event: Event, text: str) -> Event:
     return event
 
 
-FORMAT = Format("haraka", {"haraka": read}, bare=(("2", read_bare),))
+FORMAT = Format("haraka", Role.MTA, {"haraka": read}, session=Session.SHARED, bare=(("2", read_bare),))

@@ -7,8 +7,9 @@ the rest gives neither account nor address.
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, Unreadable, account_name
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 
 _NAME = "horde"
@@ -61,4 +62,4 @@ def _who(said: str) -> tuple[str, str] | None:
     return (match["user"], match["ip"]) if match else None
 
 
-FORMAT = Format(_NAME, {"HORDE": read, "horde": read}, bare=(("JFMASOND12", read_line),))
+FORMAT = Format(_NAME, Role.WEBMAIL, {"HORDE": read, "horde": read}, bare=(("JFMASOND12", read_line),))

@@ -7,8 +7,9 @@ https://docs.kumomta.com/reference/log_record/: ``type``, ``id``, ``sender``, ``
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from pipeline.formats.fields import CANONICAL_IP, MAX_REASON, Format, Outcome, Unreadable, account_name, pool_name
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name, pool_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -100,4 +101,4 @@ def _dsn(value: object) -> str | None:
     return ".".join(str(part) for part in parts) if all(isinstance(part, int) for part in parts) else None
 
 
-FORMAT = Format(_NAME, {}, objects=read_object)
+FORMAT = Format(_NAME, Role.MTA, {}, writes=("kumod",), objects=read_object)

@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, account_name
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 
 _NAME = "nextcloud"
@@ -49,4 +50,4 @@ def _read(event: Event, message: str) -> Event:
     return event
 
 
-FORMAT = Format(_NAME, {"Nextcloud": read, "nextcloud": read, "ownCloud": read}, objects=read_object)
+FORMAT = Format(_NAME, Role.WEBMAIL, {"Nextcloud": read, "nextcloud": read, "ownCloud": read}, objects=read_object)

@@ -7,17 +7,18 @@ The login is last and is the client's text, in quotes that are not escaped; all 
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, Unreadable, account_name
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
 _NAME = "nginx-mail"
-_LINE = re.compile(
+_START = (
     r"(?P<time>[0-9]{4}/[0-9]{2}/[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}) \[(?P<level>[a-z]+)\] [0-9]+#[0-9]+: "
-    r"(?:\*[0-9]+ )?(?P<text>client log.*)",
-    re.DOTALL,
+    r"(?:\*[0-9]+ )?(?=client log)"
 )
+_LINE = re.compile(rf"{_START}(?P<text>.*)", re.DOTALL)
 _FAILED, _PASSED = "client login failed: ", "client logged in"
 _STATE = " while in http auth state"
 _PEER = re.compile(
@@ -93,4 +94,4 @@ def _reason(status: str) -> AuthReason:
     return next((reason for words, reason in _REASONS if words in low), "password")
 
 
-FORMAT = Format(_NAME, {"nginx": read}, bare=(("12", read_line),))
+FORMAT = Format(_NAME, Role.ACCESS, {"nginx": read}, bare=(("12", read_line),), bare_start=_START)

@@ -7,8 +7,9 @@ gives neither account nor address.
 import re
 from collections.abc import Mapping
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, account_name
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -69,4 +70,4 @@ def _event(event: Event, said: str, code: str, properties: Mapping[str, object])
     return event
 
 
-FORMAT = Format(_NAME, {}, bare=(("12", read_line),), objects=read_object)
+FORMAT = Format(_NAME, Role.WEBMAIL, {}, writes=("open-xchange",), bare=(("12", read_line),), objects=read_object)

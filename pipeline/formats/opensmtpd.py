@@ -7,7 +7,8 @@ Commands, user names and envelope addresses are the client's; answers are the se
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, MAX_REASON, Format, Outcome, account_name
+from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Session
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -88,7 +89,8 @@ def _refusal(event: Event, failed: re.Match[str]) -> Event:
     event.client_ip = CANONICAL_IP[failed["ip"].strip("[]").removeprefix("IPv6:")] if failed["ip"] else None
     if failed["command"].upper().startswith("AUTH"):
         event.kind, event.reason = "auth_failure", _CODES.get(code, "temporary" if code < "500" else "mechanism")
-        event.count = 0 if event.reason == "password" else 1  # the line before this one counted it
+        if event.reason == "password":
+            event.told_before()  # by the line before this one
         return event
     event.kind, event.status = "reject", code
     event.dsn, event.reason = failed["dsn"], failed["text"][:MAX_REASON]
@@ -113,4 +115,4 @@ def _delivery(event: Event, text: str) -> Event:
     return event
 
 
-FORMAT = Format("opensmtpd", {"smtpd": read})
+FORMAT = Format("opensmtpd", Role.MTA, {"smtpd": read}, session=Session.SHARED)

@@ -7,7 +7,8 @@ are the client's text: a line that names ``rhost`` twice gives neither account n
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, account_name
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role
 from schemas.event import Event
 
 SERVICES: dict[str, str | None] = {
@@ -33,6 +34,10 @@ _TAGS = (
 )  # fmt: skip
 _OLD_TAGS = ("dovecot", "dovecot-auth", "imap", "imapd", "pop", "pop3", "pop3d", "ipop3d", "smtp", "smtpd", "saslauthd")
 _SUFFIX = "(pam_unix)"
+_ROLES = {
+    "auth": Role.SASL, "dovecot-auth": Role.ASKED, "authdaemond": Role.ASKED, "saslauthd": Role.ASKED, "exim": Role.MTA,
+    "exim4": Role.MTA, "sendmail": Role.MTA, "sm-mta": Role.MTA, "smtp": Role.MTA, "smtpd": Role.MTA,
+}  # fmt: skip
 
 
 def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
@@ -79,4 +84,10 @@ def _who(event: Event, text: str) -> None:
     event.account = account_name(who["user"].partition("user=")[2] or who["ruser"])
 
 
-FORMAT = Format("pam", dict.fromkeys(_TAGS, read) | {f"{tag}{_SUFFIX}": read_old for tag in _OLD_TAGS})
+FORMAT = Format(
+    "pam",
+    Role.ACCESS,
+    dict.fromkeys(_TAGS, read) | {f"{tag}{_SUFFIX}": read_old for tag in _OLD_TAGS},
+    roles=_ROLES | {f"{tag}{_SUFFIX}": role for tag, role in _ROLES.items() if tag in _OLD_TAGS},
+    writes=(*_TAGS, *_OLD_TAGS),
+)

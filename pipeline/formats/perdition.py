@@ -6,7 +6,8 @@ The user stands in quotes that are not escaped: a line that could be read in two
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, Unreadable, account_name
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -52,4 +53,4 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format(_NAME, dict.fromkeys(_TAGS, read))
+FORMAT = Format(_NAME, Role.ACCESS, dict.fromkeys(_TAGS, read))

@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, account_name
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role
 from schemas.event import Event
 
 
@@ -21,4 +22,4 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format("popa3d", {"popa3d": read})
+FORMAT = Format("popa3d", Role.ACCESS, {"popa3d": read})

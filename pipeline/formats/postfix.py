@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats import postfix_delivery, postfix_queue, postfix_smtpd
-from pipeline.formats.fields import Format, Outcome, Reader
+from pipeline.formats.reading.format import Claim, Format, Outcome, Reader, Role
 from schemas.event import Event
 
 READERS: dict[str, Reader] = {
@@ -13,6 +13,7 @@ READERS: dict[str, Reader] = {
     **postfix_smtpd.FORMAT.programs,
 }
 _VERDICT = re.compile(r"(?:milter-)?(?:reject|hold|warn|info|filter|discard|redirect)\w*: ")
+_FAMILY = "postfix"  # instances are named so, or postfix-NAME (multi_instance_name)
 _SHAPES = (
     ("removed", "qmgr"),
     ("from=<", "qmgr"),
@@ -23,6 +24,19 @@ _SHAPES = (
     ("uid=", "pickup"),
 )
 _SASL = re.compile(r"[^\s\[\]]*\[[^\s\[\]]*\](?::[0-9]+)?: SASL ")
+
+
+def instance(words: list[str]) -> Claim | None:
+    """What Postfix says of a tag such as ``postfix-out/submission/smtpd``; ``None`` if it is not of Postfix."""
+    first, *middle, program = words
+    if not first.startswith(_FAMILY) and program not in READERS:
+        return None
+    last = middle[-1] if middle else ""
+    if program == "smtpd":
+        service: str | None = last or "smtp"
+    else:
+        service = postfix_delivery.pool_of(program, last or first.partition("postfix-")[2])
+    return READERS.get(program, read_other), service
 
 
 def read_other(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
@@ -53,4 +67,4 @@ def _program(first: str, rest: str) -> str | None:
 
 _CLEANUP = tuple(f"{verb}: {part} " for verb in ("reject", "hold", "discard", "redirect", "filter", "info", "warn")
                  for part in ("header", "body", "mime"))  # fmt: skip
-FORMAT = Format("postfix", {"postfix": read_unnamed})
+FORMAT = Format("postfix", Role.MTA, {"postfix": read_unnamed}, instances=(_FAMILY, instance))

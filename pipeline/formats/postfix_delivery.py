@@ -10,7 +10,8 @@ The sending pool is told by the tag: a transport of its own (``-o syslog_name=po
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import MAX_REASON, Format, Outcome, Unreadable, pool_name
+from pipeline.formats.reading.fields import MAX_REASON, pool_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
 
 _NAME = "postfix-delivery"
@@ -72,4 +73,4 @@ def pool_of(program: str, instance: str) -> str | None:
     return pool_name(instance) if program in _OUTWARD and instance not in _STOCK else None
 
 
-FORMAT = Format(_NAME, dict.fromkeys(AGENTS, read), within="postfix")
+FORMAT = Format(_NAME, Role.QUEUE, dict.fromkeys(AGENTS, read), within="postfix")

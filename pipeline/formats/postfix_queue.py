@@ -6,8 +6,9 @@ The sender is the client's text; what follows it is qmgr's own, so it is read fr
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import MAX_REASON, Format, Outcome, Unreadable, number
 from pipeline.formats.postfix_delivery import read as read_delivery
+from pipeline.formats.reading.fields import MAX_REASON, number
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
 
 _QMGR = "postfix-qmgr"
@@ -77,6 +78,8 @@ def read_pickup(time: datetime, host: str, program: str, service: str | None, fi
 
 FORMAT = Format(
     "postfix-queue",
+    Role.QUEUE,
     {"qmgr": read_qmgr, "oqmgr": read_qmgr, "cleanup": read_cleanup, "pickup": read_pickup},
+    roles={"pickup": Role.LOCAL},
     within="postfix",
 )

@@ -8,7 +8,8 @@ client's; they stand to the right, and a line in which they imitate Postfix give
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, MAX_REASON, Format, Outcome, Unreadable
+from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -168,4 +169,4 @@ def _envelope(text: str, start: int) -> tuple[str | None, str | None]:
     return text[start + 8 : middle], text[middle + 6 : end]
 
 
-FORMAT = Format(_NAME, {"smtpd": read}, within="postfix")
+FORMAT = Format(_NAME, Role.MTA, {"smtpd": read}, within="postfix")

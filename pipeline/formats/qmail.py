@@ -7,8 +7,9 @@ neither message nor recipient. vchkpw writes ``what user:address``; the user may
 import re
 from datetime import UTC, datetime, timedelta
 
-from pipeline.formats.fields import CANONICAL_IP, MAX_REASON, Format, Outcome, account_name
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -192,4 +193,11 @@ _READERS = {
     "qmail-smtpd": read_smtpd,
     "rblsmtpd": read_smtpd,
 }
-FORMAT = Format("qmail", _READERS, bare=(("@", read_bare),))
+FORMAT = Format(
+    "qmail",
+    Role.MTA,
+    _READERS,
+    roles={"vpopmail": Role.SASL, "vchkpw": Role.SASL},
+    writes=(*_READERS, "tcpserver"),
+    bare=(("@", read_bare),),
+)

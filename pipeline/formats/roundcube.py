@@ -8,9 +8,10 @@ the start of the browser session's id, by which the two lines of one failure are
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, Unreadable, account_name
-from pipeline.formats.proxies import real_address
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Session, Unreadable
+from pipeline.formats.reading.proxies import real_address
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -139,4 +140,11 @@ def _sent(event: Event, text: str) -> Outcome:
     return event
 
 
-FORMAT = Format(_NAME, dict.fromkeys(("roundcube", "userlogins", "errors", "sendmail"), read), bare=(("[", read_line),))
+FORMAT = Format(
+    _NAME,
+    Role.WEBMAIL,
+    dict.fromkeys(("roundcube", "userlogins", "errors", "sendmail"), read),
+    writes=("roundcube",),
+    session=Session.TWICE,
+    bare=(("[", read_line),),
+)

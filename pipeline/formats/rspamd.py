@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, account_name
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 
 _NAME = "rspamd"
@@ -95,4 +96,4 @@ def _text(fields: Mapping[str, object], *names: str) -> str | None:
     return next((value for value in values if isinstance(value, str) and value), None)
 
 
-FORMAT = Format(_NAME, {"rspamd": read}, bare=(("2", read_bare),), objects=read_object)
+FORMAT = Format(_NAME, Role.FILTER, {"rspamd": read}, bare=(("2", read_bare),), objects=read_object)

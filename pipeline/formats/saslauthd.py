@@ -6,8 +6,9 @@ User and realm are the client's text: a line in which they imitate the fields gi
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import Format, Outcome, Unreadable, account_name
 from pipeline.formats.pam import SERVICES
+from pipeline.formats.reading.fields import account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -48,4 +49,4 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format(_NAME, {"saslauthd": read})
+FORMAT = Format(_NAME, Role.ASKED, {"saslauthd": read})

@@ -11,16 +11,8 @@ with sendmail (cf/mailer).
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import (
-    CANONICAL_IP,
-    MAX_REASON,
-    Format,
-    Outcome,
-    Unreadable,
-    account_name,
-    masked,
-    pool_name,
-)
+from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name, masked, pool_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Session, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -212,4 +204,11 @@ def _message(event: Event, text: str) -> Event:
 
 
 TAGS = ("sendmail", "sm-mta", "sm-msp-queue", "sm-client", "sm-acceptingconnections", "sendmail-client")
-FORMAT = Format(_NAME, dict.fromkeys(TAGS, read), told_pid=True)
+FORMAT = Format(
+    _NAME,
+    Role.MTA,
+    dict.fromkeys(TAGS, read),
+    roles=dict.fromkeys(("sm-msp-queue", "sm-client", "sendmail-client"), Role.QUEUE),
+    session=Session.SHARED,
+    told_pid=True,
+)

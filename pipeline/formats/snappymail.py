@@ -6,8 +6,9 @@ The user is the client's text; the address stands to its left.
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, Unreadable, account_name
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 
 _NAME = "snappymail"
@@ -44,4 +45,4 @@ def _read(event: Event, text: str) -> Outcome:
     return event
 
 
-FORMAT = Format(_NAME, {"snappymail": read, "rainloop": read}, bare=(("[", read_line),))
+FORMAT = Format(_NAME, Role.WEBMAIL, {"snappymail": read, "rainloop": read}, bare=(("[", read_line),))

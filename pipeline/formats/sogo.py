@@ -3,8 +3,9 @@
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import Format, Outcome, Unreadable, account_name
-from pipeline.formats.proxies import last_hop
+from pipeline.formats.reading.fields import account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.proxies import last_hop
 from schemas.event import Event
 
 _NAME = "sogo"
@@ -36,4 +37,4 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format(_NAME, {"sogod": read, "sogo": read})
+FORMAT = Format(_NAME, Role.WEBMAIL, {"sogod": read, "sogo": read})

@@ -3,7 +3,8 @@
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, Unreadable, account_name
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -44,4 +45,4 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format(_NAME, {"solid-pop3d": read, "spop3d": read})
+FORMAT = Format(_NAME, Role.ACCESS, {"solid-pop3d": read, "spop3d": read})

@@ -3,8 +3,9 @@
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, Unreadable, account_name
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -59,4 +60,4 @@ def _read(event: Event, text: str) -> Outcome:
     return event
 
 
-FORMAT = Format(_NAME, {"squirrelmail": read}, bare=(("01", read_line),))
+FORMAT = Format(_NAME, Role.WEBMAIL, {"squirrelmail": read}, bare=(("01", read_line),))

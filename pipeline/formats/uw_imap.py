@@ -3,7 +3,8 @@
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, Format, Outcome, account_name
+from pipeline.formats.reading.fields import CANONICAL_IP, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -48,4 +49,4 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format("uw-imap", dict.fromkeys(_SERVICES, read))
+FORMAT = Format("uw-imap", Role.ACCESS, dict.fromkeys(_SERVICES, read))

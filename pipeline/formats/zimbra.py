@@ -7,13 +7,17 @@ client, ``ip`` the proxy in front of mailboxd. The user name and the user agent 
 import re
 from datetime import datetime
 
-from pipeline.formats.fields import CANONICAL_IP, MAX_REASON, Format, Outcome, account_name
-from pipeline.formats.stamps import Stamps
+from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
+from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
 _LINE = re.compile(
     r"(?P<time>[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}),(?P<ms>[0-9]{3}) (?P<rest>[A-Z]+ .*)", re.DOTALL
+)
+_START = (  # the comma first: lines of other programs' logs begin the same
+    r"(?=.{19},)[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2},[0-9]{3} [A-Z]+ +\[[^\]]*\] \["
 )
 _CONTEXT = re.compile(r"(?:INFO|WARN|ERROR) +\[[^\]]*\] \[(?P<context>.*)", re.DOTALL)
 _SECURITY = "] security - cmd="
@@ -84,4 +88,4 @@ def _security(event: Event, text: str) -> Event | None:
     return event
 
 
-FORMAT = Format("zimbra", {"mailboxd": read, "zimbra": read}, bare=(("2", read_bare),))
+FORMAT = Format("zimbra", Role.ACCESS, {"mailboxd": read, "zimbra": read}, bare=(("2", read_bare),), bare_start=_START)

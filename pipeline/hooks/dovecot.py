@@ -8,36 +8,29 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from pipeline.enforce.table import CountryOf, DecisionTable, no_country
-from pipeline.enforce.wording import plain
+from pipeline.hooks.hook import Answer, Context, HttpHook, HttpRequest, NoSuchRequest, Option, UnreadableRequest
 
 _PROTOCOLS: Final = {"submission": "smtp", "sieve": "managesieve"}  # Dovecot's service names -> ours
 
 
-class UnreadableRequest(ValueError):
-    """No such request: answer with an HTTP error, on which Dovecot goes on."""
-
-
 class AuthRequest(msgspec.Struct, frozen=True):
-    """Body of ``allow`` and ``report``: Dovecot's default attributes. Only ``login`` must be there.
+    """Body of ``allow`` and ``report``: what we read of Dovecot's attributes. Only ``login`` must be there.
 
-    ``pwhash`` is 12 bits of a hash of user and password: equal for a repeated wrong password. ``session_id`` is empty
-    for SASL of Postfix.
+    ``pwhash`` is 12 bits of a hash of user and password: equal for a repeated wrong password. ``fail_type`` says why a
+    login that is reported did not succeed: ``credentials``, ``disabled``, ``expired``, ``account``, ``policy``,
+    ``internal``.
     """
 
     login: str
     remote: str = ""
     protocol: str = ""
-    session_id: str = ""
-    device_id: str = ""
     pwhash: str = ""
     fail_type: str = ""
     success: bool = False
     policy_reject: bool = False
-    tls: bool = False
 
 
-class Reply(NamedTuple):
+class AuthAnswer(NamedTuple):
     """``outcome`` is for the metrics. ``challenge``: a webmail asks for its second factor before it goes on."""
 
     status: int
@@ -53,8 +46,18 @@ class Reply(NamedTuple):
         return msgspec.json.encode(body)
 
 
-GO_ON: Final = Reply(0, "", "pass")
-REPORTED: Final = Reply(0, "", "reported")
+class Pong(NamedTuple):
+    """Of ``ping``, with which weakforced's clients ask whether it is there."""
+
+    outcome: str = ""
+
+    def encode(self) -> bytes:
+        """JSON."""
+        return b'{"status": "ok"}'
+
+
+GO_ON: Final = AuthAnswer(0, "", "pass")
+REPORTED: Final = AuthAnswer(0, "", "reported")
 
 _DECODER = msgspec.json.Decoder(AuthRequest)
 
@@ -67,28 +70,53 @@ def parse(body: bytes) -> AuthRequest:
         raise UnreadableRequest(str(error)) from None
 
 
-def allow(request: AuthRequest, table: DecisionTable, now: float, country_of: CountryOf = no_country) -> Reply:
-    """Whether the login may go on at ``now`` (seconds since 1970 UTC)."""
+def answer(request: HttpRequest, context: Context, now: float) -> Answer:
+    """What Dovecot must be told at ``now`` (seconds since 1970 UTC), on any path. Raises UnreadableRequest,
+    NoSuchRequest."""
+    command = request.query.get("command", "")
+    if command == "ping":
+        return Pong()
+    if request.method != "POST" or command not in {"allow", "report"}:
+        raise NoSuchRequest("POST with ?command=allow or ?command=report is wanted")
+    asked = parse(request.body)
+    return _allow(asked, context, now) if command == "allow" else _report(asked, context)
+
+
+HOOK: Final = HttpHook(
+    "dovecot",
+    (Option("--dovecot", "address", "Dovecot auth policy server (auth_policy_server_url)."),),
+    answer,
+    api_key=lambda settings: settings.dovecot_api_key,
+)
+
+
+def _allow(request: AuthRequest, context: Context, now: float) -> AuthAnswer:
     protocol = request.protocol.lower()
-    verdict = table.lookup(
+    holding = context.table.lookup(
         "login",
         now,
         account=request.login.lower(),
         address=request.remote,
         protocol=_PROTOCOLS.get(protocol, protocol),
-        country_of=country_of,
+        country_of=context.country_of,
     )
-    if verdict is None:
+    if holding is None:
         return GO_ON
-    held = verdict.held[0]
-    if verdict.shadow:
-        return Reply(0, "", "shadow")
-    match held.terms.action:
+    restriction = holding.restrictions[0]
+    if holding.shadow:
+        return AuthAnswer(0, "", "shadow")
+    match restriction.terms.action:
         case "delay_login":
-            return Reply(held.terms.seconds, plain(held.text), "delay")
+            return AuthAnswer(restriction.terms.seconds, restriction.text, "delay")
         case "challenge" if protocol == "webmail":
-            return Reply(0, plain(held.text), "challenge", challenge=True)
+            return AuthAnswer(0, restriction.text, "challenge", challenge=True)
         case "challenge":
             return GO_ON
         case _:
-            return Reply(-1, plain(held.text), "deny")
+            return AuthAnswer(-1, restriction.text, "deny")
+
+
+def _report(request: AuthRequest, context: Context) -> AuthAnswer:
+    words = {True: "true", False: "false"}
+    context.recorder.add("sekimori_enforce_reports_total", 1, words[request.success], words[request.policy_reject])
+    return REPORTED

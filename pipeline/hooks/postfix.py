@@ -6,21 +6,16 @@ answer is never OK: in relay restrictions it would open the relay to clients tha
 
 from typing import Final, NamedTuple
 
-from pipeline.enforce.limiter import Limiter
-from pipeline.enforce.table import CountryOf, DecisionTable, Verdict, no_country
-from pipeline.enforce.terms import Held
-from pipeline.enforce.wording import plain
+from pipeline.enforce.table import Holding
+from pipeline.enforce.terms import Restriction
+from pipeline.enforce.wording import empty_sender, in_shadow
+from pipeline.hooks.hook import Context, LineHook, Option, UnreadableRequest
 
-MAX_REQUEST: Final = 65_536
-END: Final = b"\n\n"
+DISCONNECT: Final = "--disconnect"
 
 _ENVELOPE_STATES: Final = frozenset({b"RCPT", b"DATA", b"END-OF-MESSAGE"})
 _SENDER_STATES: Final = _ENVELOPE_STATES | {b"MAIL"}
 _WEBMAIL: Final = b"webmail"
-
-
-class UnreadableRequest(ValueError):
-    """No policy request. The protocol wants no answer then, but that the connection is closed."""
 
 
 class PolicyRequest(NamedTuple):
@@ -36,7 +31,7 @@ class PolicyRequest(NamedTuple):
     webmail: bool
 
 
-class Answer(NamedTuple):
+class PolicyAnswer(NamedTuple):
     """``action`` as Postfix wants it, and in one word for the metrics."""
 
     action: str
@@ -47,7 +42,7 @@ class Answer(NamedTuple):
         return f"action={self.action}\n\n".encode("ascii")
 
 
-DUNNO: Final = Answer("DUNNO", "dunno")
+DUNNO: Final = PolicyAnswer("DUNNO", "dunno")
 
 
 def parse(request: bytes) -> PolicyRequest:
@@ -74,87 +69,90 @@ def parse(request: bytes) -> PolicyRequest:
     )
 
 
-def answer(
-    request: PolicyRequest,
-    table: DecisionTable,
-    limiter: Limiter,
-    now: float,
-    *,
-    country_of: CountryOf = no_country,
-    disconnect: bool = False,
-) -> Answer:
-    """What Postfix must be told at ``now`` (seconds since 1970 UTC).
+def answer(request: bytes, context: Context, now: float) -> PolicyAnswer:
+    """What Postfix must be told at ``now`` (seconds since 1970 UTC). Raises UnreadableRequest.
 
     Only authenticated clients are judged; of a webmail host that does not log in (``policy_context=webmail``, or a
-    client on the mail server itself) also the envelope sender, by the account alone. ``disconnect``: a refusal also
-    ends the session.
+    client on the mail server itself) also the envelope sender, by the account alone.
     """
-    verdict = _verdict(request, table, now, country_of)
-    if verdict is None:
+    asked = parse(request)
+    holding = _holding(asked, context, now)
+    if holding is None:
         return DUNNO
-    if verdict.shadow:
-        held = verdict.held[0]
-        return Answer(f"INFO shadow {held.terms.action} {held.terms.rule}: {plain(held.text)}", "shadow")
-    for held in verdict.held:
-        told = _told(held, request, limiter, now, disconnect)
+    if holding.shadow:
+        first = holding.restrictions[0]
+        return PolicyAnswer(f"INFO {in_shadow(first.terms.action, first.terms.rule, first.text)}", "shadow")
+    for restriction in holding.restrictions:
+        told = _told(restriction, asked, context, now)
         if told is not None:
             return told
     return DUNNO
 
 
-def _verdict(request: PolicyRequest, table: DecisionTable, now: float, country_of: CountryOf) -> Verdict | None:
+HOOK: Final = LineHook(
+    "postfix",
+    (
+        Option("--policy", "address", "Postfix policy server (check_policy_service inet:HOST:PORT)."),
+        Option("--policy-unix", "path", "The same on a UNIX socket."),
+        Option(DISCONNECT, "flag", "A refusal also ends the SMTP session (521)."),
+    ),
+    answer,
+)
+
+
+def _holding(request: PolicyRequest, context: Context, now: float) -> Holding | None:
     protocol = "webmail" if request.webmail else "smtp"
     if request.account:
-        return table.lookup(
+        return context.table.lookup(
             "send",
             now,
             account=request.account,
             address=request.address,
             protocol=protocol,
-            country_of=country_of,
+            country_of=context.country_of,
         )
     if request.sender and (request.webmail or request.address.startswith("127.") or request.address == "::1"):
-        return table.lookup("send", now, account=request.sender, protocol="webmail")
+        return context.table.lookup("send", now, account=request.sender, protocol="webmail")
     return None
 
 
-def _told(held: Held, request: PolicyRequest, limiter: Limiter, now: float, disconnect: bool) -> Answer | None:
+def _told(restriction: Restriction, request: PolicyRequest, context: Context, now: float) -> PolicyAnswer | None:
     """None: this decision lets the request pass, and a weaker one may have something to say."""
-    match held.terms.action:
+    match restriction.terms.action:
         case "reject" | "deny_login":
-            return _refusal(plain(held.text), "reject", disconnect)
+            return _refusal(restriction.text, "reject", context)
         case "defer":
-            return Answer(f"DEFER_IF_PERMIT 4.7.1 {plain(held.text)}", "defer")
+            return PolicyAnswer(f"DEFER_IF_PERMIT 4.7.1 {restriction.text}", "defer")
         case "hold":
-            return Answer(f"HOLD {plain(held.text)}", "hold")
+            return PolicyAnswer(f"HOLD {restriction.text}", "hold")
         case "route":
-            return Answer(f"FILTER {held.terms.pool}:", "route")
+            return PolicyAnswer(f"FILTER {restriction.terms.pool}:", "route")
         case "require_from_match":
-            return _own_sender(held, request, disconnect)
+            return _own_sender(restriction, request, context)
         case "limit":
             if request.state not in _ENVELOPE_STATES:
                 return None
-            if limiter.admit(held, request.instance, request.recipient, request.recipients, now):
+            if context.limiter.admit(restriction, request.instance, request.recipient, request.recipients, now):
                 return None
-            return Answer(f"DEFER_IF_PERMIT 4.7.1 {plain(held.text)}", "limit")
+            return PolicyAnswer(f"DEFER_IF_PERMIT 4.7.1 {restriction.text}", "limit")
         case _:
             return None
 
 
-def _own_sender(held: Held, request: PolicyRequest, disconnect: bool) -> Answer | None:
+def _own_sender(restriction: Restriction, request: PolicyRequest, context: Context) -> PolicyAnswer | None:
     """The sender must belong to the account. Which others do is known to Postfix (smtpd_sender_login_maps)."""
     if request.state not in _SENDER_STATES:
         return None
     if not request.sender:  # passes every mismatch check of Postfix
-        return _refusal(f"an empty sender is not allowed: {plain(held.text)}", "mismatch", disconnect)
+        return _refusal(empty_sender(restriction.text), "mismatch", context)
     if not request.account or request.account == request.sender:
         return None
-    return Answer("reject_authenticated_sender_login_mismatch", "mismatch")
+    return PolicyAnswer("reject_authenticated_sender_login_mismatch", "mismatch")
 
 
-def _refusal(text: str, outcome: str, disconnect: bool) -> Answer:
+def _refusal(text: str, outcome: str, context: Context) -> PolicyAnswer:
     # Postfix closes the connection after 521, see access(5).
-    return Answer(f"521 5.7.1 {text}" if disconnect else f"REJECT 5.7.1 {text}", outcome)
+    return PolicyAnswer(f"521 5.7.1 {text}" if DISCONNECT in context.flags else f"REJECT 5.7.1 {text}", outcome)
 
 
 def _text(value: bytes) -> str:

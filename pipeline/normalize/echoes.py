@@ -1,26 +1,24 @@
 """Failures that two programs log: a front end, and the one that it asked about the password.
 
 PAM, saslauthd and authdaemond know the account and seldom the address. Where the front end's failures with account
-and address are there too, theirs say nothing new and do not count.
+and address are there too, theirs are echoes: they say nothing new and do not count.
 
 Courier writes the same line for a wrong password and for an authdaemond that does not answer, after a line that says
 so: its failures of the next seconds are trouble of the server, not guessing.
 """
 
+from pipeline.formats.reading.programs import ASKED, MTAS, SASL, SMTP_AUTH
+from pipeline.normalize.generations import Key
 from schemas.event import Event
 
-ASKED = frozenset(("saslauthd", "authdaemond", "dovecot-auth"))
-"""Programs that front ends ask. Dovecot's ``auth`` is both: lines of PAM name neither service nor session."""
 REMEMBERED = 600.0  # seconds for which a front end is known to log its failures
 TROUBLE = 2.0
 _HOSTS = 4096
-_SMTP = frozenset(("smtp", "smtps", "submission"))
 
-Key = tuple[str, str]
-Dump = tuple[list[tuple[Key, float]], list[tuple[Key, float]]]
+EchoState = tuple[list[tuple[Key, float]], list[tuple[Key, float]]]
 
 
-class Failures:
+class Echoes:
     """What is known of the front ends of each host: when they last logged a failure, when they were in trouble."""
 
     def __init__(self) -> None:
@@ -32,15 +30,15 @@ class Failures:
         self._put(self._trouble, (event.host, event.program), event)
 
     def see(self, event: Event) -> None:
-        """Completes a failure in place: its ``count`` if it is an echo, its ``reason`` if it is trouble."""
-        kind = "smtp" if event.service in _SMTP else "webmail" if event.service == "webmail" else "access"
-        asked = event.program == "auth" and event.session is None and event.service is None
-        if asked or event.program in ASKED:
-            last = self._told.get((event.host, kind))
+        """Completes a failure in place: it is told if it is an echo, and gets another ``reason`` if it is trouble."""
+        key = (event.host, _entrance(event))
+        unnamed = event.session is None and event.service is None
+        if event.program in ASKED or (unnamed and event.program in SASL):
+            last = self._told.get(key)
             if last is not None and abs(event.time.timestamp() - last) <= REMEMBERED:
-                event.count = 0
+                event.told_before()
         elif event.account and event.client_ip:
-            self._put(self._told, (event.host, kind), event)
+            self._put(self._told, key, event)
         if self._trouble:
             last = self._trouble.get((event.host, event.program))
             if last is not None and 0 <= event.time.timestamp() - last <= TROUBLE:
@@ -52,10 +50,17 @@ class Failures:
             times.clear()
         times[key] = event.time.timestamp()
 
-    def dump(self) -> Dump:
+    def dump(self) -> EchoState:
         """The state."""
         return list(self._told.items()), list(self._trouble.items())
 
-    def load(self, dumped: Dump) -> None:
+    def load(self, dumped: EchoState) -> None:
         """Inverse of ``dump``."""
         self._told, self._trouble = dict(dumped[0]), dict(dumped[1])
+
+
+def _entrance(event: Event) -> str:
+    """Where the client came in: a front end of one entrance tells nothing of another."""
+    if event.program in MTAS or event.service in SMTP_AUTH:
+        return "smtp"
+    return "webmail" if event.service == "webmail" else "access"

@@ -1,26 +1,16 @@
 """Country, network and channel of an event's address."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from pipeline.networks import network
+from pipeline.formats.reading.programs import CHANNELS
+from pipeline.networks import CountryOf, network, no_country
 from schemas.event import Event
-
-Lookup = Callable[[str], str]
-"""Canonical address -> ISO 3166 code, "" if unknown."""
-
-_CHANNELS = {"submission": "smtp", "smtps": "smtp", "webmail": "webmail", "imap": "access", "pop3": "access"}
-
-
-def no_country(address: str) -> str:
-    """The look-up of a provider without a GeoIP file."""
-    del address
-    return ""
 
 
 class Enricher:
     """Fills ``country``, ``network`` and ``channel``. Remembers at most ``limit`` addresses."""
 
-    def __init__(self, lookup: Lookup = no_country, limit: int = 200_000) -> None:
+    def __init__(self, lookup: CountryOf = no_country, limit: int = 200_000) -> None:
         self._lookup = lookup
         self._limit = limit
         self._known: dict[str, tuple[str, str]] = {}
@@ -34,7 +24,7 @@ class Enricher:
                 continue
             found = known.get(address) or self._look_up(address)
             event.country, event.network = found
-            event.channel = _CHANNELS.get(
+            event.channel = CHANNELS.get(
                 event.service or "", "smtp" if event.method or event.kind == "submission" else "access"
             )
 

@@ -5,20 +5,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from types import MappingProxyType
 
-from pipeline.formats import LineReader, Unreadable, split_frame
-from pipeline.networks import OurHosts
-from pipeline.normalize.enrich import Enricher, Lookup, no_country
+from pipeline.formats.reading.format import Unreadable
+from pipeline.formats.reading.lines import LineReader, split_frame
+from pipeline.networks import CountryOf, OurHosts, no_country
+from pipeline.normalize.enrich import Enricher
 from pipeline.normalize.join import Joiner
 from pipeline.normalize.tally import Tallier
 from schemas.dead_letter import DeadLetter
 from schemas.event import Event
 from schemas.tally import LAST_TIME, Tally
+from schemas.times import DAY
 
 # Connections and the rest are neither looked up nor counted; a queued message may turn out to be a submission.
 COUNTED = frozenset({"submission", "delivery", "auth_failure", "auth_success", "reject"})
 MAX_RAW = 4096  # characters of an unreadable line that are kept
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-AHEAD = 86_400.0  # seconds that a clock may be ahead: whoever is, makes all others look late
+AHEAD = DAY  # seconds that a clock may be ahead: whoever is, makes all others look late
 OUT_OF_TIME = Unreadable("time", "more than a day ahead of when the line was received, or before 1970")
 
 
@@ -43,7 +45,7 @@ class Normalizer:
         self,
         ours: OurHosts,
         zone: tzinfo = UTC,
-        lookup: Lookup = no_country,
+        lookup: CountryOf = no_country,
         zones: Mapping[str, tzinfo] = MappingProxyType({}),
     ) -> None:
         """``ours``: hosts that are nobody's origin. ``zone``: of lines that carry none; ``zones``: of single hosts."""

@@ -1,27 +1,41 @@
 """The work of ``jobs/normalize`` on one partition of ``maillog`` or ``authlog``."""
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 from pipeline.metrics import Recorder
 from pipeline.normalize.normalizer import Normalizer
-from pipeline.partition import OFFSET, SOURCE, Outgoing, partition_of
+from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, loading, partition_of
 from pipeline.ports import Record
 from schemas.codec import encode_frame
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, EVENTS, TALLIES
 
+NEWEST = 1  # version of the format that states are saved in
+
 
 class NormalizeStage:
-    """Raw lines -> events, dead letters and tallies, of one partition of ``maillog`` or ``authlog``."""
+    """Raw lines -> events, dead letters and tallies, of one partition of ``maillog`` or ``authlog``.
 
-    def __init__(self, source: str, normalizer: Normalizer, partitions: int, recorder: Recorder) -> None:
+    ``edition``: tells a value that is another one when the GeoIP file is.
+    """
+
+    without_state = (
+        "the lines that its topic still keeps are read again from the first, and what comes of them again is left out "
+        "by detect and store"
+    )
+
+    def __init__(
+        self, source: str, normalizer: Normalizer, partitions: int, recorder: Recorder, edition: Callable[[], object]
+    ) -> None:
         self._source = source
         self._normalizer = normalizer
         self._partitions = partitions
         self._recorder = recorder
+        self._edition = edition
+        self._looked_up_in = edition()
         self._forgotten = 0
         self.position = -1
 
@@ -50,18 +64,23 @@ class NormalizeStage:
         self._recorder.add("sekimori_normalize_forgotten_total", self._normalizer.joiner.forgotten - self._forgotten)
         self._forgotten = self._normalizer.joiner.forgotten
 
-    def forget_places(self) -> None:
-        """To be called when the GeoIP file has changed."""
-        self._normalizer.enricher.forget()
+    def refresh(self) -> None:
+        """See ``PartitionStage``. What was looked up in a GeoIP file is forgotten when there is another."""
+        edition = self._edition()
+        if edition != self._looked_up_in:
+            self._looked_up_in = edition
+            self._normalizer.enricher.forget()
 
-    def save(self) -> Iterator[tuple[bytes, bytes]]:
-        """See ``PartitionStage``: one value, so that it is never torn."""
+    def save(self) -> Iterator[StatePart]:
+        """See ``PartitionStage``: one part, so that it is never torn."""
         state = msgspec.msgpack.encode((self.position, self._normalizer.joiner.dump()))
-        yield self._source.encode(), zlib.compress(state, 1)
+        yield StatePart(self._source.encode(), zlib.compress(state, 1), NEWEST)
 
-    def load(self, saved: Mapping[bytes, bytes]) -> None:
+    def load(self, saved: Iterable[StatePart]) -> None:
         """See ``PartitionStage``. Lines that are in the state already are joined again, which changes nothing."""
-        value = saved.get(self._source.encode())
-        if value is not None:
-            self.position, joined = msgspec.msgpack.decode(zlib.decompress(value), type=tuple[int, bytes])
-            self._normalizer.joiner.load(joined)
+        for part in saved:
+            if part.key == self._source.encode():
+                with loading(part, NEWEST):
+                    state = zlib.decompress(part.value)
+                    self.position, joined = msgspec.msgpack.decode(state, type=tuple[int, bytes])
+                    self._normalizer.joiner.load(joined)

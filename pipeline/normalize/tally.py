@@ -9,6 +9,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from pipeline.formats.reading.programs import MTAS, SMTP_AUTH
 from schemas.event import Event
 from schemas.kinds import PASSWORD_ERRORS
 from schemas.tally import CountedKind, Tally
@@ -18,13 +19,6 @@ MAX_SAMPLES = 3
 MAX_LINE = 400  # characters of a line kept as evidence
 MAX_ORIGINS = 200_000  # addresses remembered as trusted or not
 MAX_NAME = 254  # characters of an account (RFC 5321 allows 64 + 1 + 255); longer ones are only counted by network
-
-MTAS = frozenset(
-    ("smtpd", "exim", "exim4", "sm-mta", "sendmail", "sm-acceptingconnections", "courieresmtpd", "esmtpd", "haraka",
-     "kumod", "qmail-smtpd")
-)  # fmt: skip
-"""Programs whose refusals their SASL server logs once more."""
-
 
 _Flow = tuple[str, str, int]  # account, address, second
 
@@ -74,7 +68,7 @@ class Tallier:
     def _submission(self, event: Event, line: str) -> None:
         flow = self._flow(event, line)
         flow.successes += 1
-        if event.count == 0:  # the MTA's line was counted for the account; the webmail's knows the network
+        if event.told:  # the account counted with the MTA's line, which did not know the network
             flow = self._flow(replace(event, account=None), line)
         flow.messages += 1
         flow.recipients += event.nrcpt or 1
@@ -84,12 +78,12 @@ class Tallier:
             _note_sender(flow, event)
 
     def _failure(self, event: Event, line: str) -> None:
-        if event.reason not in PASSWORD_ERRORS or event.count <= 0:
+        if event.reason not in PASSWORD_ERRORS or event.told:
             return
         flow = self._flow(event, line)
         if event.program in MTAS:
             flow.errors_mta += event.count
-        elif event.service == "smtp":
+        elif event.service in SMTP_AUTH:
             flow.errors_sasl += event.count
         else:
             flow.errors += event.count

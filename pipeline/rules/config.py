@@ -16,14 +16,15 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from pipeline.networks import OurHosts
+from pipeline.networks import OurHosts, parse_network
 from schemas.kinds import Action, Scope
+from schemas.times import DAY, HOUR, MINUTE
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_LONGEST = 999_999 * DAY
 _LIMIT = re.compile(r"([0-9]{1,9}) ([a-z_]+) / ([0-9]{1,6}[smhd])")
 _CLASS = re.compile(r"all|home|abroad|[A-Z]{2}")
-DAY = 86400
 T = TypeVar("T")
 
 
@@ -71,7 +72,7 @@ class RuleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Allow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who is never restricted."""
 
-    accounts: list[str] = []
+    accounts: list[Annotated[str, Meta(min_length=1, max_length=1024)]] = []
     addresses: list[str] = []
     countries: list[str] = []
 
@@ -88,9 +89,10 @@ class RulesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def seconds(text: str) -> int:
     """``30m`` -> 1800. Raises ValueError."""
     match = _DURATION.fullmatch(text)
-    if match is None or int(match[1]) == 0:
+    length = int(match[1]) * _UNITS[match[2]] if match else 0
+    if not 0 < length <= _LONGEST:
         raise ValueError(f"{text!r} is no duration such as 90s, 30m, 6h or 7d")
-    return int(match[1]) * _UNITS[match[2]]
+    return length
 
 
 def parse_limit(text: str) -> Limit:
@@ -155,7 +157,8 @@ def _convert(data: dict[str, Any], name: str) -> RulesFile:
     file = _typed({**data, "rules": rules}, RulesFile, f"{name}: ")
     for rule, config in file.rules.items():
         _check(rule, config, name)
-    _check_each(file.allow.addresses, ipaddress.ip_network, f"{name}: allow.addresses")
+    for read in (ipaddress.ip_network, parse_network):
+        _check_each(file.allow.addresses, read, f"{name}: allow.addresses")
     _check_each(file.allow.countries, _country, f"{name}: allow.countries")
     _check_each(file.trusted.hosts, ipaddress.ip_network, f"{name}: trusted.hosts")
     _check_each(file.trusted.webmail, ipaddress.ip_address, f"{name}: trusted.webmail")

@@ -4,9 +4,9 @@ from pipeline.rules.config import RuleConfig
 from pipeline.windows.layout import ERROR, SLOT
 from pipeline.windows.metrics import METRICS
 from pipeline.windows.view import HOUR, View
+from schemas.times import DAY
 
 RECENT = 3600  # seconds
-DAY = 86400
 LEARNING = 6 * HOUR  # a usual level means something after that much history
 
 

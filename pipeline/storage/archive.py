@@ -7,17 +7,16 @@ from pipeline.partition import OFFSET, SOURCE, unreadable
 from pipeline.ports import Record
 from pipeline.storage.rows import LATEST, Release
 from pipeline.storage.sql import utc
-from pipeline.storage.storing import Frame, Sink
+from pipeline.storage.storing import EventFrame, Sink, Storable
 from schemas.codec import decode_dead_letters, decode_decision, decode_events
-from schemas.dead_letter import DeadLetter
-from schemas.enforcement import Decision, split_key
+from schemas.enforcement import split_key
 from schemas.topics import DEAD_LETTERS, ENFORCEMENT, EVENTS, Topic
 
 STORED: tuple[Topic, ...] = (EVENTS, DEAD_LETTERS, ENFORCEMENT)
 MAX_NOTE = 1000  # characters
 
 
-def messages_of(record: Record) -> Sequence[Frame | Decision | Release | DeadLetter]:
+def messages_of(record: Record) -> Sequence[Storable]:
     """What is to be stored of a message. One that cannot be read becomes a dead letter."""
     try:
         if record.topic == ENFORCEMENT.name:
@@ -31,14 +30,14 @@ def messages_of(record: Record) -> Sequence[Frame | Decision | Release | DeadLet
         return [unreadable(f"{record.topic}-{record.partition}", record, str(error))]
 
 
-def _frame(record: Record, value: bytes) -> Frame:
+def _frame(record: Record, value: bytes) -> EventFrame:
     """By its headers; an event that somebody else has written is known by its own place."""
     headers, events = dict(record.headers), decode_events(value)
     if any(event.time.tzinfo is None for event in events):
         raise ValueError("the time of an event has no zone")
     if SOURCE in headers and OFFSET in headers:
-        return Frame(headers[SOURCE].decode(), int(headers[OFFSET]), events)
-    return Frame(f"{record.topic}-{record.partition}", record.offset, events)
+        return EventFrame(headers[SOURCE].decode(), int(headers[OFFSET]), events)
+    return EventFrame(f"{record.topic}-{record.partition}", record.offset, events)
 
 
 def _release(record: Record) -> Release:
@@ -69,8 +68,8 @@ class Archive:
 
     def write(self, now: float) -> None:
         """Writes all that was taken. ``now``: seconds since 1970. Raises StoreUnavailable, StoreError."""
-        stored = self._sink.flush()
-        for table, rows in stored.rows.items():
+        written = self._sink.flush()
+        for table, rows in written.rows.items():
             self._recorder.add("sekimori_store_rows_total", rows, table)
-        self._recorder.add("sekimori_store_repeated_events_total", stored.repeated)
+        self._recorder.add("sekimori_store_repeated_events_total", written.repeated)
         self._recorder.set("sekimori_store_message_age_seconds", max(0.0, now - self._newest_ms / 1000))

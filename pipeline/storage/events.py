@@ -1,12 +1,17 @@
-"""Stored events read back, as the frames that they were stored from, in the order of replay."""
+"""Stored events read back, as the frames that they were stored from, in the order of replay.
 
-import heapq
+The order is that of ``pipeline.replay``, by the names of the files that were loaded. So the same files give the same
+decisions, loaded or not, with these exceptions: of several files with one base name, and of what an earlier version has
+loaded, ties go by ``source``; what the cluster has stored goes by time and then by topic and partition, where the jobs
+took what came first; and a frame that lies in two slices is two frames.
+"""
+
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import repeat
-from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +20,7 @@ import pandas as pd
 
 from pipeline.normalize.normalizer import COUNTED, EPOCH
 from pipeline.ports import RowStore, Value
+from pipeline.replay import in_order, place_in_time
 from pipeline.storage.rows import LATEST, MILLISECONDS
 from pipeline.storage.sql import utc
 from schemas.event import Event
@@ -76,16 +82,26 @@ def _between(since: float, until: float) -> dict[str, Value]:
     return {"kinds": tuple(sorted(COUNTED)), "since": utc(since), "until": utc(until)}
 
 
-def frames_of(rows: pd.DataFrame) -> list[list[Event]]:
-    """Rows -> the frames that they came in, those of each source in their order, sources merged by the time of each
-    frame's first event. So a frame that lies in two slices is two frames, and what came late is where its time is."""
+def source_names(store: RowStore) -> dict[str, str]:
+    """source -> base name of the file that was loaded as it, by which ties go; others have none. Raises StoreError,
+    StoreUnavailable."""
+    loads = store.query("SELECT * FROM loads")
+    if "source" not in loads:  # a store that an earlier version made
+        return {}
+    loads = loads[loads["source"] != ""].sort_values(["time", "lines"])  # a file that has grown, or was renamed
+    return dict(zip(loads["source"], loads["name"], strict=True))
+
+
+def frames_of(rows: pd.DataFrame, names: Mapping[str, str] = MappingProxyType({})) -> list[list[Event]]:
+    """Rows -> the frames that they came in, in the order of replay. ``names``: as ``source_names`` found them. So a
+    frame that lies in two slices is two frames, and what came late is where its time is."""
     columns = {name: rows[name].tolist() for name in rows.columns}
     events = events_of(columns)
-    streams: dict[str, list[tuple[datetime, str, list[Event]]]] = {}
+    streams: dict[str, list[list[Event]]] = {}
     for start, end in _runs(rows["source"], rows["frame"]):
-        source = columns["source"][start]
-        streams.setdefault(source, []).append((events[start].time, source, events[start:end]))
-    return [frame for _, _, frame in heapq.merge(*streams.values(), key=itemgetter(0, 1))]
+        streams.setdefault(columns["source"][start], []).append(events[start:end])
+    merged = in_order(list(streams.values()), [names.get(source, source) for source in streams], place_in_time)
+    return [frame for _, frame in merged]
 
 
 def _runs(*columns: pd.Series) -> Iterator[tuple[int, int]]:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from schemas.dead_letter import DeadLetter
-from schemas.enforcement import Decision, Evidence
+from schemas.enforcement import Decision
 from schemas.event import Event
 
 Columns = dict[str, list[Any]]
@@ -28,7 +28,6 @@ LARGEST = 1 << 48  # bytes: sums of what nobody can send must not overflow
 
 _EVENT_FIELDS = tuple(field.name for field in msgspec.structs.fields(Event))
 _DECISION_TEXTS = ("id", "subject_kind", "subject", "action", "scope", "mode", "rule", "reason", "actor")
-_EVIDENCE = tuple(field.name for field in msgspec.structs.fields(Evidence))
 _JSON = msgspec.json.Encoder(order="sorted")
 
 

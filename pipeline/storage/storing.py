@@ -6,14 +6,14 @@ by where they were read (``ReplacingMergeTree``), so that even what slips throug
 middle of an insert, merges away.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from pipeline.ports import RowStore
+from pipeline.ports import RowStore, Value
 from pipeline.storage.rows import (
     LATEST,
     Columns,
@@ -30,7 +30,8 @@ from schemas.enforcement import Decision
 from schemas.event import Event
 
 MONTHS_AT_ONCE = 50  # a server takes rows of at most 100 partitions in one insert
-Values = Sequence[Any]  # of one column
+KnownFrames = dict[tuple[str, int], int]
+"""(source, number of the frame) -> how many of its events the store knows of; 0 where that is in doubt"""
 TABLES = ("events", "rates_per_minute", "decisions", "releases", "dead_letters")
 
 
@@ -70,7 +71,7 @@ def drop_before(store: RowStore, day: date) -> list[str]:
     return gone
 
 
-class Frame(msgspec.Struct, frozen=True):
+class EventFrame(msgspec.Struct, frozen=True):
     """The events of one raw frame. ``source``, ``offset``: where the raw frame lies."""
 
     source: str
@@ -78,8 +79,34 @@ class Frame(msgspec.Struct, frozen=True):
     events: list[Event]
 
 
+class EventRows(msgspec.Struct, frozen=True):
+    """Rows of ``events``, of whole frames that are not stored yet; see ``unstored``.
+
+    ``columns``: lists, or what an engine takes faster, but a list of ``time``. ``months``: those (YYYYMM, of UTC) in
+    which some of the rows may be there already, because an insert was cut off.
+    """
+
+    columns: Columns
+    months: Collection[str]
+
+    @property
+    def number(self) -> int:
+        """How many rows."""
+        return len(self.columns["time"])
+
+
+Storable = EventFrame | EventRows | Decision | Release | DeadLetter
+
+
+def unstored(frames: Iterable[EventFrame], known: Mapping[tuple[str, int], int]) -> EventRows:
+    """The rows of those frames that the store does not know whole. ``known``: as KnownFrames has it."""
+    missing = [frame for frame in frames if known.get((frame.source, frame.offset), 0) < len(frame.events)]
+    months = {month for f in missing if (f.source, f.offset) in known for month in _months(e.time for e in f.events)}
+    return EventRows(event_columns((f.source, f.offset, f.events) for f in missing), months)
+
+
 @dataclass
-class Stored:
+class Written:
     """Rows written by a ``flush``, and events left out because they were there already."""
 
     rows: dict[str, int] = field(default_factory=dict)
@@ -97,71 +124,113 @@ class Sink:
 
     def clear(self) -> None:
         """Forgets what is not written, because it will come again."""
-        self.frames: list[Frame] = []
+        self.frames: list[EventFrame] = []
+        self.rows: list[EventRows] = []
         self.decisions: list[Decision] = []
         self.releases: list[Release] = []
         self.dead_letters: list[DeadLetter] = []
         self.waiting = 0
 
-    def add(self, message: Frame | Decision | Release | DeadLetter) -> None:
+    def add(self, message: Storable) -> None:
         """``waiting`` counts the rows."""
-        if isinstance(message, Frame):
+        if isinstance(message, EventFrame):
             self.frames.append(message)
             self.waiting += len(message.events)
-            return
-        self.waiting += 1
-        if isinstance(message, Decision):
-            self.decisions.append(message)
-        elif isinstance(message, Release):
-            self.releases.append(message)
+        elif isinstance(message, EventRows):
+            self.rows.append(message)
+            self.waiting += message.number
         else:
-            self.dead_letters.append(message)
+            self.waiting += 1
+            if isinstance(message, Decision):
+                self.decisions.append(message)
+            elif isinstance(message, Release):
+                self.releases.append(message)
+            else:
+                self.dead_letters.append(message)
 
-    def flush(self) -> Stored:
+    def add_all(self, messages: Iterable[Storable]) -> None:
+        """The same of several."""
+        for message in messages:
+            self.add(message)
+
+    def flush(self) -> Written:
         """Writes everything. Raises StoreUnavailable, StoreError."""
-        stored = Stored()
+        written = Written()
         try:
-            self._write_events(stored)
-            self._write("decisions", decision_columns(self.decisions), "issued_at", stored)
-            self._write("releases", release_columns(self.releases), "time", stored)
-            self._write("dead_letters", dead_letter_columns(self.dead_letters), "time", stored)
+            self._write_events(written)
+            self._write("decisions", decision_columns(self.decisions), "issued_at", written)
+            self._write("releases", release_columns(self.releases), "time", written)
+            self._write("dead_letters", dead_letter_columns(self.dead_letters), "time", written)
         except BaseException:
             self._doubtful = True
+            self.rows = [EventRows(rows.columns, _months(map(utc, rows.columns["time"]))) for rows in self.rows]
             raise
         self._doubtful = False
         self.clear()
-        return stored
+        return written
 
-    def _write_events(self, stored: Stored) -> None:
+    def _write_events(self, written: Written) -> None:
         frames = _once(self.frames)
-        if not frames:
-            return
-        first, last = _span(frames)
-        have = _counts(self._store, "rates_per_minute", "minute", "sum(events)", frames, first, last)
-        missing = [frame for frame in frames if have.get((frame.source, frame.offset), 0) < len(frame.events)]
-        half = {}
-        if self._doubtful and missing:
-            half = _counts(self._store, "events", "time", "count()", missing, first, last)
-        self._write("events", event_columns((f.source, f.offset, f.events) for f in missing), "time", stored)
-        again = [f for f in missing if (f.source, f.offset) in half or (f.source, f.offset) in have]
-        for month in sorted({month for frame in again for month in months_of(frame)}):
-            merge(self._store, month)
-        stored.repeated = sum(len(f.events) for f in self.frames) - sum(len(f.events) for f in missing)
+        rows = [unstored(frames, self._known(frames)), *self.rows] if frames else self.rows
+        for some in rows:
+            self._write("events", some.columns, "time", written)
+        for month in sorted({month for some in rows for month in some.months}):
+            self._merge(month)
+        if frames:
+            written.repeated = sum(len(frame.events) for frame in self.frames) - rows[0].number
 
-    def _write(self, table: str, columns: Columns, time: str, stored: Stored) -> None:
-        for part in inserts(columns, time):
+    def _known(self, frames: Sequence[EventFrame]) -> KnownFrames:
+        known = _counted(self._store, "rates_per_minute", "minute", "sum(events)", frames)
+        missing = [f for f in frames if known.get((f.source, f.offset), 0) < len(f.events)]
+        if not (self._doubtful and missing):
+            return known
+        return _counted(self._store, "events", "time", "0", missing) | known
+
+    def _write(self, table: str, columns: Columns, time: str, written: Written) -> None:
+        for part in _inserts(columns, time):
             self._store.insert(table, part)
-        stored.rows[table] = len(columns[time])
+        written.rows[table] = written.rows.get(table, 0) + len(columns[time])
+
+    def _merge(self, month: str) -> None:
+        """Lets rows that are there twice become one at once, not at some later merge."""
+        for table in ("events", "rates_per_minute"):
+            self._store.execute(f"OPTIMIZE TABLE {table} PARTITION {month} FINAL")
 
 
-def _once(frames: Iterable[Frame]) -> list[Frame]:
+def _once(frames: Iterable[EventFrame]) -> list[EventFrame]:
     """Without frames that were sent twice, and without empty ones."""
     return list({(frame.source, frame.offset): frame for frame in frames if frame.events}.values())
 
 
-def _span(frames: Iterable[Frame]) -> tuple[datetime, datetime]:
+def known_frames(store: RowStore, sources: Sequence[str]) -> KnownFrames:
+    """Every frame of these sources that the store has something of."""
+    known = _found(store, "events", "0", "", sources=tuple(sources))
+    return known | _found(store, "rates_per_minute", "sum(events)", "", sources=tuple(sources))
+
+
+def _counted(store: RowStore, table: str, time: str, count: str, frames: Sequence[EventFrame]) -> KnownFrames:
+    """Those of these frames that a table has something of, and perhaps others of the same sources."""
     times = [event.time for frame in frames for event in frame.events]
-    return _kept(min(times)) - timedelta(minutes=1), _kept(max(times))
+    return _found(
+        store,
+        table,
+        count,
+        f"AND {time} BETWEEN :first AND :last AND frame BETWEEN :low AND :high",
+        sources=tuple({frame.source for frame in frames}),
+        first=_kept(min(times)) - timedelta(minutes=1),
+        last=_kept(max(times)),
+        low=min(frame.offset for frame in frames),
+        high=max(frame.offset for frame in frames),
+    )
+
+
+def _found(store: RowStore, table: str, count: str, condition: str, **values: Value) -> KnownFrames:
+    found = store.query(
+        f"SELECT source, frame, {count} AS known FROM {table} "  # noqa: S608  # our own names
+        f"WHERE source IN :sources {condition} GROUP BY source, frame",
+        **values,
+    )
+    return dict(zip(zip(found["source"], found["frame"].tolist(), strict=True), found["known"].tolist(), strict=True))
 
 
 def _kept(time: datetime) -> datetime:
@@ -169,46 +238,13 @@ def _kept(time: datetime) -> datetime:
     return min(max(time, utc(60)), utc(LATEST))
 
 
-def _counts(
-    store: RowStore, table: str, time: str, count: str, frames: Sequence[Frame], first: datetime, last: datetime
-) -> dict[tuple[str, int], int]:
-    """(source, offset) -> how many events of the frame the table knows of."""
-    found = store.query(
-        f"SELECT source, frame, {count} AS known FROM {table} "  # noqa: S608  # our own names
-        f"WHERE {time} BETWEEN :first AND :last AND source IN :sources AND frame BETWEEN :low AND :high "
-        "GROUP BY source, frame",
-        first=first,
-        last=last,
-        sources=tuple({frame.source for frame in frames}),
-        low=min(frame.offset for frame in frames),
-        high=max(frame.offset for frame in frames),
-    )
-    keys = zip(found["source"], found["frame"], strict=True)
-    return dict(zip(keys, found["known"], strict=True))
+def _months(times: Iterable[datetime]) -> set[str]:
+    """YYYYMM of them, in UTC."""
+    return {f"{_kept(time):%Y%m}" for time in times}
 
 
-def merge(store: RowStore, month: str) -> None:
-    """Lets rows that are there twice become one at once, not at some later merge."""
-    for table in ("events", "rates_per_minute"):
-        store.execute(f"OPTIMIZE TABLE {table} PARTITION {month} FINAL")
-
-
-def months_of(frame: Frame) -> set[str]:
-    """YYYYMM of its events, in UTC."""
-    return {f"{_kept(event.time):%Y%m}" for event in frame.events}
-
-
-def _at(values: Values, rows: Sequence[int]) -> Values:
-    return [values[row] for row in rows]
-
-
-def inserts(
-    columns: Columns, time: str, at: Callable[[Values, Sequence[int]], Values] = _at
-) -> Iterable[Mapping[str, Values]]:
-    """In parts of so many months that a server takes them. Rows of one frame and minute stay together.
-
-    ``at`` gives the values of some rows of a column; the column of the time is a list.
-    """
+def _inserts(columns: Columns, time: str) -> list[Columns]:
+    """In parts of so many months that a server takes them. Rows of one frame and minute stay together."""
     stamps = columns[time]
     months: dict[int, list[int]] = {}
     if not stamps or max(stamps) - min(stamps) < MONTHS_AT_ONCE * 28 * 86400:
@@ -216,4 +252,9 @@ def inserts(
     for row, stamp in enumerate(stamps):
         day = utc(stamp)
         months.setdefault((day.year * 12 + day.month) // MONTHS_AT_ONCE, []).append(row)
-    return [{name: at(values, rows) for name, values in columns.items()} for rows in months.values()]
+    return [{name: _at(values, rows) for name, values in columns.items()} for rows in months.values()]
+
+
+def _at(values: Any, rows: Sequence[int]) -> Any:
+    """Some rows of a column, by its own way if it has one (Arrow)."""
+    return values.take(rows) if hasattr(values, "take") else [values[row] for row in rows]

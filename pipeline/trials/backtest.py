@@ -1,26 +1,22 @@
-"""What another rules file would have done: the same tallies counted under several rule sets, and the difference.
+"""What another rules file would have done: the same tallies counted under several rule sets.
 
 Counting is split as the cluster splits it: by partition of subjects. Only accounts accuse and only networks are
 accused, so every partition's accounts can be counted first, in parallel, and then every partition's networks, each
-with the accusations put where ``flow.Replay`` would have counted them: the outcome is exactly that of a replay.
+with the accusations put where ``replay.Detection`` would have counted them: the outcome is exactly that of a replay.
 """
 
-import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import msgspec
 
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector, Findings
 from pipeline.partition import partition_of
+from pipeline.replay import in_order
 from pipeline.rules import RuleSet
 from schemas.enforcement import Decision
 from schemas.tally import Tally
-
-ChangeKind = Literal["added", "removed", "earlier", "later", "changed"]
-CHANGE_KINDS: tuple[ChangeKind, ...] = ("added", "removed", "earlier", "later", "changed")
 
 
 class TallyFrame(msgspec.Struct, gc=False, array_like=True):
@@ -64,11 +60,11 @@ def split(tallies: Sequence[Tally], number: int, partitions: int) -> Iterator[tu
         yield accounts, partition, part
 
 
-def interleave(times: Sequence[Sequence[float]]) -> list[list[int]]:
-    """Times of each source's frames, in the order of the source -> their numbers in the order of replay."""
+def interleave(times: Sequence[Sequence[int]], names: Sequence[str]) -> list[list[int]]:
+    """The places in time of each source's frames, and the sources' names -> the frames' numbers in the order of
+    replay."""
     numbers: list[list[int]] = [[] for _ in times]
-    streams = ([(time, source) for time in of_source] for source, of_source in enumerate(times))
-    for number, (_, source) in enumerate(heapq.merge(*streams)):
+    for number, (source, _) in enumerate(in_order(times, names, int)):
         numbers[source].append(number)
     return numbers
 
@@ -140,76 +136,3 @@ def route(accusations: Iterable[Accusation], partitions: int) -> list[list[Accus
     for accusation in sorted(accusations, key=lambda a: (a.number, a.place)):
         routed[partition_of(accusation.tally, partitions)].append(accusation)
     return routed
-
-
-@dataclass(frozen=True)
-class Change:
-    """How a decision differs. ``before`` is the baseline's, ``after`` the new rules'; one of them may be missing.
-
-    ``changed``: at the same time, but with another action, scope or end.
-    """
-
-    kind: ChangeKind
-    before: Decision | None
-    after: Decision | None
-
-    @property
-    def decision(self) -> Decision:
-        """The new one, or that which is gone."""
-        found = self.after or self.before
-        assert found is not None
-        return found
-
-    @property
-    def seconds(self) -> float:
-        """How much later (negative: earlier) it comes; 0 if there is nothing to compare with."""
-        if self.before is None or self.after is None:
-            return 0.0
-        return (self.after.issued_at - self.before.issued_at).total_seconds()
-
-
-def compare(before: Iterable[Decision], after: Iterable[Decision]) -> list[Change]:
-    """The difference, in the order of time.
-
-    A decision and a new one are the same if rule, subject and mode are, and the restrictions overlap. So a rule that
-    goes from shadow to enforce removes decisions and adds others.
-    """
-    old, new = _by_identity(before), _by_identity(after)
-    changes = [c for key in old.keys() | new.keys() for c in _align(old.get(key, []), new.get(key, []))]
-    return sorted(changes, key=lambda c: (c.decision.issued_at, c.decision.key, c.kind, c.decision.mode))
-
-
-def _by_identity(decisions: Iterable[Decision]) -> dict[tuple[str, str], list[Decision]]:
-    found: dict[tuple[str, str], list[Decision]] = {}
-    for decision in sorted(decisions, key=lambda d: d.issued_at):
-        found.setdefault((decision.key, decision.mode), []).append(decision)
-    return found
-
-
-def _align(old: list[Decision], new: list[Decision]) -> Iterator[Change]:
-    """Both in the order of time, none overlapping another of its own list."""
-    i = j = 0
-    while i < len(old) and j < len(new):
-        if old[i].expires_at <= new[j].issued_at:
-            yield Change("removed", old[i], None)
-            i += 1
-        elif new[j].expires_at <= old[i].issued_at:
-            yield Change("added", None, new[j])
-            j += 1
-        else:
-            kind = _difference(old[i], new[j])
-            if kind:
-                yield Change(kind, old[i], new[j])
-            i += 1
-            j += 1
-    yield from (Change("removed", decision, None) for decision in old[i:])
-    yield from (Change("added", None, decision) for decision in new[j:])
-
-
-def _difference(old: Decision, new: Decision) -> ChangeKind | None:
-    if new.issued_at < old.issued_at:
-        return "earlier"
-    if new.issued_at > old.issued_at:
-        return "later"
-    terms = (old.action, old.scope, old.expires_at, old.parameters)
-    return None if terms == (new.action, new.scope, new.expires_at, new.parameters) else "changed"

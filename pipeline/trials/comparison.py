@@ -1,16 +1,43 @@
 """Two rule sets on the same logs, side by side: what a backtest reports."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.trials.backtest import Change, compare
+from pipeline.trials.backtest import Counted
 from pipeline.trials.cases import Case, Score, score, stops_sending
 from pipeline.trials.effects import Effect, Effects
 from schemas.enforcement import Decision
 
+ChangeKind = Literal["added", "removed", "earlier", "later", "changed"]
 Turn = Literal["hurt", "helped", "caught", "lost"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a decision differs. ``before`` is the baseline's, ``after`` the new rules'; one of them may be missing.
+
+    ``changed``: at the same time, but with another action, scope or end.
+    """
+
+    kind: ChangeKind
+    before: Decision | None
+    after: Decision | None
+
+    @property
+    def decision(self) -> Decision:
+        """The new one, or that which is gone."""
+        found = self.after or self.before
+        assert found is not None
+        return found
+
+    @property
+    def seconds(self) -> float:
+        """How much later (negative: earlier) it comes; 0 if there is nothing to compare with."""
+        if self.before is None or self.after is None:
+            return 0.0
+        return (self.after.issued_at - self.before.issued_at).total_seconds()
 
 
 @dataclass(frozen=True)
@@ -90,29 +117,41 @@ class Comparison:
         return {f"{kind}{' (shadow)' if mode == 'shadow' else ''}": n for (kind, mode), n in sorted(found.items())}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Tried:
-    """What became of one rule set, under a name for people."""
+    """What came of one rule set. ``decisions``: in the order of time; ``subjects``: how many were counted."""
 
-    name: str
-    decisions: list[Decision]
-    effects: Effects
+    decisions: list[Decision] = field(default_factory=list)
+    effects: Effects = field(default_factory=Effects)
+    subjects: int = 0
+
+    @classmethod
+    def of(cls, parts: Sequence[Counted]) -> "Tried":
+        """All partitions' accounts, networks and countries together; what the decisions do is not known yet."""
+        decisions = sorted((d for part in parts for d in part.decisions), key=lambda d: (d.issued_at, d.key))
+        return cls(decisions, subjects=sum(part.subjects for part in parts))
+
+    def leave_out_before(self, start: float) -> None:
+        """Decisions made before ``start`` (seconds since 1970) are not reported."""
+        self.decisions = [d for d in self.decisions if d.issued_at.timestamp() >= start]
 
 
-def put_side_by_side(baseline: Tried, new: Tried, cases: Sequence[Case], subjects: int, lines: int) -> Comparison:
-    """The whole report."""
+def put_side_by_side(
+    names: tuple[str, str], baseline: Tried, new: Tried, cases: Sequence[Case], lines: int
+) -> Comparison:
+    """The whole report. ``names``: of the rule sets, for people."""
     changes = [
         ChangedDecision(change, _effect(baseline, change.before), _effect(new, change.after))
         for change in compare(baseline.decisions, new.decisions)
     ]
     return Comparison(
-        _side(baseline, cases),
-        _side(new, cases),
+        _side(names[0], baseline, cases),
+        _side(names[1], new, cases),
         changes,
         _accounts(baseline, new, cases),
         (baseline.decisions, new.decisions),
         new.effects.messages,
-        subjects,
+        new.subjects,
         lines,
     )
 
@@ -121,11 +160,11 @@ def _effect(tried: Tried, decision: Decision | None) -> Effect | None:
     return None if decision is None else tried.effects.decisions.get(decision.id, Effect())
 
 
-def _side(tried: Tried, cases: Sequence[Case]) -> Side:
+def _side(name: str, tried: Tried, cases: Sequence[Case]) -> Side:
     enforced = [d for d in tried.decisions if d.mode == "enforce"]
     losses = tried.effects.accounts.values()
     return Side(
-        tried.name,
+        name,
         dict(Counter(d.rule for d in enforced)),
         dict(Counter(d.rule for d in tried.decisions if d.mode != "enforce")),
         len(_stopped(tried.decisions)),
@@ -160,3 +199,50 @@ def _accounts(baseline: Tried, new: Tried, cases: Iterable[Case]) -> list[Accoun
 def _loss(account: str, effects: Effects, stopped: set[str]) -> Loss:
     effect = effects.accounts.get(account, Effect())
     return Loss(account in stopped, effect.messages, effect.logins)
+
+
+def compare(before: Iterable[Decision], after: Iterable[Decision]) -> list[Change]:
+    """The difference, in the order of time.
+
+    A decision and a new one are the same if rule, subject and mode are, and the restrictions overlap. So a rule that
+    goes from shadow to enforce removes decisions and adds others.
+    """
+    old, new = _by_identity(before), _by_identity(after)
+    changes = [c for key in old.keys() | new.keys() for c in _align(old.get(key, []), new.get(key, []))]
+    return sorted(changes, key=lambda c: (c.decision.issued_at, c.decision.key, c.kind, c.decision.mode))
+
+
+def _by_identity(decisions: Iterable[Decision]) -> dict[tuple[str, str], list[Decision]]:
+    found: dict[tuple[str, str], list[Decision]] = {}
+    for decision in sorted(decisions, key=lambda d: d.issued_at):
+        found.setdefault((decision.key, decision.mode), []).append(decision)
+    return found
+
+
+def _align(old: list[Decision], new: list[Decision]) -> Iterator[Change]:
+    """Both in the order of time, none overlapping another of its own list."""
+    i = j = 0
+    while i < len(old) and j < len(new):
+        if old[i].expires_at <= new[j].issued_at:
+            yield Change("removed", old[i], None)
+            i += 1
+        elif new[j].expires_at <= old[i].issued_at:
+            yield Change("added", None, new[j])
+            j += 1
+        else:
+            kind = _difference(old[i], new[j])
+            if kind:
+                yield Change(kind, old[i], new[j])
+            i += 1
+            j += 1
+    yield from (Change("removed", decision, None) for decision in old[i:])
+    yield from (Change("added", None, decision) for decision in new[j:])
+
+
+def _difference(old: Decision, new: Decision) -> ChangeKind | None:
+    if new.issued_at < old.issued_at:
+        return "earlier"
+    if new.issued_at > old.issued_at:
+        return "later"
+    terms = (old.action, old.scope, old.expires_at, old.parameters)
+    return None if terms == (new.action, new.scope, new.expires_at, new.parameters) else "changed"

@@ -58,7 +58,7 @@ class Effects:
 
 
 @dataclass
-class _Held:
+class _InForce:
     """One decision, made quick to ask."""
 
     since: float
@@ -74,9 +74,9 @@ class _Restrictions:
     """All decisions of a rule set, by subject."""
 
     def __init__(self, decisions: Iterable[Decision], effects: Effects) -> None:
-        self.accounts: dict[str, list[_Held]] = {}
-        self.networks: dict[str, list[_Held]] = {}
-        self.countries: dict[str, list[_Held]] = {}
+        self.accounts: dict[str, list[_InForce]] = {}
+        self.networks: dict[str, list[_InForce]] = {}
+        self.countries: dict[str, list[_InForce]] = {}
         tables = {"account": self.accounts, "ip": self.networks, "prefix": self.networks, "country": self.countries}
         for d in decisions:
             if d.subject_kind not in tables:
@@ -85,10 +85,10 @@ class _Restrictions:
             effect = effects.decisions.setdefault(d.id, Effect())
             enforced = d.mode == "enforce"
             spared = frozenset(d.parameters.get("except_sources", ())) if d.action == "deny_login" else frozenset()
-            held = _Held(since, until, effect, stops_sending(d), stops_login(d), enforced, spared)
+            held = _InForce(since, until, effect, stops_sending(d), stops_login(d), enforced, spared)
             tables[d.subject_kind].setdefault(d.subject, []).append(held)
 
-    def of(self, tally: Tally) -> list[_Held]:
+    def of(self, tally: Tally) -> list[_InForce]:
         """Those of the account and of where the tally came from."""
         found = self.accounts.get(tally.subject, [])
         for table, key in ((self.networks, tally.peer), (self.countries, tally.country)):
@@ -133,7 +133,7 @@ def _ends(abused: Iterable[Case], held: _Restrictions) -> dict[str, tuple[float,
     return {case.subject: (case.since, min(case.until, held.first(case.subject, case.since))) for case in abused}
 
 
-def _apply(found: Iterable[_Held], tally: Tally, since: float, effects: Effects) -> None:
+def _apply(found: Iterable[_InForce], tally: Tally, since: float, effects: Effects) -> None:
     logins = max(0, tally.successes - tally.messages)
     sent = entered = False
     for held in found:

@@ -17,6 +17,7 @@ from schemas.tally import CountedKind
 
 Certainty = Literal["good", "rough", "too little data"]
 
+BUDGET = 1 / 10_000  # part of honest subjects that a limit may hit on a day, where nobody says another
 ENOUGH = 10  # subject-days beyond the limit, from where on it is more than a guess
 WEEK = 7  # days, of which each may be another
 INTERVAL = (0.025, 0.975)
@@ -57,6 +58,16 @@ def _written(case: Case) -> str:
 
 
 @dataclass(frozen=True)
+class Habits:
+    """What subjects do. ``seen``: of each limit of the rules. ``days``: how many there are data of. ``lines``: read."""
+
+    seen: list[Seen]
+    suspects: Suspects
+    days: int
+    lines: int
+
+
+@dataclass(frozen=True)
 class Suggestion:
     """What data say of one limit.
 
@@ -80,6 +91,17 @@ class Suggestion:
     most: int
     needed: int
     certainty: Certainty
+
+    @property
+    def advised(self) -> int:
+        """What the rules file should say: with too little data, what it says now."""
+        return self.limit.count if self.certainty == "too little data" else self.count
+
+
+def suggest_all(habits: Habits, cases: Iterable[Case], budget: float, seed: int = 0) -> list[Suggestion]:
+    """For every limit that was watched, see ``suggest``."""
+    is_honest = honest(habits.suspects, cases)
+    return [suggest(seen, is_honest, habits.days, budget, seed) for seen in habits.seen]
 
 
 def suggest(seen: Seen, is_honest: Honest, days: int, budget: float, seed: int, draws: int = 200) -> Suggestion:
@@ -180,7 +202,7 @@ def _line(kinds: Sequence[Suggestion]) -> str:
     """One limit, whatever kinds of subject it is for: the largest that any of them needs."""
     limit = kinds[0].limit
     sure = [one for one in kinds if one.certainty != "too little data"]
-    count = max(one.count if one in sure else limit.count for one in kinds)
+    count = max(one.advised for one in kinds)
     if not sure:
         return f'  "{limit_text(limit, count)}", # as it was: too little data'
     best = max(sure, key=lambda one: one.count)

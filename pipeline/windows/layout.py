@@ -69,7 +69,7 @@ Entry = tuple[int, bytes, bytes, bytes, int, int, int, int]
 """
 
 
-class Header(NamedTuple):
+class WindowsHeader(NamedTuple):
     """``sums``, ``peers``, ``late``: margins, see ``detect.judge``. ``latest``: slot of the latest tally.
 
     ``accuse_until``: before that slot a restriction runs whose rule accuses networks. ``ask_from``: from that slot on
@@ -87,7 +87,7 @@ class Header(NamedTuple):
     failed_before: int
 
 
-_NEW: Final = HEADER.pack(*Header(1.0, 1.0, 1.0, 0, 0, NEVER, FIRST_COMPACTION, 0))
+_NEW: Final = HEADER.pack(*WindowsHeader(1.0, 1.0, 1.0, 0, 0, NEVER, FIRST_COMPACTION, 0))
 
 
 def new_state() -> bytearray:
@@ -95,9 +95,9 @@ def new_state() -> bytearray:
     return bytearray(_NEW)
 
 
-def header(state: bytes | bytearray) -> Header:
+def header(state: bytes | bytearray) -> WindowsHeader:
     """The header, by name."""
-    return Header._make(HEADER.unpack_from(state))
+    return WindowsHeader._make(HEADER.unpack_from(state))
 
 
 def latest(state: bytes | bytearray) -> int:
@@ -115,6 +115,11 @@ def has_entries_of(state: bytes | bytearray, *kinds: bytes) -> bool:
     """Is there an entry of one of the kinds?"""
     letters = state[HEAD + TAG_AT :: SIZE]
     return any(kind[0] in letters for kind in kinds)
+
+
+def is_whole(state: bytes | bytearray) -> bool:
+    """Is it as long as a header and whole entries are?"""
+    return len(state) >= HEAD and (len(state) - HEAD) % SIZE == 0
 
 
 def first_slot(seen: Entry) -> int:

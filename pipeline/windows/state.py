@@ -126,7 +126,7 @@ def add(state: bytearray, tally: Tally, origin: Origin, weights: Weights) -> int
 
 
 def write_margins(state: bytearray, sums: float, peers: float, late: float, accuse_until: int, ask_from: int) -> None:
-    """Writes what ``detect.judge`` found into the header; see ``Header`` for the fields."""
+    """Writes what ``detect.judge`` found into the header; see ``WindowsHeader`` for the fields."""
     of = header(state)._replace(sums=sums, peers=peers, late=late, accuse_until=accuse_until, ask_from=ask_from)
     _pack_header(state, 0, *of)
 

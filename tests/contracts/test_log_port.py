@@ -7,10 +7,19 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipeline.adapters.kafka.client import KafkaLog, admin
-from pipeline.adapters.kafka.memory import MemoryLog
+from pipeline.adapters.kafka.client import KafkaLog, TopicReader, admin
+from pipeline.adapters.kafka.memory import MemoryLog, MemoryReader
 from pipeline.adapters.kafka.outbox import KafkaOutbox
-from pipeline.ports import BrokerUnavailable, CompactedLog, MessageRefused, Outbox, PartitionLog, TopicMissing
+from pipeline.ports import (
+    BrokerUnavailable,
+    CompactedLog,
+    FollowedLog,
+    MessageRefused,
+    Outbox,
+    PartitionLog,
+    Record,
+    TopicMissing,
+)
 from tests.support.servers import BROKERS, EmbeddedBroker, free_port
 
 
@@ -21,6 +30,7 @@ class Log:
     outbox: Callable[[], Outbox]
     reader: PartitionLog
     table_reader: CompactedLog
+    follow: Callable[..., FollowedLog]
     topic: str
     table: str
 
@@ -30,7 +40,7 @@ def log(request: pytest.FixtureRequest, _brokers: Callable[[str], EmbeddedBroker
     topic, table = f"lines-{uuid.uuid4()}", f"table-{uuid.uuid4()}"
     if request.param == "memory":
         memory = MemoryLog({topic: 4, table: 1})
-        yield Log(lambda: memory, memory, memory, topic, table)
+        yield Log(lambda: memory, memory, memory, lambda *topics: MemoryReader(memory, topics), topic, table)
         return
     bootstrap = _brokers(request.param).bootstrap
     with admin(bootstrap) as client:
@@ -43,7 +53,14 @@ def log(request: pytest.FixtureRequest, _brokers: Callable[[str], EmbeddedBroker
         )
     reader = KafkaLog(bootstrap)
     with ExitStack() as stack:
-        yield Log(lambda: stack.enter_context(closing(KafkaOutbox(bootstrap))), reader, reader, topic, table)
+        yield Log(
+            lambda: stack.enter_context(closing(KafkaOutbox(bootstrap))),
+            reader,
+            reader,
+            lambda *topics: TopicReader(bootstrap, topics),
+            topic,
+            table,
+        )
 
 
 def test_what_was_flushed_can_be_read_back(log: Log) -> None:
@@ -111,6 +128,51 @@ def test_a_table_is_the_last_value_of_each_key(log: Log) -> None:
     assert log.table_reader.state(log.table) == {b"a": b"3", b"c": b"5"}
 
 
+def read_all(reader: FollowedLog) -> list[Record]:
+    """What there is from here to the end."""
+    found: list[Record] = []
+    ends = reader.ends()
+    while any(at < ends[place] for place, at in reader.positions().items()):
+        found += reader.poll(0.5)
+    return found
+
+
+def test_topics_are_read_from_the_start_and_followed(log: Log) -> None:
+    outbox = log.outbox()
+    for n in range(40):
+        outbox.send(log.topic, None, b"%d" % n, partition=n % 4)
+    outbox.send(log.table, b"a", None)
+    outbox.flush()
+    with log.follow(log.topic, log.table) as reader:
+        places = {(log.topic, n): 10 for n in range(4)} | {(log.table, 0): 1}
+        assert (reader.positions(), reader.ends()) == (dict.fromkeys(places, 0), places)
+        found = read_all(reader)
+        assert sorted(int(r.value or b"") for r in found if r.topic == log.topic) == list(range(40))
+        for n in range(4):
+            assert [r.offset for r in found if r.topic == log.topic and r.partition == n] == list(range(10))
+        assert [(r.key, r.value) for r in found if r.topic == log.table] == [(b"a", None)]
+        assert (reader.positions(), reader.poll(0.01)) == (places, [])
+        outbox.send(log.table, b"b", b"1")
+        outbox.flush()
+        assert [r.key for r in read_all(reader)] == [b"b"]
+
+
+def test_a_heartbeat_tells_what_is_not_read_yet_and_ends_that_never_go_back(log: Log) -> None:
+    outbox = log.outbox()
+    with log.follow(log.table) as reader:
+        before, behind = reader.heartbeat()
+        assert (set(before), behind) == ({(log.table, 0)}, 0)
+        for n in range(3):
+            outbox.send(log.table, b"%d" % n, b"x" * 100)
+            outbox.flush()
+            ends, _ = reader.heartbeat()
+            assert all(ends[place] >= before[place] for place in ends)
+            before = ends
+        assert reader.heartbeat()[1] > 0
+        read_all(reader)
+        assert reader.heartbeat()[1] == 0
+
+
 def test_a_topic_that_is_not_there_is_an_error_and_is_not_made(log: Log) -> None:
     missing = f"missing-{uuid.uuid4()}"
     for _ in range(2):
@@ -125,6 +187,8 @@ def test_a_topic_that_is_not_there_is_an_error_and_is_not_made(log: Log) -> None
         list(log.reader.read(missing, 0, 0))
     with pytest.raises(TopicMissing, match=missing):
         log.table_reader.state(missing)
+    with pytest.raises(TopicMissing, match=missing):
+        log.follow(missing)
 
 
 def test_a_partition_that_is_not_there_is_an_error(log: Log) -> None:

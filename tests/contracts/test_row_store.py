@@ -27,7 +27,7 @@ from pipeline.storage.rows import (
     event_columns,
     release_columns,
 )
-from pipeline.storage.storing import Frame, Sink, apply_ddl, drop_before
+from pipeline.storage.storing import EventFrame, Sink, apply_ddl, drop_before, known_frames, unstored
 from schemas import dead_letter, enforcement, event
 from schemas.ddl import migrations
 from schemas.dead_letter import DeadLetter
@@ -88,7 +88,7 @@ def test_a_store_of_before_is_brought_up_to_date_with_what_it_holds(store: RowSt
         apply_ddl(store)
     assert store.query("SELECT pool FROM events")["pool"].tolist() == [""] * len(event.EXAMPLES)
     sink = Sink(store)
-    sink.add(Frame("maillog-0", 8, list(event.EXAMPLES)))
+    sink.add(EventFrame("maillog-0", 8, list(event.EXAMPLES)))
     sink.flush()
     found = store.query("SELECT frame, groupArray(pool) AS pools FROM events GROUP BY frame ORDER BY frame")
     assert [sorted(pools) for pools in found["pools"]] == [["", "", ""], ["", "", "slow"]]
@@ -206,7 +206,7 @@ def test_no_message_is_too_strange_to_be_stored(
         strange, account=text, sender=text, nrcpt=number, size=number, count=number, time=time
     )
     sink = Sink(store)
-    sink.add(Frame(text, letter, [strange]))
+    sink.add(EventFrame(text, letter, [strange]))
     sink.flush()
     decision = msgspec.structs.replace(
         enforcement.EXAMPLES[0],
@@ -234,8 +234,8 @@ def test_mistakes_are_told_and_the_store_goes_on(store: RowStore) -> None:
 
 
 def test_frames_are_stored_once_whatever_is_repeated(store: RowStore) -> None:
-    first, second = (Frame("maillog-0", n, events(*[AT] * 5)) for n in (1, 2))
-    other = Frame("authlog-0", 1, events(AT, kind="other"))
+    first, second = (EventFrame("maillog-0", n, events(*[AT] * 5)) for n in (1, 2))
+    other = EventFrame("authlog-0", 1, events(AT, kind="other"))
     for frames in ([first, first], [first, second, other], [other, second, first]):
         for sink in (Sink(store), Sink(store)):
             for frame in frames:
@@ -247,8 +247,8 @@ def test_frames_are_stored_once_whatever_is_repeated(store: RowStore) -> None:
 def test_events_come_back_as_the_frames_that_they_were(store: RowStore) -> None:
     """Each event once, in slices of whole minutes: those that count, and the first one of each frame."""
     minute, second = timedelta(minutes=1), timedelta(seconds=1)
-    frames = [Frame("maillog-0", n, events(*[AT + n * minute + s * second for s in range(5)])) for n in range(6)]
-    beside = Frame("maillog-0", 6, events(AT, kind="connect") + events(AT, kind="delivery"))
+    frames = [EventFrame("maillog-0", n, events(*[AT + n * minute + s * second for s in range(5)])) for n in range(6)]
+    beside = EventFrame("maillog-0", 6, events(AT, kind="connect") + events(AT, kind="delivery"))
     for repeated in (frames, [*frames[3:], beside]):
         sink = Sink(store)
         for frame in repeated:
@@ -268,7 +268,7 @@ def test_events_come_back_as_the_frames_that_they_were(store: RowStore) -> None:
 
 
 def test_what_a_server_had_half_stored_when_it_died_is_stored_once(store: RowStore) -> None:
-    frame = Frame("maillog-0", 1, events(*[AT] * 5))
+    frame = EventFrame("maillog-0", 1, events(*[AT] * 5))
     store.insert("events", event_columns([("maillog-0", 1, frame.events)]))
     store.execute("ALTER TABLE rates_per_minute DROP PARTITION 202611")  # it died before it had written the rates
     sink = Sink(store)
@@ -279,7 +279,7 @@ def test_what_a_server_had_half_stored_when_it_died_is_stored_once(store: RowSto
 
 def test_a_failed_flush_keeps_everything(store: RowStore) -> None:
     sink = Sink(store)
-    for message in (Frame("maillog-0", 1, events(AT)), *enforcement.EXAMPLES, *dead_letter.EXAMPLES):
+    for message in (EventFrame("maillog-0", 1, events(AT)), *enforcement.EXAMPLES, *dead_letter.EXAMPLES):
         sink.add(message)
     store.execute("DROP TABLE dead_letters")
     with pytest.raises(StoreError):
@@ -292,10 +292,41 @@ def test_a_failed_flush_keeps_everything(store: RowStore) -> None:
         assert store.query(f"SELECT count() AS n FROM {table} FINAL")["n"].tolist() == [rows]
 
 
+def test_rows_made_elsewhere_are_written_as_frames_are(store: RowStore) -> None:
+    frames = [EventFrame("file:1", n, events(*[AT + n * timedelta(days=20)] * 5)) for n in range(4)]
+    sink = Sink(store)
+    sink.add(frames[0])
+    sink.flush()
+    store.insert("events", event_columns([("file:1", 1, frames[1].events[:2])]))
+    store.execute("ALTER TABLE rates_per_minute DROP PARTITION 202612")  # a load that was killed
+    known = known_frames(store, ["file:1"])
+    assert known == {("file:1", 0): 5, ("file:1", 1): 0}
+    rows = unstored(frames, known)
+    assert (rows.number, rows.months) == (15, {"202612"})
+    sink.add(rows)
+    assert sink.waiting == 15
+    assert sink.flush().rows["events"] == 15
+    assert numbers(store) == (20, 20, 40)
+    assert known_frames(store, ["file:1", "file:2"]) == {("file:1", n): 5 for n in range(4)}
+
+
+def test_a_failed_flush_writes_rows_made_elsewhere_once(store: RowStore) -> None:
+    frames = [EventFrame("file:1", n, events(*[AT + n * timedelta(days=20)] * 5)) for n in range(4)]
+    sink = Sink(store)
+    sink.add(unstored(frames, {}))
+    sink.add(dead_letter.EXAMPLES[0])
+    store.execute("DROP TABLE dead_letters")
+    with pytest.raises(StoreError):
+        sink.flush()
+    apply_ddl(store)
+    sink.flush()
+    assert numbers(store) == (20, 20, 40)
+
+
 def test_rows_of_many_months_are_taken(store: RowStore) -> None:
     times = [datetime(1970 + n // 12, n % 12 + 1, 1, tzinfo=UTC) for n in range(0, 700)]
     sink = Sink(store)
-    sink.add(Frame("mail.log", 0, events(*times)))
+    sink.add(EventFrame("mail.log", 0, events(*times)))
     sink.flush()
     assert numbers(store) == (700, 700, 1400)
 
@@ -303,7 +334,7 @@ def test_rows_of_many_months_are_taken(store: RowStore) -> None:
 def test_retention_drops_whole_months(store: RowStore) -> None:
     months = [datetime(2026, month, 28, tzinfo=UTC) for month in (3, 4, 5)]
     sink = Sink(store)
-    sink.add(Frame("mail.log", 0, events(*months)))
+    sink.add(EventFrame("mail.log", 0, events(*months)))
     sink.flush()
     assert drop_before(store, date(2026, 5, 20)) == [
         *(f"{table}/{month}" for table in ("events", "rates_per_minute") for month in (202603, 202604))

@@ -1,5 +1,6 @@
 """The streaming jobs on real brokers: what they decide is what replay decides, whoever is killed meanwhile."""
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +13,10 @@ from kafka.structs import OffsetAndMetadata
 
 from pipeline.adapters.demo.broker import EmbeddedBroker
 from pipeline.adapters.geoip import GeoFile
-from pipeline.adapters.kafka.client import TopicReader, admin
+from pipeline.adapters.kafka.client import KafkaLog, TopicReader, admin
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.ports import BrokerUnavailable
-from pipeline.replay import Replay
+from pipeline.replay import LogFrame, Replay
 from pipeline.rules import build
 from pipeline.rules.config import load
 from schemas.codec import decode_events
@@ -36,7 +37,7 @@ def expected() -> dict[str, Decision]:
     for lines in copies(COPIES):
         replay = Replay(build(load(None), "JP"), lookup=GeoFile(RECORDED / "geo.mmdb"))
         for frame in _frames(lines):
-            found.update((d.key, d) for d in replay.feed(frame, REFERENCE, "maillog"))
+            found.update((d.key, d) for d in replay.feed(LogFrame("maillog", frame, REFERENCE))[1])
     return _comparable(found)
 
 
@@ -186,6 +187,88 @@ def test_what_the_consumer_leaves_out_is_read_all_the_same(
         assert [job.stop() for job in jobs] == [0, 0]
     assert all("messages_left_out" in job.log.read_text() for job in jobs)
     events.close()
+
+
+def test_a_state_that_cannot_be_read_ends_the_job_which_says_what_to_do(
+    fresh_broker: EmbeddedBroker, tmp_path: Path, expected: dict[str, Decision]
+) -> None:
+    """One is torn, one of a version to come. With the state deleted as it is told, the job makes it anew."""
+    feeder, events = Feeder(fresh_broker.bootstrap), Events(fresh_broker.bootstrap)
+    feeder.feed(slice(0, 24))
+    jobs = _jobs(fresh_broker.bootstrap, tmp_path, ("normalize", "detect"))
+    with running(*jobs):
+        wait_for(lambda: events.count() == feeder.lines_of(slice(0, 24)), "the first events", 90, *jobs)
+        wait_for(lambda: len(decisions(fresh_broker.bootstrap)) > 5, "the first decisions", 90, *jobs)
+        assert [job.stop() for job in jobs] == [0, 0]
+    for topic in ("normalize-state", "detect-state"):
+        saved = KafkaLog(fresh_broker.bootstrap).read(topic, 2, 0)
+        assert {dict(record.headers)["format"] for record in saved} == {b"1"}
+    _write(fresh_broker, "normalize-state", 1, b"maillog-1", b"torn")
+    _write(fresh_broker, "detect-state", 2, b"2/sources", b"later", ("format", b"2"))
+    feeder.feed(slice(24, None))
+    told = _ends(Job("normalize", fresh_broker.bootstrap, tmp_path))
+    assert "the state in normalize-state, partition 1, key maillog-1, cannot be read: it is damaged" in told
+    _delete_as_told(fresh_broker, told, "normalize-state", 1)
+    normalize = Job("normalize", fresh_broker.bootstrap, tmp_path)
+    with running(normalize):
+        wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, normalize)
+        told = _ends(Job("detect", fresh_broker.bootstrap, tmp_path))
+        assert "detect-state, partition 2, key 2/sources, cannot be read: its format is version 2" in told
+        assert "Start the version of sekimori that wrote it" in told
+        _delete_as_told(fresh_broker, told, "detect-state", 2)
+        detect = Job("detect", fresh_broker.bootstrap, tmp_path)
+        with running(detect):
+            settle(fresh_broker, expected, detect, normalize)
+            assert [job.stop() for job in (detect, normalize)] == [0, 0]
+    events.close()
+
+
+def test_a_state_that_cannot_be_read_ends_the_job_at_a_rebalance_too(
+    fresh_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    """It is met by a worker that has long been at work, when another's partitions come to it."""
+    jobs = _jobs(fresh_broker.bootstrap, tmp_path, ("normalize", "detect", "detect"))
+    feeder = Feeder(fresh_broker.bootstrap)
+    with running(*jobs):
+        feeder.feed(slice(0, 12))
+        wait_for(lambda: all(job.is_at_work() for job in jobs), "all at work", 90, *jobs)
+        jobs[1].kill()
+        for partition in range(COPIES):
+            _write(fresh_broker, "detect-state", partition, b"%d/0" % partition, b"torn")
+        feeder.feed(slice(12, None))
+        told = _ends(jobs[2])
+        assert re.search(r"the state in detect-state, partition (\d), key \1/0, cannot be read: it is damaged", told)
+        assert jobs[0].stop() == 0
+
+
+def _write(
+    broker: EmbeddedBroker, topic: str, partition: int, key: bytes, value: bytes | None, *headers: tuple[str, bytes]
+) -> None:
+    with KafkaOutbox(broker.bootstrap) as out:
+        out.send(topic, key, value, headers, partition=partition)
+        out.flush()
+
+
+def _ends(job: Job) -> str:
+    """Waits until the job has ended of itself; the one line that says why."""
+    with running(job):
+        wait_for(lambda: job.process.poll() is not None, "the end of the job", 90)
+    log = job.log.read_text()
+    assert job.process.returncode == 1, log
+    assert "Traceback" not in log
+    assert "job_failed" not in log
+    (told,) = [line for line in log.splitlines() if line.startswith("Error: ")]
+    assert log.endswith(f"{told}\n")
+    return told
+
+
+def _delete_as_told(broker: EmbeddedBroker, told: str, topic: str, partition: int) -> None:
+    """What the command in the message does: a tombstone for each key of the partition."""
+    where = f"-b {broker.bootstrap} -t {topic} -p {partition}"
+    assert f"delete the state of this partition, with: kcat -C -q -e {where} -f '%k:\\n' | sort -u" in told
+    assert f" | kcat -P {where} -K : -Z; then " in told
+    for key in {record.key for record in KafkaLog(broker.bootstrap).read(topic, partition, 0)}:
+        _write(broker, topic, partition, key or b"", None)
 
 
 def _move(broker: EmbeddedBroker, group: str, topic: str, offset: int) -> bool:

@@ -12,7 +12,7 @@ from pipeline.adapters.demo.broker import EmbeddedBroker, free_port
 from pipeline.adapters.kafka.client import KafkaLog
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.cli.decisions import decisions
-from pipeline.enforce.terms import held_of
+from pipeline.enforce.terms import restriction_of
 from schemas.codec import decode_decision, decode_setting, encode
 from tests.support.decisions import decision
 
@@ -138,7 +138,7 @@ def test_what_is_blocked_can_be_obeyed(
     run: Run, fresh_broker: EmbeddedBroker, arguments: list[str], wanted: dict[str, Any]
 ) -> None:
     run("block", *arguments, "--for", "30m", "--note", "tested")
-    terms = held_of(decode_decision(*state(fresh_broker).values())).terms
+    terms = restriction_of(decode_decision(*state(fresh_broker).values())).terms
     assert {name: getattr(terms, name) for name in wanted} == wanted
 
 

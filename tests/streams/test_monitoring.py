@@ -18,7 +18,7 @@ import pytest
 from pipeline.adapters.demo.broker import EmbeddedBroker
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.stores.clickhouse import ClickHouse
-from pipeline.metrics import METRICS, Metric
+from pipeline.metrics import METRICS, MetricFamily
 from pipeline.storage.storing import apply_ddl
 from schemas.codec import encode, encode_frame
 from schemas.event import EXAMPLES
@@ -199,7 +199,7 @@ def test_every_rule_can_be_evaluated(watched: Watched, eventually: Eventually) -
     eventually(lambda: rules() == dict.fromkeys(RULES, "ok"), 30, f"all rules are well: {rules()}")
 
 
-def declared(name: str) -> Metric | None:
+def declared(name: str) -> MetricFamily | None:
     """The metric that a scraped name belongs to; the client library adds the time when each began."""
     begun = name.removesuffix("_created")
     return metric_of(name) or metric_of(f"{begun}_total") or metric_of(f"{begun}_sum")

@@ -69,9 +69,10 @@ class Checkout:
         assert end is not None
         text = f"{text[: end.start()]}{indent(entry.strip(), '    ')}\n{text[end.start() :]}"
         if imported:
-            package = re.search(r"^from pipeline\.\w+ import \(\n", text, re.MULTILINE)
+            package = re.search(r"^from pipeline\.\w+ import (\(\n)?", text, re.MULTILINE)
             assert package is not None, f"no import of modules in {path}"
-            text = f"{text[: package.end()]}    {imported},\n{text[package.end() :]}"
+            module = f"    {imported},\n" if package[1] else f"{imported}, "
+            text = f"{text[: package.end()]}{module}{text[package.end() :]}"
         (self.root / path).write_text(text, encoding="utf-8")
         self.run("-m", "ruff", "check", "--quiet", "--select", "I", "--fix", path)
 

@@ -48,7 +48,7 @@ class ApacheKafka(EmbeddedBroker):
         assert run.returncode == 0, run.stdout + run.stderr
 
     def _properties(self) -> str:
-        controller = free_port()
+        controller = next(port for port in iter(free_port, None) if port != self.port)
         return f"""
 process.roles=broker,controller
 node.id=1

@@ -5,9 +5,9 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.adapters.files.logfile import FileFrame, merged
+from pipeline.adapters.files.logfile import named_frames
 from pipeline.adapters.geoip import GeoFile
-from pipeline.replay import Replay, first_time
+from pipeline.replay import Replay
 from pipeline.rules import build
 from pipeline.rules.config import load
 from schemas.enforcement import Decision
@@ -18,11 +18,7 @@ UNTOLD = ("from-mismatch-header-only",)
 
 def replay_files(files: list[Path], geo: Path) -> list[Decision]:
     flow = Replay(build(load(None), "JP"), lookup=GeoFile(geo))
-
-    def time_of(frame: FileFrame) -> float:
-        return first_time(frame.content, frame.reference, flow.zone)
-
-    return [d for f in merged(files, time_of) for d in flow.feed(f.content, f.reference, f.source)]
+    return [d for _, decisions in flow.run(named_frames(files)) for d in decisions]
 
 
 def stops(decision: Decision) -> bool:

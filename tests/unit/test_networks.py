@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.networks import Network, parse_address, parse_network, parse_subject
+from pipeline.networks import (
+    Network,
+    Subject,
+    concerns,
+    is_same,
+    no_country,
+    parse_address,
+    parse_network,
+    parse_subject,
+    subject_of_key,
+)
+from schemas.enforcement import decision_key
 
 
 @given(st.ip_addresses())
@@ -68,3 +79,70 @@ def test_a_kind_that_was_said_is_obeyed() -> None:
 def test_other_subjects_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         parse_subject(text)
+
+
+def close_by(bits: int) -> st.SearchStrategy[Subject]:
+    """Addresses and prefixes of which many lie in one another."""
+    base = int(ipaddress.ip_address("198.51.100.0" if bits == 32 else "2001:db8::"))
+    lengths = st.sampled_from((8, 24, 31, 32) if bits == 32 else (32, 48, 63, 64, 65, 128))
+    numbers = st.sampled_from((0, 1, 2, 255, 256, (1 << bits // 2) + 1)).map(lambda n: base ^ n)
+    return st.builds(lambda n, length: parse_subject(str(_cut(bits, n, length))), numbers, lengths)
+
+
+def _cut(bits: int, number: int, length: int) -> Network:
+    return Network(bits, length, number >> (bits - length))
+
+
+@given(st.sampled_from((32, 128)).flatmap(lambda bits: st.tuples(close_by(bits), close_by(bits))))
+def test_a_network_concerns_who_lies_in_it_and_an_ipv6_address_is_its_64(pair: tuple[Subject, Subject]) -> None:
+    (_, outer), (_, inner) = pair
+    around, within = ipaddress.ip_network(outer), ipaddress.ip_network(inner)
+    lies_within = within.version == around.version and within.subnet_of(around)  # type: ignore[arg-type]  # the same
+    assert concerns(*pair) == lies_within
+    single_source = within.version == 6 and (around.prefixlen, within.prefixlen) == (64, 128)
+    assert is_same(*pair) == (around == within or (single_source and lies_within))
+
+
+@pytest.mark.parametrize(
+    ("subject", "wanted", "of_interest"),
+    [
+        (("account_ip", "a@b.example|198.51.100.7"), ("account", "a@b.example"), True),
+        (("account_ip", "a@b.example|198.51.100.7"), ("ip", "198.51.100.7"), True),
+        (("account_ip", "a@b.example|198.51.100.7"), ("account_ip", "a@b.example|198.51.100.7"), True),
+        (("account_ip", "a@b.example|198.51.100.7"), ("account", "c@b.example"), False),
+        (("account", "a@b.example"), ("account", "a@b.example"), True),
+        (("account", "a@b.example"), ("country", "RU"), False),
+        (("country", "RU"), ("ip", "198.51.100.7"), False),
+        (("ip", "no address"), ("ip", "198.51.100.7"), False),
+        (("ip", "no address"), ("ip", "no address"), True),
+    ],
+)
+def test_what_is_of_interest_to_who_asks(subject: Subject, wanted: Subject, of_interest: bool) -> None:
+    assert concerns(subject, wanted) == of_interest
+    assert is_same(subject, wanted) == (subject == wanted)
+
+
+def test_the_keys_of_both_topics_tell_their_subject() -> None:
+    subject: Subject = ("prefix", "2001:db8:5::/48")
+    assert subject_of_key(decision_key(subject[0], "manual", subject[1])) == subject
+    assert subject_of_key(f"allow:{subject[0]}:{subject[1]}") == subject
+    assert subject_of_key("allow:nobody:x") is subject_of_key("nobody:manual:x") is subject_of_key("x") is None
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        (("account", "Alice@Example.org"), ("account", "alice@example.org")),
+        (("country", "br"), ("country", "BR")),
+        (("account_ip", "Alice@Example.org|2001:DB8::1"), ("account_ip", "alice@example.org|2001:db8::1")),
+    ],
+)
+def test_a_subject_is_found_however_others_have_written_it(written: Subject, wanted: Subject) -> None:
+    assert is_same(written, wanted)
+    assert concerns(written, wanted)
+    assert not is_same(written, ("account", "bob@example.org"))
+    assert not concerns(written, ("account", "bob@example.org"))
+
+
+def test_without_a_file_no_country_is_known() -> None:
+    assert no_country("198.51.100.7") == ""

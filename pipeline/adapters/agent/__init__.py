@@ -1,4 +1,5 @@
 """The agent on a mail server.
 
-``reader`` and ``snapshot`` fill the table, ``policy_server`` and ``http_policy`` answer from it, ``agent`` owns all.
+``agent`` owns the table and what it is answered from, ``reader`` and ``snapshot`` fill it; ``serving`` listens for each
+hook by the server of its kind, ``line_server`` or ``http_server``.
 """

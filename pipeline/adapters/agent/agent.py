@@ -9,19 +9,17 @@ from typing import Final
 
 import structlog
 
-from pipeline.adapters.agent.reader import Clock, EnforcementReader
+from pipeline.adapters.agent.reader import Clock, EnforcementReader, topics_of
 from pipeline.adapters.agent.snapshot import SnapshotError, candidates, read_snapshot, write_snapshot
 from pipeline.adapters.geoip import GeoFile, GeoFileError
 from pipeline.enforce.limiter import Limiter
-from pipeline.enforce.table import CountryOf, DecisionTable, no_country
-from pipeline.hooks import dovecot as dovecot_policy
-from pipeline.hooks import postfix as postfix_policy
-from pipeline.hooks.dovecot import AuthRequest, Reply
-from pipeline.hooks.postfix import Answer
+from pipeline.enforce.table import DecisionTable
+from pipeline.hooks.hook import Context
 from pipeline.metrics import Recorder
+from pipeline.networks import no_country
 from pipeline.settings import Settings
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 SNAPSHOT: Final = "enforcement.snapshot"
 _TICK = 1.0
@@ -29,10 +27,10 @@ _WRITING_SHARE = 20  # a large table is written at most 1/20 of the time
 
 
 class EnforcementAgent:
-    """``table`` serves from ``start`` on: first what the snapshot knows, then what Kafka says.
+    """``context`` serves hooks from ``start`` on: first what the snapshot knows, then what Kafka says.
 
-    ``snapshot_seconds``: how old the snapshot of a changed table may be; a large table is written less often.
-    ``disconnect``: a refusal also ends the SMTP session.
+    ``flags``: of ``Context``. ``snapshot_seconds``: how old the snapshot of a changed table may be; a large table is
+    written less often.
     """
 
     def __init__(
@@ -42,18 +40,16 @@ class EnforcementAgent:
         recorder: Recorder,
         *,
         geo: GeoFile | None = None,
-        disconnect: bool = False,
+        flags: frozenset[str] = frozenset(),
         snapshot_seconds: float = 10.0,
     ) -> None:
         self.table = DecisionTable()
-        self.reader = EnforcementReader(settings.brokers, self.table, clock, recorder)
+        self.context = Context(self.table, Limiter(), recorder, geo or no_country, flags)
+        self.reader = EnforcementReader(self.table, clock, recorder, lambda: topics_of(settings.brokers))
         self._path = settings.state_dir / SNAPSHOT
         self._clock = clock
         self._recorder = recorder
         self._geo = geo
-        self._country_of: CountryOf = geo or no_country
-        self._disconnect = disconnect
-        self._limiter = Limiter()
         self._interval = snapshot_seconds
         self._written_at: float | None = None
         self._written_changes = 0
@@ -87,36 +83,20 @@ class EnforcementAgent:
         if broken:
             raise RuntimeError("decisions are no longer read, see the log: start the agent again")
 
-    def judge_mail(self, request: bytes) -> Answer:
-        """Answers one request of Postfix. Raises postfix_policy.UnreadableRequest."""
-        return postfix_policy.answer(
-            postfix_policy.parse(request),
-            self.table,
-            self._limiter,
-            self._clock(),
-            country_of=self._country_of,
-            disconnect=self._disconnect,
-        )
-
-    def judge_login(self, request: AuthRequest) -> Reply:
-        """Answers one ``allow`` of Dovecot or webmail."""
-        return dovecot_policy.allow(request, self.table, self._clock(), self._country_of)
-
     def table_age(self) -> float:
         """Seconds since Kafka was last heard; NaN if never."""
-        heard_at = self.reader.heard_at
+        heard_at = self.reader.state.heard_at
         return math.nan if heard_at is None else time.monotonic() - heard_at
 
     def health(self) -> Mapping[str, object]:
         """For ``/healthz``: what is served, and how fresh it is."""
         age = self.table_age()
         return {
-            "status": "ok",
-            "ready": self.reader.ready,
+            "ready": self.reader.state.ready,
             "decisions": len(self.table),
             "allow_entries": self.table.allow_entries,
             "table_age_seconds": None if math.isnan(age) else round(age, 3),
-            "lag_messages": self.reader.lag,
+            "lag_messages": self.reader.state.lag,
         }
 
     def tick(self) -> None:
@@ -129,8 +109,8 @@ class EnforcementAgent:
             self._recorder.set("sekimori_enforce_decisions", count, mode)
         self._recorder.set("sekimori_enforce_allow_entries", self.table.allow_entries)
         self._recorder.set("sekimori_enforce_table_age_seconds", self.table_age())
-        self._recorder.set("sekimori_enforce_ready", float(self.reader.ready))
-        self._recorder.set("sekimori_enforce_lag_messages", self.reader.lag)
+        self._recorder.set("sekimori_enforce_ready", float(self.reader.state.ready))
+        self._recorder.set("sekimori_enforce_lag_messages", self.reader.state.lag)
         written = self._written_at
         self._recorder.set(
             "sekimori_enforce_snapshot_age_seconds", math.nan if written is None else self._clock() - written
@@ -142,7 +122,7 @@ class EnforcementAgent:
         try:
             self._geo.reload_if_changed()
         except GeoFileError as error:  # half copied, perhaps: the old one stays in use
-            log.warning("GeoIP file not reloaded", reason=str(error))
+            _log.warning("geoip_refused", error=str(error))
 
     async def _tick_for_ever(self) -> None:
         while True:
@@ -158,15 +138,15 @@ class EnforcementAgent:
             except FileNotFoundError:
                 continue
             except (SnapshotError, OSError) as error:
-                log.error("snapshot not used", reason=str(error))
+                _log.error("snapshot_refused", error=str(error))
                 self._recorder.add("sekimori_enforce_snapshots_total", 1, "damaged")
                 continue
             self.table.take(table, decisions=True, allowlist=True)
             self._written_changes = self.table.changes
             self._recorder.add("sekimori_enforce_snapshots_total", 1, "loaded")
-            log.info("snapshot loaded", path=str(path), decisions=len(self.table))
+            _log.info("snapshot_loaded", path=str(path), decisions=len(self.table))
             return
-        log.warning("no snapshot: no decision is known until Kafka is read", path=str(self._path))
+        _log.warning("snapshot_missing", path=str(self._path), until="Kafka is read no decision is known")
 
     async def _save(self) -> None:
         await asyncio.shield(self._save_alone())  # a thread that writes goes on when its task is cancelled
@@ -183,7 +163,7 @@ class EnforcementAgent:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             await asyncio.to_thread(write_snapshot, self._path, decisions, allowlist, now)
         except OSError as error:
-            log.error("snapshot not written", path=str(self._path), reason=str(error))
+            _log.error("snapshot_not_written", path=str(self._path), error=str(error))
             self._recorder.add("sekimori_enforce_snapshots_total", 1, "failed")
         else:
             self._written_at, self._written_changes = now, changes

@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 import msgspec
+import structlog
 
 from pipeline.enforce.table import DecisionTable
-from pipeline.enforce.terms import Held
+from pipeline.enforce.terms import Restriction
+from pipeline.enforce.wording import plain
 from schemas.setting import Setting
+
+_log = structlog.get_logger()
 
 _CHUNK = 2_000
 
@@ -34,7 +38,7 @@ class _Trailer(msgspec.Struct, tag="end", tag_field="format"):
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
-    held: Held | None = None
+    restriction: Restriction | None = msgspec.field(default=None, name="held")
     allow: Setting | None = None
 
 
@@ -44,7 +48,7 @@ _LINE = msgspec.json.Decoder(_Line)
 _TRAILER = msgspec.json.Decoder(_Trailer)
 
 
-def write_snapshot(path: Path, decisions: list[Held], allowlist: list[Setting], written_at: float) -> None:
+def write_snapshot(path: Path, decisions: list[Restriction], allowlist: list[Setting], written_at: float) -> None:
     """Replaces the snapshot at ``path``, mode 0600. May run in a thread while the table changes. Raises OSError."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.unlink(missing_ok=True)
@@ -95,7 +99,7 @@ def _previous(path: Path) -> Path:
     return path.with_name(path.name + ".1")
 
 
-def _write(file: BinaryIO, decisions: list[Held], allowlist: list[Setting], written_at: float) -> None:
+def _write(file: BinaryIO, decisions: list[Restriction], allowlist: list[Setting], written_at: float) -> None:
     digest = hashlib.blake2b(digest_size=16)
     length = 0
     for chunk in _chunks(decisions, allowlist, written_at):
@@ -105,10 +109,10 @@ def _write(file: BinaryIO, decisions: list[Held], allowlist: list[Setting], writ
     file.write(_ENCODER.encode(_Trailer(length, digest.hexdigest())) + b"\n")
 
 
-def _chunks(decisions: list[Held], allowlist: list[Setting], written_at: float) -> Iterator[bytes]:
+def _chunks(decisions: list[Restriction], allowlist: list[Setting], written_at: float) -> Iterator[bytes]:
     yield _ENCODER.encode(_Header(written_at)) + b"\n"
     for start in range(0, len(decisions), _CHUNK):
-        yield _lines(_Line(held=held) for held in decisions[start : start + _CHUNK] if held.live)
+        yield _lines(_Line(restriction=r) for r in decisions[start : start + _CHUNK] if r.live)
     yield _lines(_Line(allow=setting) for setting in allowlist)
 
 
@@ -117,7 +121,11 @@ def _lines(lines: Iterable[_Line]) -> bytes:
 
 
 def _take(table: DecisionTable, line: _Line, now: float) -> None:
-    if line.held is not None and line.held.expires_at > now:
-        table.restore(line.held)
-    if line.allow is not None:
-        table.allow(line.allow.key, line.allow)
+    try:
+        if line.restriction is not None and line.restriction.expires_at > now:
+            line.restriction.text = plain(line.restriction.text)  # the first version kept it as it was decided
+            table.restore(line.restriction)
+        if line.allow is not None:
+            table.allow(line.allow.key, line.allow)
+    except ValueError as error:  # another version may obey what this one does not
+        _log.warning("snapshot_line_left_out", error=str(error)[:500])

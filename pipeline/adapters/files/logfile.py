@@ -1,27 +1,19 @@
-"""Log files as frames: plain or gz, several files merged by the time of their lines."""
+"""Log files as frames: plain or gz."""
 
 import gzip
-import heapq
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-FRAME = 1 << 16  # bytes; frames end with whole lines
+from pipeline.replay import LogFrame
+
+# Bytes; frames end with whole lines. Never to be changed: the number of a frame names its rows in stores that exist,
+# and a frame's size decides what is combined into one tally.
+FRAME = 1 << 14
 MAX_LINE = 1 << 20  # bytes; a longer line is cut into pieces of that length
-
-
-@dataclass(frozen=True)
-class FileFrame:
-    """Whole lines of a file. ``reference``: seconds since 1970, when the file was last written."""
-
-    source: str
-    reference: float
-    content: bytes
-    compressed_position: int
 
 
 def open_log(path: Path) -> BinaryIO:
@@ -34,42 +26,38 @@ def open_log(path: Path) -> BinaryIO:
     return raw
 
 
-def frames(path: Path, size: int = FRAME, now: float = 0.0) -> Iterator[FileFrame]:
-    """A file's lines in frames of about ``size`` bytes. ``now``: the reference for standard input.
+def frames(path: Path, source: str = "", now: float = 0.0, size: int = FRAME) -> Iterator[LogFrame]:
+    """A file's lines in frames of about ``size`` bytes. ``source``: what it is called, by its path if not given;
+    ``now``: the reference for standard input, for files it is the time of their last change.
 
     Raises OSError, also where compressed data is damaged or cut off, after all lines that can be read.
     """
-    source = str(path)
-    reference = now if source == "-" else os.stat(path).st_mtime
+    name = str(path)
+    source = source or name
+    reference = now if name == "-" else os.stat(path).st_mtime
     with open_log(path) as file:
         under = getattr(file, "fileobj", None) or file
         rest = b""
-        while chunk := _read(file, size, source):
+        while chunk := _read(file, size, name):
             head, found, tail = chunk.rpartition(b"\n")
             if not found and len(rest) + len(chunk) < MAX_LINE:
                 rest += chunk
                 continue
             position = under.tell() if under is not sys.stdin.buffer else 0
-            yield FileFrame(source, reference, rest + head if found else rest + chunk, position)
+            yield LogFrame(source, rest + head if found else rest + chunk, reference, position)
             rest = tail if found else b""
         if rest:
-            yield FileFrame(source, reference, rest, under.tell() if under is not sys.stdin.buffer else 0)
+            yield LogFrame(source, rest, reference, under.tell() if under is not sys.stdin.buffer else 0)
 
 
-def _read(file: BinaryIO, size: int, source: str) -> bytes:
+def _read(file: BinaryIO, size: int, name: str) -> bytes:
     try:
         chunk: bytes = getattr(file, "read1", file.read)(size)  # gives what there is before it fails
         return chunk
     except (EOFError, zlib.error) as error:
-        raise OSError(f"{source}: damaged gzip data: {error}") from None
+        raise OSError(f"{name}: damaged gzip data: {error}") from None
 
 
-def merged(files: list[Path], time_of: Callable[[FileFrame], float], now: float = 0.0) -> Iterator[FileFrame]:
-    """Frames of several files in the order of ``time_of`` (the time of a frame's first line)."""
-    if len(files) == 1:
-        yield from frames(files[0], now=now)
-        return
-    size = FRAME >> 3  # smaller frames interleave better
-    streams = (((time_of(f), n, f) for f in frames(path, size, now)) for n, path in enumerate(files))
-    for _, _, frame in heapq.merge(*streams, key=lambda item: item[:2]):
-        yield frame
+def named_frames(files: Sequence[Path], now: float = 0.0) -> list[tuple[str, Iterator[LogFrame]]]:
+    """(base name, frames) of each file, for ``Replay.run``. ``now``: as ``frames`` has it."""
+    return [(path.name, frames(path, now=now)) for path in files]

@@ -10,13 +10,26 @@ import msgspec
 
 from pipeline.adapters.files.tail import Place
 
+NEWEST = 1  # version of the format that positions are saved in
+
 
 class Remembered(msgspec.Struct, frozen=True):
-    """``files``: oldest first. ``log``: topic -> (partition, offset after the last message that is accounted for)."""
+    """``files``: oldest first. ``log``: topic -> (partition, offset after the last message that is accounted for).
+
+    ``version``: of the format; 1 where none is told, as it once was.
+    """
 
     path: str
     files: list[Place]
     log: dict[str, tuple[int, int]]
+    version: int = 1
+
+
+class _Versioned(msgspec.Struct):
+    version: int = 1
+
+
+_WITHOUT = "without it the whole file is sent again: delete it if that is what you want"
 
 
 class StateError(OSError):
@@ -44,20 +57,26 @@ class Positions:
             raise StateError(f"{path} is being shipped by another process already ({self.file})") from None
 
     def load(self) -> Remembered | None:
-        """What was saved last, None if nothing was."""
+        """What was saved last, None if nothing was. Raises StateError."""
         try:
-            return msgspec.json.decode(self.file.read_bytes(), type=Remembered)
+            saved = self.file.read_bytes()
+            version = msgspec.json.decode(saved, type=_Versioned).version
+            if 1 <= version <= NEWEST:
+                return msgspec.json.decode(saved, type=Remembered)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as error:
-            raise StateError(
-                f"{self.file} is damaged ({error}); without it the whole file is sent again: "
-                f"delete it if that is what you want"
-            ) from error
+        except OSError as error:
+            raise StateError(f"cannot read positions in {self.file} ({error.strerror})") from error
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise StateError(f"{self.file} is damaged ({error}); {_WITHOUT}") from error
+        raise StateError(
+            f"{self.file} is of version {version}, and this program knows them up to {NEWEST}; start the version of "
+            f"sekimori that wrote it; {_WITHOUT}"
+        )
 
     def save(self, files: list[Place], log: dict[str, tuple[int, int]]) -> None:
-        """Replaces what was saved, whole or not at all."""
-        content = msgspec.json.encode(Remembered(self._path, files, log))
+        """Replaces what was saved, whole or not at all. Raises StateError."""
+        content = msgspec.json.encode(Remembered(self._path, files, log, NEWEST))
         half = self.file.with_suffix(".part")
         try:
             descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 
 
 @dataclass
-class Counts:
+class ShipCounts:
     """What one run did. ``cut``: lines that were too long and were sent shortened."""
 
     lines: int = 0
@@ -72,7 +72,7 @@ class Shipper:
     """Ships ``paths``. ``patience``: seconds without a broker until a run that does not follow gives up."""
 
     def __init__(self, paths: Iterable[Path], positions: Iterable[Positions], options: Options, world: World) -> None:
-        self.counts = Counts()
+        self.counts = ShipCounts()
         self.patience = 30.0
         self._options = options
         self._world = world
@@ -148,7 +148,7 @@ class Shipper:
 
     def _round(self, outbox: Outbox) -> bool:
         """Reads, sends, waits for the broker, saves. False if there was nothing to read."""
-        counts, now_ms = Counts(), self._world.now_ms()
+        counts, now_ms = ShipCounts(), self._world.now_ms()
         read = False
         for tail in self._tails:
             size = 0
@@ -173,7 +173,7 @@ class Shipper:
             self._acknowledged(outbox.flush(), counts)
         return read
 
-    def _acknowledged(self, after: Mapping[tuple[str, int], int], counts: Counts) -> None:
+    def _acknowledged(self, after: Mapping[tuple[str, int], int], counts: ShipCounts) -> None:
         for tail in self._tails:
             for source in tail.sources:
                 source.acknowledged = source.offset

@@ -11,10 +11,11 @@ from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import murmur2
 
 from pipeline.adapters.kafka.memory import fold
-from pipeline.ports import BrokerUnavailable, MessageRefused, Record, TopicMissing
+from pipeline.ports import BrokerUnavailable, MessageRefused, Places, Record, TopicMissing
 
 POLL_MS = 500
 REQUEST_MS = 10_000
+HEARTBEAT_MS = 3_000
 # Both brokers lie at hand in tests; in production a broker that needs longer than this is as good as down.
 BOOTSTRAP_MS = 5_000
 
@@ -117,17 +118,17 @@ def partition_counts(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:
 
 
 class TopicReader:
-    """Reads whole topics from the start, or from ``positions``, without a consumer group: for tables and replays.
+    """``pipeline.ports.FollowedLog`` on a real cluster, from the start or from ``positions``: for tables and replays.
 
-    ``positions``: (topic, partition) -> offset of the next record to read. ``partition``: read no other one.
-    Raises TopicMissing, BrokerUnavailable, as do all its methods.
+    ``positions``: the offset of the next record to read. ``partition``: read no other one. Raises TopicMissing,
+    BrokerUnavailable.
     """
 
     def __init__(
         self,
         bootstrap: str,
         topics: Sequence[str],
-        positions: Mapping[tuple[str, int], int] | None = None,
+        positions: Places | None = None,
         partition: int | None = None,
     ) -> None:
         self._bootstrap = bootstrap
@@ -144,18 +145,29 @@ class TopicReader:
                 self._consumer.seek(tp, max(first[tp], wanted) if wanted <= ends[tp] else first[tp])
 
     def poll(self, seconds: float) -> list[Record]:
-        """The next records, waiting ``seconds`` at most; empty if none came."""
+        """See ``pipeline.ports.FollowedLog``."""
         with translated(self._bootstrap):
             return records(self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=10_000))
 
-    def positions(self) -> dict[tuple[str, int], int]:
-        """(topic, partition) -> offset of the next record to read."""
+    def positions(self) -> Places:
+        """See ``pipeline.ports.FollowedLog``."""
         with translated(self._bootstrap):
             return {tuple(tp): self._consumer.position(tp) for tp in self._partitions}
 
-    def ends(self) -> dict[tuple[str, int], int]:
-        """(topic, partition) -> offset that the next message will get."""
+    def ends(self) -> Places:
+        """See ``pipeline.ports.FollowedLog``."""
         return {tuple(tp): end for tp, end in _ends(self._bootstrap, self._partitions).items()}
+
+    def heartbeat(self) -> tuple[Places, int]:
+        """See ``pipeline.ports.FollowedLog``. The embedded broker names the first record of the last batch, Kafka the
+        last."""
+        with translated(self._bootstrap):
+            ends = self._consumer.end_offsets(self._partitions, timeout_ms=HEARTBEAT_MS)
+            behind = sum(
+                max(0, max(ends[tp], self._consumer.highwater(tp) or 0) - self._consumer.position(tp))
+                for tp in self._partitions
+            )
+        return {tuple(tp): end for tp, end in ends.items()}, behind
 
     def behind(self) -> int:
         """How many offsets lie between here and the end."""

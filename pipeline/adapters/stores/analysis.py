@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, timedelta
+from datetime import timedelta
 from importlib import resources
 from pathlib import Path
 
@@ -16,12 +16,12 @@ from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.analysis.query import FOUND, Period, covered
 from pipeline.analysis.sample import CHANGE, DAYS, ZONE, Copy, routes, sample_frames
 from pipeline.ports import RowStore
+from pipeline.replay import LogFrame, Replay
 from pipeline.rules import build
 from pipeline.rules.config import load
 from pipeline.settings import Settings, SettingsError
-from pipeline.storage.loading import Loader
 from pipeline.storage.rows import Release
-from pipeline.storage.storing import Sink, apply_ddl
+from pipeline.storage.storing import EventFrame, Sink, apply_ddl
 
 ROWS = 100_000  # of one insert
 
@@ -64,17 +64,20 @@ def fill_with_sample(store: RowStore, days: int = DAYS) -> None:
         logs = [gzip.decompress((recorded / f"{name}.log.gz").read_bytes()) for name in ("mail", "dovecot", "pools")]
     with resources.as_file(resources.files("pipeline.analysis") / "stricter.toml") as path:
         stricter = build(load(path), "JP")
-    loader, sink = Loader(build(load(None), "JP"), UTC, lookup), Sink(store)
+    flow, sink = Replay(build(load(None), "JP"), lookup=lookup), Sink(store)
     changed, routed = False, set[Copy]()
-    for copy, frame, reference in sample_frames(logs[0], logs[1], logs[2], days):
+    for copy, lines, reference in sample_frames(logs[0], logs[1], logs[2], days):
         if not changed and copy.start.astimezone(ZONE).date() >= CHANGE:
             changed = True
-            loader.use(stricter)
+            flow.use(stricter)
         if copy.routed and copy not in routed:
             routed.add(copy)
             for decision in routes(copy):
                 sink.add(decision)
-        loader.feed(frame, reference, "sample", sink)
+        frame, decisions = flow.feed(LogFrame("sample", lines, reference))
+        sink.add(EventFrame(frame.source, frame.number, frame.batch.events))
+        sink.add_all(frame.batch.dead_letters)
+        sink.add_all(decisions)
         if sink.waiting >= ROWS:
             sink.flush()
     sink.flush()

@@ -111,11 +111,6 @@ def from_bytes(packed: Iterable[bytes]) -> Columns:
     return {name: rows[name] for name in rows.column_names} | {"time": rows["time"].to_pylist()}
 
 
-def rows_at(values: Sequence[Any], rows: Sequence[int]) -> Sequence[Any]:
-    """Some rows of a column that ``from_bytes`` has made."""
-    return values.take(rows) if isinstance(values, _PACKED) else [values[row] for row in rows]
-
-
 def _arrow(kind: str) -> pa.DataType:
     return next(arrow for start, arrow in _ARROW if kind.startswith(start))
 

@@ -1,10 +1,10 @@
 """Streaming jobs on Faust: partitions in, messages out, state saved before offsets are committed.
 
-Faust brings the consumer group, rebalancing and the producer. The state is ours (``PartitionStage``), saved to a
-compacted topic of the job, in rounds: the parts of the state are written one after the other, between messages, so
-that saving a large state holds nobody up. When a round is written and everything sent before it is acknowledged, the
-messages up to its start are acknowledged, and Faust commits. A killed worker's partitions are loaded from there by
-whoever gets them, and what was not committed comes again.
+Faust brings the consumer group, rebalancing and the producer. The state is ours (``PartitionStage``), saved in
+checkpoints: its parts are written one after the other, between messages, so that saving a large state holds nobody up.
+When a checkpoint is written and everything sent before it is acknowledged, the messages up to its start are
+acknowledged, and Faust commits. A killed worker's partitions are loaded from there by whoever gets them, and what was
+not committed comes again.
 
 The state alone says what comes next, not the consumer: around a rebalance Faust's consumer may leave messages out
 (fetched before, thrown away, and not fetched again where nothing was committed), and another worker may have had the
@@ -13,47 +13,42 @@ what lies between.
 """
 
 import asyncio
-import os
-import tempfile
 import time
 from collections import deque
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import structlog
 from faust.types import TP
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from pipeline.adapters.kafka.client import KafkaLog, partition_counts, wait_until_up
-from pipeline.adapters.streams.app import PromptApp
+from pipeline.adapters.streams.app import faust_app
+from pipeline.adapters.streams.states import Checkpoint, StateTopic, patiently
 from pipeline.metrics import Recorder
-from pipeline.partition import MakeStage, Outgoing, PartitionStage
-from pipeline.ports import BrokerUnavailable, Record
+from pipeline.partition import Outgoing, PartitionStage
+from pipeline.ports import Record
 from pipeline.settings import Settings, SettingsError
-from schemas.topics import LARGE, Topic
+from schemas.topics import Topic
 
 TICK: Final = 0.05  # seconds between looks at what is to be saved
 BUDGET: Final = 0.02  # seconds that saving may take from the messages at a time
 CHUNK: Final = 64  # records that the consumer left out, read at once
-PATIENCE: Final = 30.0  # seconds that reading a state is tried again while the broker does not answer
 _log = structlog.get_logger()
-_away = retry_if_exception_type(BrokerUnavailable)
-_patiently = retry(retry=_away, wait=wait_fixed(1.0), stop=stop_after_delay(PATIENCE), reraise=True)
+S = TypeVar("S", bound=PartitionStage)
 
 
 @dataclass
-class _Held:
+class _Held(Generic[S]):
     """A partition that this worker has. ``kept``: over a rebalance, since when nobody knows who worked on it.
 
     ``sparse``: its offsets have gaps (transactions, retention), which are not to be asked for again and again.
     ``torn``: a record was begun, and not all that came of it was sent: such a state must not be saved.
     """
 
-    stage: PartitionStage
+    stage: S
     saved_at: float
     kept: bool = False
     sparse: bool = False
@@ -62,12 +57,14 @@ class _Held:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     sent: list[Awaitable[Any]] = field(default_factory=list)
     saved: list[Awaitable[Any]] = field(default_factory=list)
-    round: Iterator[tuple[bytes, bytes]] | None = None
-    round_start: int = -1
+    checkpoint: Checkpoint | None = None
 
 
-class StreamJob:
-    """One streaming job: reads ``topics``, holds a stage for each partition, saves states to ``state_topic``."""
+class StreamJob(Generic[S]):
+    """One streaming job: reads ``topics``, holds a stage for each partition, saves states to ``state_topic``.
+
+    ``make``: (topic, partition) -> its stage, new. A state that cannot be read ends the job (StateUnreadable).
+    """
 
     def __init__(
         self,
@@ -75,15 +72,16 @@ class StreamJob:
         settings: Settings,
         topics: list[Topic],
         state_topic: Topic,
-        make: MakeStage,
+        make: Callable[[str, int], S],
         recorder: Recorder,
     ) -> None:
         self._settings = settings
-        self._state_topic = state_topic
+        self._log = KafkaLog(settings.brokers)
+        self._states = StateTopic(self._log, settings.brokers, state_topic)
         self._make = make
         self._recorder = recorder
         self._names = [topic.name for topic in topics]
-        self._held: dict[TP, _Held] = {}
+        self._held: dict[TP, _Held[S]] = {}
         self._lock = asyncio.Lock()
         self.app = faust_app(f"sekimori-{name}", settings)
         source = self.app.topic(
@@ -112,9 +110,14 @@ class StreamJob:
                 )
         _log.info("job_started", topics=self._names)
 
-    def stages(self) -> Mapping[TP, PartitionStage]:
+    def stages(self) -> Mapping[TP, S]:
         """The stages of the partitions that this worker holds."""
         return {tp: held.stage for tp, held in self._held.items()}
+
+    def refresh(self) -> None:
+        """To be called now and then, in the event loop: see ``PartitionStage``."""
+        for stage in self.stages().values():
+            stage.refresh()
 
     async def _work(self, stream: Any) -> None:
         async for event in stream.noack().events():
@@ -130,7 +133,7 @@ class StreamJob:
                 place, content = (tp.topic, tp.partition, message.offset), (message.key, message.value)
                 await self._process(held, Record(*place, timestamp_ms, *content, headers))
 
-    async def _process(self, held: _Held, record: Record) -> None:
+    async def _process(self, held: _Held[S], record: Record) -> None:
         async with held.lock:
             held.torn = True
             for out in held.stage.process(record):
@@ -138,7 +141,7 @@ class StreamJob:
             held.torn = False
         self._measure(record)
 
-    async def _reach(self, tp: TP, offset: int) -> _Held:
+    async def _reach(self, tp: TP, offset: int) -> _Held[S]:
         """The partition's state, with every record before ``offset`` in it."""
         held = self._held.get(tp)
         if held is None or (held.kept and offset > held.stage.position + 1):
@@ -148,7 +151,7 @@ class StreamJob:
             await self._fill(tp, held, offset)
         return held
 
-    async def _fill(self, tp: TP, held: _Held, until: int) -> None:
+    async def _fill(self, tp: TP, held: _Held[S], until: int) -> None:
         """Works on the records before ``until`` that the consumer left out."""
         start = held.stage.position + 1
         while records := await asyncio.to_thread(self._left_out, tp, held.stage.position + 1, until):
@@ -159,32 +162,23 @@ class StreamJob:
         if not held.sparse:
             _log.info("messages_left_out", topic=tp.topic, partition=tp.partition, first=start, last=last)
 
-    @_patiently
+    @patiently
     def _left_out(self, tp: TP, start: int, until: int) -> list[Record]:
         if start >= until:
             return []
-        with closing(KafkaLog(self._settings.brokers).read(tp.topic, tp.partition, start)) as log:
+        with closing(self._log.read(tp.topic, tp.partition, start)) as log:
             return list(islice(takewhile(lambda record: record.offset < until, log), CHUNK))
 
-    async def _open(self, tp: TP) -> _Held:
+    async def _open(self, tp: TP) -> _Held[S]:
         """Loads the state of a partition that this worker was given."""
         stage = self._make(tp.topic, tp.partition)
-        saved = await asyncio.to_thread(self._read_state, tp.partition)
-        stage.load(saved)
+        saved = await asyncio.to_thread(self._states.read, tp.partition)
+        self._states.load(stage, tp.partition, saved)
         held = _Held(stage, time.monotonic())
         if tp in self.app.consumer.assignment():
             self._held[tp] = held
         _log.info("partition_opened", topic=tp.topic, partition=tp.partition, parts=len(saved), position=stage.position)
         return held
-
-    @_patiently
-    def _read_state(self, partition: int) -> dict[bytes, bytes]:
-        log = KafkaLog(self._settings.brokers)
-        saved: dict[bytes, bytes] = {}
-        for record in log.read(self._state_topic.name, partition, 0):
-            if record.key is not None and record.value is not None:
-                saved[record.key] = record.value
-        return saved
 
     async def _send(self, out: Outgoing) -> Awaitable[Any]:
         sent: Awaitable[Any] = await self.app.producer.send(
@@ -211,11 +205,11 @@ class StreamJob:
                 for tp, held in list(self._held.items()):
                     self._recorder.set("sekimori_stream_unsaved_messages", len(held.unacked), str(tp.partition))
                     due = time.monotonic() - held.saved_at >= self._settings.checkpoint_seconds
-                    if held.round is not None or (held.unacked and due):
+                    if held.checkpoint is not None or (held.unacked and due):
                         await self._save(tp, held, BUDGET)
 
-    async def _save(self, tp: TP, held: _Held, budget: float) -> None:
-        """Goes on with a round, or begins one; at its end, acknowledges what the state includes.
+    async def _save(self, tp: TP, held: _Held[S], budget: float) -> None:
+        """Goes on with a checkpoint, or begins one; at its end, acknowledges what the state includes.
 
         A part is sent only when everything that came of the records in it is safe: a record whose position is saved is
         never worked on again. A partition that was lost meanwhile is another's to save.
@@ -223,23 +217,24 @@ class StreamJob:
         async with held.lock:
             if held.torn:
                 return
-            if held.round is None:
-                held.round, held.round_start = held.stage.save(), held.stage.position
-            parts, complete = _take(held.round, budget)
+            if held.checkpoint is None:
+                held.checkpoint = Checkpoint(held.stage.save(), held.stage.position)
+            checkpoint = held.checkpoint
+            parts, complete = checkpoint.take(budget)
             before, held.sent = held.sent, []
         await asyncio.gather(*before)
         if self._held.get(tp) is not held:
             return
-        for key, value in parts:
-            held.saved.append(await self._send(Outgoing(self._state_topic.name, value, key, tp.partition)))
-            self._recorder.add("sekimori_stream_saved_bytes_total", len(value))
+        for part in parts:
+            held.saved.append(await self._send(self._states.message(part, tp.partition)))
+            self._recorder.add("sekimori_stream_saved_bytes_total", len(part.value))
         if not complete:
             return
         saved, held.saved = held.saved, []
         await asyncio.gather(*saved)
-        while held.unacked and held.unacked[0].message.offset <= held.round_start:
+        while held.unacked and held.unacked[0].message.offset <= checkpoint.start:
             held.unacked.popleft().ack()
-        held.round, held.saved_at = None, time.monotonic()
+        held.checkpoint, held.saved_at = None, time.monotonic()
 
     async def _assigned(self, app: Any, assigned: set[TP], **_: Any) -> None:
         """Partitions that went to others are dropped with their state; of those that stay, what was not committed comes
@@ -251,48 +246,12 @@ class StreamJob:
             _log.info("partition_lost", topic=tp.topic, partition=tp.partition)
         for held in self._held.values():
             held.unacked.clear()
-            held.round = None
+            held.checkpoint = None
             held.kept, held.sparse = True, False
 
     async def _shut_down(self, app: Any, **_: Any) -> None:
-        """A last round, so that the successor has nothing to repeat."""
+        """A last checkpoint, so that the successor has nothing to repeat."""
         async with self._lock:
             for tp, held in list(self._held.items()):
-                held.round = None
+                held.checkpoint = None
                 await self._save(tp, held, float("inf"))
-
-
-def _take(parts: Iterator[tuple[bytes, bytes]], seconds: float) -> tuple[list[tuple[bytes, bytes]], bool]:
-    """As many parts as can be made in that time, and whether these were the last."""
-    deadline, taken = time.monotonic() + seconds, []
-    for part in parts:
-        taken.append(part)
-        if time.monotonic() > deadline:
-            return taken, False
-    return taken, True
-
-
-def faust_app(name: str, settings: Settings) -> Any:
-    """A Faust application: no tables of Faust's own, no web server, raw bytes."""
-    return PromptApp(
-        name,
-        broker=";".join(f"kafka://{address.strip()}" for address in settings.brokers.split(",")),
-        store="memory://",
-        datadir=Path(tempfile.gettempdir()) / f"sekimori-{os.getuid()}",  # made by Faust, and left empty
-        web_enabled=False,
-        logging_config={"version": 1, "disable_existing_loggers": False},  # ours is set up already
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        topic_partitions=settings.partitions,
-        consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=8 * 1_048_576,
-        broker_commit_interval=min(1.0, settings.checkpoint_seconds),
-        broker_session_timeout=settings.session_timeout,
-        broker_heartbeat_interval=settings.session_timeout / 4,
-        broker_rebalance_timeout=max(settings.session_timeout * 2, 6.0),
-        broker_request_timeout=max(settings.session_timeout * 3, 30.0),
-        producer_max_request_size=LARGE,
-        producer_linger=0.005,
-        stream_wait_empty=False,
-        stream_buffer_maxsize=256,
-    )

@@ -1,1 +1,4 @@
-"""Backtests and suggestions in worker processes, and their page."""
+"""Backtests and suggestions in worker processes.
+
+``reading`` puts tallies on disk (``spool``), ``backtest`` and ``suggest`` have them counted, ``report`` is the page.
+"""

@@ -46,7 +46,8 @@ def _charts(it: Comparison) -> list[tuple[str, Markup]]:
 
 def _by_rule(it: Comparison) -> Markup:
     before, after = it.baseline.by_rule, it.new.by_rule
-    rules = sorted(before.keys() | after.keys(), key=lambda rule: before.get(rule, 0) + after.get(rule, 0))
+    found = before.keys() | after.keys()  # from the bottom up, so that they stand as in the table
+    rules = sorted(found, key=lambda rule: (-before.get(rule, 0) - after.get(rule, 0), rule), reverse=True)
     figure = Figure(figsize=(9, 1.2 + 0.45 * len(rules)), layout="constrained")
     axes = figure.subplots()
     for offset, colour, name, counts in ((0.2, BASELINE, "baseline", before), (-0.2, NEW, "new rules", after)):

@@ -1,5 +1,5 @@
-"""Tallies on disk between two rounds of a backtest: one file for each source, partition and sort of subject; and what
-was decided, since all partitions need all of it."""
+"""Tallies on disk between the two passes of a backtest: one file for each source, partition and sort of subject; and
+what was decided, since all partitions need all of it."""
 
 import heapq
 import struct
@@ -17,17 +17,17 @@ PENDING = 20_000  # tallies held back, of all partitions
 _LENGTH = struct.Struct("<I")
 
 
-def _path(folder: Path, variant: int, source: int, partition: int, accounts: bool) -> Path:
-    return folder / f"{variant}-{source}-{partition}-{'accounts' if accounts else 'others'}"
+def _path(folder: Path, leader: int, source: int, partition: int, accounts: bool) -> Path:
+    return folder / f"{leader}-{source}-{partition}-{'accounts' if accounts else 'others'}"
 
 
 class SpoolWriter:
     """Writes what one source gives. Context manager; raises OSError."""
 
-    def __init__(self, folder: Path, variant: int, source: int, partitions: int) -> None:
+    def __init__(self, folder: Path, leader: int, source: int, partitions: int) -> None:
         keys = [(accounts, partition) for accounts in (True, False) for partition in range(partitions)]
         self._files: dict[tuple[bool, int], BinaryIO] = {
-            key: _path(folder, variant, source, key[1], key[0]).open("wb") for key in keys
+            key: _path(folder, leader, source, key[1], key[0]).open("wb") for key in keys
         }
         self._waiting: dict[tuple[bool, int], list[TallyFrame]] = {key: [] for key in keys}
         self._held = 0
@@ -62,11 +62,11 @@ class SpoolWriter:
 
 
 def spooled(
-    folder: Path, variant: int, partition: int, accounts: bool, numbers: Sequence[Sequence[int]]
+    folder: Path, leader: int, partition: int, accounts: bool, numbers: Sequence[Sequence[int]]
 ) -> Iterator[TallyFrame]:
     """A partition's frames of all sources, in the order of ``numbers`` (source -> frame -> place in the whole replay,
     rising), and numbered by it. Raises OSError."""
-    streams = [_numbered(_path(folder, variant, source, partition, accounts), of) for source, of in enumerate(numbers)]
+    streams = [_numbered(_path(folder, leader, source, partition, accounts), of) for source, of in enumerate(numbers)]
     return heapq.merge(*streams, key=lambda frame: frame.number)
 
 

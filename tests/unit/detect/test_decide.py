@@ -6,9 +6,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.detect.allowlist import (
-    Allowlist,
-)
 from pipeline.detect.decide import (
     DELAY,
     MAX_EXCEPTIONS,
@@ -20,7 +17,7 @@ from pipeline.detect.decide import (
     open_episode,
 )
 from pipeline.rules import RULES, Active
-from pipeline.rules.config import Allow, Limit, Override, RuleConfig
+from pipeline.rules.config import Limit, Override, RuleConfig
 from schemas.enforcement import decision_id
 from schemas.tally import Tally
 
@@ -180,51 +177,3 @@ def test_what_home_does_not_say_stays() -> None:
 def test_decisions_can_be_written_and_read_again() -> None:
     made = decide(verdict(active(parameters={"pool": "slow"})), account(), Episode(AT, AT + 0.5, 1), "JP")
     assert msgspec.json.decode(msgspec.json.encode(made), type=type(made)) == made
-
-
-# --- who is never restricted ----------------------------------------------------------------------------------------
-
-COUNTRY, SYSTEM = Tally("country", "BR", "", "BR", AT), Tally("system", "*", "", "", AT)
-V6 = network("2001:db8:5:6::/64", "CN")
-
-
-@pytest.mark.parametrize(
-    ("allow", "covered", "not_covered"),
-    [
-        (Allow(accounts=["Alice@X.example"]), [account()], [network(), COUNTRY, SYSTEM]),
-        (Allow(accounts=["bob@x.example"]), [], [account()]),
-        (Allow(addresses=["198.51.100.7"]), [network()], [account(), network("198.51.100.8"), V6]),
-        (Allow(addresses=["198.51.100.0/24"]), [network(), network("198.51.100.8")], [network("198.51.101.1"), V6]),
-        (Allow(addresses=["2001:db8:5::/48"]), [V6], [network("2001:db8:6::/64"), network()]),
-        (Allow(addresses=["2001:db8:5:6::1"]), [V6], [network("2001:db8:5:7::/64")]),
-        (Allow(countries=["BR"]), [network(), COUNTRY], [account(), V6, Tally("country", "CN", "", "CN", AT)]),
-    ],
-)
-def test_the_allowlist_of_the_rules_file(allow: Allow, covered: list[Tally], not_covered: list[Tally]) -> None:
-    allowlist = Allowlist(allow)
-    assert [tally for tally in covered if not allowlist.covers(tally)] == []
-    assert [tally for tally in not_covered if allowlist.covers(tally)] == []
-
-
-@pytest.mark.parametrize(
-    ("kind", "subject", "tally"),
-    [
-        ("account", "alice@x.example", account()),
-        ("ip", "198.51.100.7", network()),
-        ("ip", "2001:db8:5:6::99", V6),
-        ("prefix", "198.51.100.0/24", network()),
-        ("prefix", "2001:db8::/32", V6),
-        ("country", "BR", network()),
-        ("country", "BR", COUNTRY),
-    ],
-)
-def test_what_operators_grant_holds_until_it_ends(kind: str, subject: str, tally: Tally) -> None:
-    granted: dict[tuple[str, str], float] = {}
-    allowlist = Allowlist(Allow(), lambda: granted)
-    assert not allowlist.covers(tally)
-    granted[kind, subject] = AT + 1
-    assert allowlist.covers(tally)
-    granted[kind, subject] = AT
-    assert not allowlist.covers(tally)
-    granted[kind, subject] = float("inf")
-    assert allowlist.covers(tally)

@@ -4,12 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.enforce.limiter import Limiter
-from pipeline.enforce.terms import Held, held_of
+from pipeline.enforce.terms import Restriction, restriction_of
 from tests.support.decisions import NOW, decision
 
 
-def limit(subject: str = "alice@example.org", **parameters: int) -> Held:
-    return held_of(decision(subject, action="limit", parameters={"window": 60} | parameters))
+def limit(subject: str = "alice@example.org", **parameters: int) -> Restriction:
+    return restriction_of(decision(subject, action="limit", parameters={"window": 60} | parameters))
 
 
 def test_messages_are_counted_once_however_often_they_are_asked_about() -> None:

@@ -17,8 +17,8 @@ ALICE = "alice@example.org"
 
 def held(made: DecisionTable, now: float = NOW, **client: Any) -> list[str]:
     """Subjects of what holds for sending, strongest first."""
-    verdict = made.lookup("send", now, **({"account": ALICE, "address": V4} | client))
-    return [h.subject for h in verdict.held] if verdict else []
+    holding = made.lookup("send", now, **({"account": ALICE, "address": V4} | client))
+    return [r.subject for r in holding.restrictions] if holding else []
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ def test_a_manual_decision_wins_over_a_stronger_automatic_one() -> None:
 def test_an_enforced_decision_wins_over_shadow_even_manual() -> None:
     shadow = decision(ALICE, rule="manual", mode="shadow")
     made = table(shadow)
-    verdict = made.lookup("send", NOW, account=ALICE)
-    assert verdict is not None
-    assert verdict.shadow
+    holding = made.lookup("send", NOW, account=ALICE)
+    assert holding is not None
+    assert holding.shadow
     weaker = decision(V4, "ip", action="route", parameters={"pool": "slow"})
     made.apply(weaker.key, weaker)
     assert held(made) == [V4]
@@ -140,9 +140,9 @@ def test_the_strongest_comes_first_in_whatever_order_they_came() -> None:
         for action in STRENGTH["send"]
     ]
     for order in list(permutations(given))[::100]:
-        verdict = table(*order).lookup("send", NOW, account=ALICE)
-        assert verdict is not None
-        assert tuple(h.terms.action for h in verdict.held) == STRENGTH["send"]
+        holding = table(*order).lookup("send", NOW, account=ALICE)
+        assert holding is not None
+        assert tuple(r.terms.action for r in holding.restrictions) == STRENGTH["send"]
 
 
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -224,9 +224,9 @@ def test_a_decision_that_is_renewed_for_ever_takes_no_more_memory() -> None:
 def test_the_examples_of_the_schema_are_obeyed(example: Decision) -> None:
     made = table(example)
     now = example.issued_at.timestamp()
-    verdict = made.lookup("send", now, account="alice@example.org", address="2001:db8:5::1")
-    assert verdict is not None
-    assert verdict.held[0].text == f"{example.reason} [{example.id[:8]}]"
+    holding = made.lookup("send", now, account="alice@example.org", address="2001:db8:5::1")
+    assert holding is not None
+    assert holding.restrictions[0].text == f"{example.reason} [{example.id[:8]}]"
 
 
 @pytest.mark.parametrize(
@@ -299,12 +299,12 @@ def test_the_table_agrees_with_a_plain_dictionary(messages: list[Any], later: in
     assert len(made) == len(model)
     expected = {k: d for k, d in model.items() if d.expires_at.timestamp() > NOW + later}
     manual = {k: d for k, d in expected.items() if d.rule == "manual"}
-    verdict = made.lookup("send", NOW + later, account=ALICE, address=V4)
-    found = {f"{h.terms.kind}:{h.terms.rule}:{h.subject}" for h in (verdict.held if verdict else ())}
+    holding = made.lookup("send", NOW + later, account=ALICE, address=V4)
+    found = {f"{r.terms.kind}:{r.terms.rule}:{r.subject}" for r in (holding.restrictions if holding else ())}
     assert found == set(manual or expected)
     made.expire(NOW + later)
     assert len(made) == len(expected)
-    assert {h.expires_at for h in made.decisions() if h.live} == {d.expires_at.timestamp() for d in expected.values()}
+    assert {r.expires_at for r in made.decisions() if r.live} == {d.expires_at.timestamp() for d in expected.values()}
 
 
 def test_another_table_takes_the_place_of_the_decisions_alone() -> None:

@@ -1,35 +1,21 @@
 """Every example beside a format: real lines, ignored lines, hostile lines, and what must come of them."""
 
-import json
-from pathlib import Path
+import importlib
+import re
 from typing import Any, get_args
 
 import msgspec
 import pytest
 
-import pipeline.formats
-from pipeline.formats import FORMATS, LineReader, Unreadable
+from pipeline.formats import FORMATS
+from pipeline.formats.reading.format import Role, Unreadable
+from pipeline.formats.reading.lines import LineReader
+from pipeline.formats.reading.programs import ROLES
+from schemas.event import Event
 from schemas.kinds import EventKind
+from tests.support.formats import FILES, FOLDER, REFERENCE
 
-FOLDER = Path(pipeline.formats.__file__).parent
-REFERENCE = 1_796_083_200.0  # 2026-12-01
 UNSET = {"count": 1}
-
-
-def blocks(path: Path) -> list[tuple[str, Any, bool]]:
-    """(line, what must come of it, whether a client's text in it imitates the server's)."""
-    hostile, found = False, []
-    for block in path.read_text(encoding="utf-8").split("\n\n"):
-        rows = [row for row in block.split("\n") if row]
-        hostile = hostile or "# hostile" in rows
-        rows = [row for row in rows if not row.startswith("#")]
-        if rows:
-            line, expected = rows
-            found.append((line, expected if expected == "ignored" else json.loads(expected), hostile))
-    return found
-
-
-FILES = {path.stem: blocks(path) for path in sorted(FOLDER.glob("*.txt"))}
 EXAMPLES = [pytest.param(*example, id=f"{name}-{i}") for name, rows in FILES.items() for i, example in enumerate(rows)]
 
 
@@ -51,6 +37,53 @@ def test_every_format_has_examples_of_lines_ignored_and_hostile() -> None:
     for name, rows in FILES.items():
         assert any(expected == "ignored" for _, expected, _ in rows), name
         assert any(hostile for _, _, hostile in rows), name
+
+
+def test_every_failure_comes_from_a_program_with_a_role() -> None:
+    """It tells how the failure counts, and which topic the line belongs on."""
+    for name, rows in FILES.items():
+        for line, _, _ in rows:
+            outcome = LineReader().read(line, REFERENCE)
+            if isinstance(outcome, Event) and outcome.kind == "auth_failure":
+                assert ROLES.get(outcome.program) in FAILING, (name, line)
+
+
+FAILING = {Role.MTA, Role.ACCESS, Role.SASL, Role.ASKED, Role.WEBMAIL}
+
+
+class Hit:
+    """A compiled pattern that knows whether it ever found something."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self._pattern = pattern
+        self.hit = False
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._pattern, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            found = method(*arguments, **named)
+            if name == "finditer":
+                found = list(found)
+            self.hit = self.hit or bool(found if name != "sub" else found != arguments[1])
+            return found
+
+        return call
+
+
+def test_every_pattern_is_hit_by_an_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    hits: dict[tuple[str, str], Hit] = {}
+    for name in {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}:
+        module = importlib.import_module(f"pipeline.formats.{name}")
+        for variable, pattern in [*vars(module).items()]:
+            if isinstance(pattern, re.Pattern):
+                hits[name, variable] = Hit(pattern)
+                monkeypatch.setattr(module, variable, hits[name, variable])
+    for rows in FILES.values():
+        for line, _, _ in rows:
+            LineReader().read(line, REFERENCE)
+    assert len(hits) > 100
+    assert sorted(which for which, pattern in hits.items() if not pattern.hit) == []
 
 
 def test_every_kind_of_event_has_an_example() -> None:

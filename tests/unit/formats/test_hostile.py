@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats import LineReader, Unreadable, split_frame
+from pipeline.formats.reading.format import Unreadable
+from pipeline.formats.reading.lines import LineReader, split_frame
 from schemas.event import Event
 
 REFERENCE = 1_796_083_200.0  # 2026-12-01

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats import LineReader, split_frame
+from pipeline.formats.reading.lines import LineReader, split_frame
 from schemas.event import Event
 from schemas.kinds import PASSWORD_ERRORS
 

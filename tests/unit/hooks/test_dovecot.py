@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.hooks.dovecot import AuthRequest, UnreadableRequest, allow, parse
+from pipeline.adapters.prometheus import PrometheusRecorder
+from pipeline.hooks.dovecot import AuthRequest, answer, parse
+from pipeline.hooks.hook import Answer, HttpRequest, NoSuchRequest, UnreadableRequest
 from tests.support.decisions import NOW, decision, table
+from tests.support.hooks import context
 
 ALICE = "alice@example.org"
 BODY = (
@@ -17,8 +20,12 @@ BODY = (
 
 def told(*decisions: Any, **changes: Any) -> dict[str, Any]:
     body = json.dumps(json.loads(BODY) | changes).encode()
-    answer: dict[str, Any] = json.loads(allow(parse(body), table(*decisions), NOW, lambda a: "RU").encode())
-    return answer
+    found: dict[str, Any] = json.loads(ask("allow", body, *decisions).encode())
+    return found
+
+
+def ask(command: str, body: bytes, *decisions: Any) -> Answer:
+    return answer(HttpRequest("POST", "/", {"command": command}, body), context(table(*decisions)), NOW)
 
 
 def test_dovecots_own_requests_are_read() -> None:
@@ -28,7 +35,6 @@ def test_dovecots_own_requests_are_read() -> None:
         login="Alice@example.org",
         remote="198.51.100.21",
         protocol="imap",
-        session_id="webmailsess1",
         pwhash="0797",
         fail_type="credentials",
         policy_reject=True,
@@ -86,7 +92,22 @@ def test_what_is_no_request_is_refused(body: bytes) -> None:
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda s: json.dumps({"login": s, "remote": s}).encode()))
 def test_garbage_is_read_or_refused(body: bytes) -> None:
     try:
-        request = parse(body)
+        told = ask("allow", body, decision(ALICE))
     except UnreadableRequest:
         return
-    assert allow(request, table(decision(ALICE)), NOW).status == 0
+    assert json.loads(told.encode())["status"] == 0
+
+
+def test_reports_are_counted() -> None:
+    asked = context(table(decision(ALICE, scope="login")))
+    body = b'{"login":"alice@example.org","success":true}'
+    assert answer(HttpRequest("POST", "/", {"command": "report"}, body), asked, NOW).outcome == "reported"
+    assert isinstance(asked.recorder, PrometheusRecorder)
+    counted = {"success": "true", "policy_reject": "false"}
+    assert asked.recorder.registry.get_sample_value("sekimori_enforce_reports_total", counted) == 1
+
+
+@pytest.mark.parametrize(("method", "command"), [("GET", "allow"), ("POST", "reset"), ("POST", "")])
+def test_other_commands_are_told_what_is_wanted(method: str, command: str) -> None:
+    with pytest.raises(NoSuchRequest, match="command=allow"):
+        answer(HttpRequest(method, "/", {"command": command}, BODY), context(table()), NOW)

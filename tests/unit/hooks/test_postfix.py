@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from pipeline.enforce.limiter import Limiter
 from pipeline.enforce.table import DecisionTable
-from pipeline.hooks.postfix import Answer, UnreadableRequest, answer, parse
+from pipeline.hooks.hook import UnreadableRequest
+from pipeline.hooks.postfix import DISCONNECT, PolicyAnswer, answer, parse
 from tests.support.decisions import NOW, decision, table
+from tests.support.hooks import context
 
 ALICE = "alice@example.org"
 TEXT = "alice@example.org sent 100 messages within 10 minutes (60 are allowed)"
@@ -39,8 +41,8 @@ def told(made: DecisionTable, limiter: Limiter | None = None, now: float = NOW, 
     return ask(made, limiter, now, **attributes).action
 
 
-def ask(made: DecisionTable, limiter: Limiter | None = None, now: float = NOW, **attributes: str) -> Answer:
-    return answer(parse(request(**attributes)), made, limiter or Limiter(), now, country_of=lambda a: "RU")
+def ask(made: DecisionTable, limiter: Limiter | None = None, now: float = NOW, **attributes: str) -> PolicyAnswer:
+    return answer(request(**attributes), context(made, limiter), now)
 
 
 def test_what_is_not_restricted_gets_no_opinion() -> None:
@@ -69,7 +71,7 @@ def test_route_names_the_transport_and_keeps_the_next_hop() -> None:
 
 def test_a_refusal_may_end_the_session() -> None:
     made = table(decision(ALICE))
-    assert answer(parse(request()), made, Limiter(), NOW, disconnect=True).action.startswith("521 5.7.1 ")
+    assert answer(request(), context(made, flags=frozenset({DISCONNECT})), NOW).action.startswith("521 5.7.1 ")
 
 
 def test_shadow_is_logged_and_passes() -> None:
@@ -156,10 +158,10 @@ def test_garbage_is_read_or_refused(raw: bytes) -> None:
     made = table(decision(ALICE))
     for junk in (raw, request() + b"\n" + raw, request() + b"\nhelo_name=" + raw.replace(b"\n", b"")):
         try:
-            parsed = parse(junk)
+            told = answer(junk, context(made), NOW)
         except UnreadableRequest:
             continue
-        assert answer(parsed, made, Limiter(), NOW).encode().endswith(b"\n\n")
+        assert told.encode().endswith(b"\n\n")
 
 
 @pytest.mark.parametrize("name", ["\x00", "a\x00lice@example.org", "x" * 60_000, "sasl_username=bob", "\udcff\udcfe"])
@@ -168,7 +170,7 @@ def test_hostile_account_names_are_only_names(name: str) -> None:
     raw = request().replace(
         b"sasl_username=alice@example.org", b"sasl_username=" + name.encode("utf-8", "surrogateescape")
     )
-    assert answer(parse(raw), made, Limiter(), NOW).action == "DUNNO"
+    assert answer(raw, context(made), NOW).action == "DUNNO"
 
 
 def test_a_forged_attribute_inside_a_value_is_no_attribute() -> None:

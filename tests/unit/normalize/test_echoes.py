@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.formats import LineReader
+from pipeline.formats.reading.lines import LineReader
 from pipeline.normalize.join import Joiner
 from schemas.event import Event
 

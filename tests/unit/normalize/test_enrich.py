@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.normalize.enrich import Enricher, no_country
+from pipeline.normalize.enrich import Enricher
 from schemas.event import Event
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -61,7 +61,3 @@ def test_addresses_are_looked_up_once_until_the_file_changes_and_memory_is_bound
     assert see(one) == [one]
     enricher.forget()
     assert see(one) == [one]
-
-
-def test_without_a_file_no_country_is_known() -> None:
-    assert no_country("198.51.100.7") == ""

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats import LineReader
-from pipeline.normalize.join import Generations, Joiner
+from pipeline.formats.reading.lines import LineReader
+from pipeline.normalize.join import Joiner
 from schemas.event import Event
 
 REFERENCE = 1_796_083_200.0
@@ -201,20 +201,24 @@ def test_a_message_that_is_still_spoken_of_is_not_forgotten() -> None:
     assert submissions(joined([active(LONG)], joiner)) == []
 
 
-def test_generations_hold_what_was_touched_last() -> None:
-    held: Generations[int] = Generations(4)
-    for n in range(4):
-        held.put(("", str(n)), n)
-    assert held.get(("", "0")) == 0
-    for n in range(4, 6):
-        held.put(("", str(n)), n)
-    assert held.get(("", "0")) == 0
-    assert held.get(("", "1")) is None
-    assert held.pop(("", "0")) == 0
-    assert held.get(("", "0")) is None
-    copied: Generations[int] = Generations(4)
-    copied.load(held.dump())
-    assert copied.dump() == held.dump()
+SAVED = bytes.fromhex(
+    "949290939292a26d78ab413044454432334331384396af616c69636540782e6578616d706c65ac3139382e35312e3130302e37aa7375626d6973"
+    "73696f6ea5504c41494eaf616c69636540782e6578616d706c65c39292a26d78ab413044454432334331384496af616c69636540782e6578616d"
+    "706c65ac3139382e35312e3130302e37aa7375626d697373696f6ea5504c41494ec0c29292a26d78a33d313796a56361726f6cac3139382e3531"
+    "2e3130302e37c0a5504c41494ec0c29290919292a0a36f6e65019290919292a0ab323630394432334332304394ad77656240782e6578616d706c"
+    "65ac3139382e35312e3130302e37cb41dac13b5d400000c092929292a0a6616363657373cb41dac13daf0000009292a26d78a661636365737"
+    "3cb41dac14072000000919292a26d78a5696d617064cb41dac1407a400000"
+)
+
+
+def test_a_state_saved_by_an_earlier_version_is_read() -> None:
+    """It holds two messages, one of them accepted, a login of a process, a failure, a webmail's message, front ends."""
+    joiner = Joiner()
+    joiner.load(SAVED)
+    assert joiner.dump() == SAVED
+    events = joined([active(SHORT), active("A0DED23C18D"), gave_up("one", 3)], joiner)
+    assert submissions(events) == [ALICE]
+    assert events[-1].count == 2
 
 
 # --- sessions -------------------------------------------------------------------------------------------------------

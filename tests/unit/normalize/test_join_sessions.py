@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.formats import LineReader
+from pipeline.formats.reading.lines import LineReader
 from pipeline.normalize.enrich import Enricher
 from pipeline.normalize.join import Joiner
 from pipeline.normalize.tally import Tallier

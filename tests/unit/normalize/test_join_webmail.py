@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats import LineReader
+from pipeline.formats.reading.lines import LineReader
 from pipeline.normalize.enrich import Enricher
 from pipeline.normalize.join import Joiner
 from pipeline.normalize.tally import Tallier
@@ -91,6 +91,15 @@ def test_a_message_of_the_same_queue_id_at_another_time_is_another_message() -> 
     later = ACTIVE.replace("01:50:44", "03:50:44")
     tallies = counted([SENT, client(LOGIN).replace("01:50:44", "03:50:44"), later])
     assert sums(tallies, "account", ACCOUNT) == (2, 4, 2)
+
+
+@pytest.mark.parametrize(("stamp", "messages"), [("01:51:45", 1), ("01:51:46", 2), ("01:49:45", 1), ("01:49:44", 2)])
+@pytest.mark.parametrize("mta_first", [True, False])
+def test_a_queue_id_is_the_same_message_for_a_minute(stamp: str, messages: int, mta_first: bool) -> None:
+    """The webmail's line is of 01:50:45."""
+    mta = [line.replace("01:50:44", stamp) for line in (client(LOGIN), ACTIVE)]
+    tallies = counted([*mta, SENT] if mta_first else [SENT, *mta])
+    assert sums(tallies, "account", ACCOUNT) == (messages, 2 * messages, messages)
 
 
 def test_a_message_of_another_account_is_another_message() -> None:

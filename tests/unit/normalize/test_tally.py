@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,6 +74,9 @@ def test_password_errors_also_count_for_the_whole_system() -> None:
         ({"reason": "unknown"}, {"errors": 1}),
         ({"program": "smtpd", "service": "submission"}, {"errors_mta": 1}),
         ({"service": "smtp"}, {"errors_sasl": 1}),
+        ({"service": "smtps"}, {"errors_sasl": 1}),
+        ({"program": "vpopmail", "service": "submission"}, {"errors_sasl": 1}),
+        ({"program": "esmtpd-msa", "service": None}, {"errors_mta": 1}),
     ],
 )
 def test_who_logged_a_password_error_is_told_apart(given: dict[str, str], wanted: dict[str, int]) -> None:
@@ -86,6 +90,24 @@ def test_what_is_no_password_error_is_no_guessing(reason: str | None) -> None:
 
 def test_errors_that_were_seen_already_count_nothing() -> None:
     assert tallied(failure(count=0)) == {}
+
+
+def test_an_event_that_was_told_is_told_when_it_is_read_back() -> None:
+    """As topics and stores keep it: ``count`` 0, or kind ``other``."""
+    seen, submitted, whole = failure(count=3), submission(), submission()
+    seen.told_before(2)
+    assert (seen.told, seen.count) == (False, 1)
+    seen.told_before(4)
+    submitted.told_before()
+    whole.told_in_full()
+    back = [msgspec.json.decode(msgspec.json.encode(e), type=Event) for e in (seen, submitted, whole)]
+    assert [(e.kind, e.count, e.told) for e in back] == [
+        ("auth_failure", 0, True), ("submission", 0, True), ("other", 1, False),
+    ]  # fmt: skip
+    assert tallied(back[0], back[2]) == {}
+    tallies = Tallier(lambda address: False).tally([(back[1], "")])
+    messages = {kind: sum(t.messages for t in tallies if t.kind == kind) for kind in ("account", "ip", "country")}
+    assert messages == {"account": 0, "ip": 1, "country": 1}
 
 
 def test_logins_and_refused_senders_are_successes() -> None:

@@ -1,13 +1,9 @@
 """The rules file: what is wrong is refused with file, key and why; what is given is laid over what is shipped."""
 
-import json
-import os
 from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.watch import AllowWatch, RulesWatch
-from pipeline.metrics import METRICS
 from pipeline.rules import build
 from pipeline.rules.config import RulesError, default_text, load, parse_limit, seconds
 
@@ -142,69 +138,3 @@ def test_durations(text: str, length: int) -> None:
 def test_a_limit() -> None:
     limit = parse_limit("20 messages / 10m")
     assert (limit.count, limit.metric, limit.window) == (20, "messages", 600)
-
-
-class Loads:
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-        self._names = {metric.name for metric in METRICS}
-
-    def add(self, name: str, value: float = 1, *labels: str) -> None:
-        assert name in self._names
-        self.seen += labels
-
-    set = observe = add
-
-
-def test_changed_rules_are_taken_and_wrong_ones_leave_the_old_in_force(tmp_path: Path) -> None:
-    path, loads = rules_file(tmp_path, SEND + "for = '2h'"), Loads()
-    watch = RulesWatch(path, "JP", loads)
-    assert watch.poll() is None
-
-    def write(text: str, second: int) -> None:
-        path.write_text(text, encoding="utf-8")
-        os.utime(path, (second, second))
-
-    def duration() -> str:
-        return watch.rules.file.rules["account_send_rate"].for_
-
-    write(SEND + "for = '3h'", 1)
-    new = watch.poll()
-    assert new is watch.rules
-    assert duration() == "3h"
-    write(SEND + "for = 'never'", 2)
-    assert watch.poll() is None
-    assert watch.poll() is None  # says so once
-    assert duration() == "3h"
-    path.unlink()
-    assert watch.poll() is None
-    assert duration() == "3h"
-    write(SEND + "for = '4h'", 3)
-    assert watch.poll() is watch.rules
-    assert duration() == "4h"
-    assert loads.seen == ["loaded", "refused", "refused", "loaded"]
-
-
-def test_a_watch_does_not_begin_with_wrong_rules(tmp_path: Path) -> None:
-    with pytest.raises(RulesError):
-        RulesWatch(rules_file(tmp_path, "x = 1"), "JP", Loads())
-    assert RulesWatch(None, "JP", Loads()).poll() is None
-
-
-def test_what_operators_allow_is_written_in_one_way_and_what_is_no_subject_is_left_out() -> None:
-    watch = AllowWatch("127.0.0.1:1")
-
-    def said(kind: str, subject: str, until: str | None = None) -> None:
-        setting = {"setting": "allow", "subject_kind": kind, "subject": subject, "actor": "operator:hana", "note": ""}
-        times = {"issued_at": "2026-11-24T01:00:00Z", "expires_at": until}
-        watch._apply(f"allow:{kind}:{subject}".encode(), json.dumps(setting | times).encode())
-
-    said("account", "Alice@X.example")
-    said("ip", "2001:DB8::1", "2026-11-25T00:00:00Z")
-    said("ip", "no address")
-    said("prefix", "198.51.100.0/99")
-    watch._apply(b"allow:ip:198.51.100.7", b"{")
-    assert watch.granted == {("account", "alice@x.example"): float("inf"), ("ip", "2001:db8::1"): 1_795_564_800.0}
-    watch._apply(b"allow:ip:2001:db8::1", None)
-    watch._apply(b"\xff", None)
-    assert set(watch.granted) == {("account", "alice@x.example")}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.ports import Record
 from pipeline.storage.archive import STORED, messages_of
 from pipeline.storage.rows import INT64, LARGEST, LATEST, UINT32, Release, event_columns
-from pipeline.storage.storing import Frame
+from pipeline.storage.storing import EventFrame
 from schemas import dead_letter, enforcement, event
 from schemas.codec import encode, encode_frame
 from schemas.ddl import added_column, migrations
@@ -25,8 +25,8 @@ def record(topic: str, value: bytes | None, key: bytes = b"mx", headers: tuple[t
 
 def test_a_frame_is_known_by_its_raw_frame() -> None:
     value = encode_frame(event.EXAMPLES)
-    assert messages_of(record("events", value, headers=HEADERS)) == [Frame("maillog-3", 42, list(event.EXAMPLES))]
-    assert messages_of(record("events", value)) == [Frame("events-1", 7, list(event.EXAMPLES))]
+    assert messages_of(record("events", value, headers=HEADERS)) == [EventFrame("maillog-3", 42, list(event.EXAMPLES))]
+    assert messages_of(record("events", value)) == [EventFrame("events-1", 7, list(event.EXAMPLES))]
 
 
 def test_decisions_and_dead_letters_are_kept() -> None:
@@ -58,7 +58,7 @@ def test_whatever_comes_is_kept_or_told(
     topic: str, value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes]]
 ) -> None:
     found = messages_of(Record(topic, 1, 7, 0, key, value, tuple(headers)))
-    assert all(isinstance(message, Frame | Release | DeadLetter) or message.id for message in found)
+    assert all(isinstance(message, EventFrame | Release | DeadLetter) or message.id for message in found)
     if not found:
         assert not value or topic == "dead-letters" or not value.strip()
 
@@ -69,7 +69,7 @@ def test_columns_hold_only_what_the_store_can(number: int, stamp: datetime) -> N
     columns = event_columns([("s", number, [strange])])
     for name, top in (("nrcpt", UINT32), ("count", UINT32), ("size", LARGEST), ("frame", INT64), ("time", LATEST)):
         assert 0 <= columns[name][0] <= top
-    assert isinstance(messages_of(record("events", encode(strange)))[0], Frame | DeadLetter)
+    assert isinstance(messages_of(record("events", encode(strange)))[0], EventFrame | DeadLetter)
 
 
 def test_files_of_the_store_are_numbered_and_can_be_repeated() -> None:

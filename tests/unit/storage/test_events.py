@@ -51,3 +51,11 @@ def test_frames_of_sources_are_merged_by_their_first_event_each_source_in_its_or
     rows = pd.DataFrame(event_columns([("a", 7, a1), ("a", 8, a2), ("b", 1, b1), ("b", 2, b2)]))
     assert frames_of(rows) == [b1, a1, a2, b2]
     assert frames_of(rows.iloc[:0]) == []
+
+
+def test_ties_go_by_the_name_of_the_file_that_was_loaded() -> None:
+    frames = [[Event("submission", AT, "mx", program)] for program in ("a", "b", "c")]
+    rows = pd.DataFrame(event_columns((f"file:{number}", 0, frame) for number, frame in enumerate(frames)))
+    assert frames_of(rows) == frames
+    names = {"file:0": "mail.log", "file:2": "dovecot.log"}
+    assert frames_of(rows, names) == [frames[2], frames[1], frames[0]]

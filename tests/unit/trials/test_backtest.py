@@ -1,19 +1,14 @@
-"""The difference between decisions, and counting by partition."""
-
-from datetime import timedelta
+"""Counting by partition."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.detect.allowlist import Allowlist
-from pipeline.detect.detector import Detector
 from pipeline.partition import partition_of
+from pipeline.replay import Detection
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import load
 from pipeline.trials.backtest import (
     Accusation,
-    Change,
-    compare,
     count_accounts,
     count_others,
     detector,
@@ -23,66 +18,14 @@ from pipeline.trials.backtest import (
 )
 from schemas.enforcement import Decision
 from schemas.tally import Tally
-from tests.support.decisions import AT, NOW, decision
+from tests.support.decisions import NOW
 
-LATER = AT + timedelta(seconds=60)
 RULES = build(load(None), "JP")
 
 
-def kinds(changes: list[Change]) -> list[str]:
-    return [change.kind for change in changes]
-
-
-def test_the_same_decisions_are_no_difference() -> None:
-    made = [decision("a@x.example"), decision("192.0.2.1", "ip"), decision("a@x.example", rule="foreign_senders")]
-    assert compare(made, reversed(made)) == []
-
-
-def test_added_and_removed() -> None:
-    old, new = decision("a@x.example"), decision("b@x.example", issued_at=LATER)
-    assert compare([old], [new]) == [Change("removed", old, None), Change("added", None, new)]
-
-
-def test_earlier_and_later_with_seconds() -> None:
-    early, late = decision("a@x.example"), decision("a@x.example", issued_at=LATER)
-    assert compare([late], [early]) == [Change("earlier", late, early)]
-    (later,) = compare([early], [late])
-    assert (later.kind, later.seconds, later.decision) == ("later", 60.0, late)
-
-
-def test_restrictions_that_do_not_overlap_are_different_ones() -> None:
-    old, new = decision("a@x.example", seconds=60), decision("a@x.example", issued_at=LATER)
-    assert kinds(compare([old], [new])) == ["removed", "added"]
-
-
-def test_each_is_compared_with_one_only() -> None:
-    whole = decision("a@x.example", seconds=7200)
-    first = decision("a@x.example", seconds=60)
-    second = decision("a@x.example", issued_at=AT + timedelta(seconds=600))
-    changes = compare([whole], [first, second])
-    assert changes == [Change("changed", whole, first), Change("added", None, second)]
-
-
-def test_another_rule_or_kind_of_subject_is_another_decision() -> None:
-    old = decision("x", rule="account_send_rate")
-    assert kinds(compare([old], [decision("x", rule="foreign_senders")])) == ["removed", "added"]
-    assert sorted(kinds(compare([old], [decision("x", "country")]))) == ["added", "removed"]
-
-
-def test_shadow_and_enforced_are_told_apart() -> None:
-    changes = compare([decision("a@x.example", mode="shadow")], [decision("a@x.example")])
-    assert sorted((c.kind, c.decision.mode) for c in changes) == [("added", "enforce"), ("removed", "shadow")]
-
-
-def test_another_action_or_end_is_a_change() -> None:
-    old = decision("a@x.example")
-    for new in (decision("a@x.example", action="hold"), decision("a@x.example", seconds=7200)):
-        assert compare([old], [new]) == [Change("changed", old, new)]
-
-
 @given(st.lists(st.lists(st.integers(0, 50), max_size=8), min_size=1, max_size=4))
-def test_interleaving_keeps_the_order_of_each_source(times: list[list[float]]) -> None:
-    numbers = interleave(times)
+def test_interleaving_keeps_the_order_of_each_source(times: list[list[int]]) -> None:
+    numbers = interleave(times, ["mail.log"] * len(times))
     assert [len(n) for n in numbers] == [len(t) for t in times]
     assert sorted(n for of in numbers for n in of) == list(range(sum(map(len, times))))
     assert all(of == sorted(of) for of in numbers)
@@ -124,16 +67,8 @@ def frames(draw: st.DrawFn) -> list[list[Tally]]:
 
 
 def replayed(of: list[list[Tally]]) -> list[Decision]:
-    """As ``flow.Replay`` counts."""
-    by, position, found = Detector(RULES, Allowlist(RULES.file.allow)), 0, []
-    for frame in of:
-        waiting = frame
-        while waiting:
-            findings = by.count(waiting, position)
-            position += 1
-            found += findings.decisions
-            waiting = findings.accusations
-    return found
+    detection = Detection(RULES)
+    return [decision for frame in of for decision in detection.count(frame)]
 
 
 def partitioned(of: list[list[Tally]], rules: list[RuleSet], partitions: int) -> list[list[Decision]]:

@@ -1,6 +1,8 @@
+import json
 import stat
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +29,7 @@ def save(made: DecisionTable, path: Path) -> None:
 
 
 def shown(made: DecisionTable) -> set[str]:
-    known = {f"{h.terms}{h.subject}{h.text}{h.issued_at}{h.expires_at}" for h in made.decisions() if h.live}
+    known = {f"{r.terms}{r.subject}{r.text}{r.issued_at}{r.expires_at}" for r in made.decisions() if r.live}
     return known | {str(entry) for entry in made.allowlist()}
 
 
@@ -47,7 +49,7 @@ def test_what_is_over_or_was_lifted_does_not_come_back(tmp_path: Path) -> None:
     made.apply("account:account_send_rate:alice@example.org", None)
     save(made, path)
     back, _ = read_snapshot(path, NOW + 60)
-    assert {h.subject for h in back.decisions()} == {"alice@example.org", "2001:db8::/64"}
+    assert {r.subject for r in back.decisions()} == {"alice@example.org", "2001:db8::/64"}
 
 
 def test_an_empty_table_is_a_snapshot_too(tmp_path: Path) -> None:
@@ -95,3 +97,35 @@ def test_a_writer_that_was_killed_leaves_nothing_in_the_way(tmp_path: Path) -> N
     (tmp_path / "snapshot.tmp").write_bytes(b"half")
     save(full(), path)
     assert len(read_snapshot(path, NOW)[0]) == 4
+
+
+def test_a_snapshot_of_the_first_version_is_read() -> None:
+    """As it was written on 2026-11-24, by the program before restrictions had this name."""
+    made, written_at = read_snapshot(Path(__file__).with_name("version-1.snapshot"), NOW)
+    assert (made.count, made.allow_entries, written_at) == ({"enforce": 5, "shadow": 1}, 2, NOW)
+
+    def told(**client: Any) -> list[str]:
+        holding = made.lookup("login" if "protocol" in client else "send", NOW, **client)
+        return [f"{r.terms.action} {r.text}" for r in holding.restrictions] if holding else []
+
+    sent = "sent 100 messages within 10 minutes (60 are allowed)"
+    assert told(account="alice@example.org") == [f"reject alice@example.org {sent} [93933a27]"]
+    assert told(account="alice@example.org", protocol="imap") == [f"deny_login alice@example.org {sent} [a4a7fb1f]"]
+    assert told(account="alice@example.org", protocol="imap", address="192.0.2.1") == []
+    assert told(address="2001:db8::7") == [f"reject ?????{'x' * 145} [fcfb9e4c]"]
+    assert [r.split()[0] for r in told(account="bob@example.org", address="198.51.100.7")] == ["limit", "route"]
+    assert told(account="carol@example.org", address="198.51.100.7") == []
+    assert told(address="198.51.100.7", protocol="imap", country_of=lambda a: "RU")[0].startswith("delay_login RU")
+    assert told(address="203.0.113.7", protocol="imap", country_of=lambda a: "RU") == []
+
+
+def test_what_this_version_writes_the_first_one_reads(tmp_path: Path) -> None:
+    first = Path(__file__).with_name("version-1.snapshot")
+    save(read_snapshot(first, NOW)[0], tmp_path / "snapshot")
+    before, now = (
+        [json.loads(line) for line in path.read_bytes().splitlines()] for path in (first, tmp_path / "snapshot")
+    )
+    assert {tuple(sorted(line)) for line in now} == {tuple(sorted(line)) for line in before}
+    assert {tuple(sorted(line.get("held", ()))) for line in now} == {
+        tuple(sorted(line.get("held", ()))) for line in before
+    }

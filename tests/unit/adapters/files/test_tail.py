@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pipeline.adapters.files.frames import MAX_LINE
-from pipeline.adapters.files.positions import Positions, StateError
+from pipeline.adapters.files.positions import Positions
 from pipeline.adapters.files.shipper import Options, Shipper, World
 from pipeline.adapters.files.tail import CHUNK, GRACE_SECONDS, Tail
 from pipeline.adapters.kafka.memory import MemoryLog
@@ -184,24 +184,6 @@ def test_a_directory_or_a_pipe_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "pipe"):
         with pytest.raises(OSError, match="no regular file"):
             Tail(path)
-
-
-def test_positions_are_private_whole_and_ours_alone(tmp_path: Path, log: Path) -> None:
-    with Positions(tmp_path / "state", log) as positions:
-        assert positions.load() is None
-        positions.save([], {"maillog": (2, 17)})
-        known = positions.load()
-        assert known is not None
-        assert known.log == {"maillog": (2, 17)}
-        assert positions.file.stat().st_mode & 0o777 == 0o600
-        with pytest.raises(StateError, match="by another process already"):
-            Positions(tmp_path / "state", log)
-        positions.file.write_bytes(b'{"pa')
-        with pytest.raises(StateError, match="damaged"):
-            positions.load()
-    (tmp_path / "file").touch()
-    with pytest.raises(StateError, match="--state"):
-        Positions(tmp_path / "file" / "state", log)
 
 
 class Crash(BaseException):

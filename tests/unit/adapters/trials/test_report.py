@@ -1,12 +1,15 @@
 """What people see of a backtest: hostile names stay names, whatever page or terminal shows them."""
 
 import json
+import re
 from html.parser import HTMLParser
 
 import pytest
 
 from pipeline.adapters.trials.report import page
-from pipeline.cli.backtest import as_data, safe
+from pipeline.cli.backtest import as_data
+from pipeline.cli.terminal import safe
+from pipeline.rules import RULES
 from pipeline.trials.cases import Case
 from pipeline.trials.comparison import Comparison, Tried, put_side_by_side
 from pipeline.trials.effects import Effect, Effects
@@ -50,8 +53,8 @@ def compared(*subjects: str, cases: tuple[Case, ...] = ()) -> Comparison:
     old = [decision("kept@x.example")]
     accounts = {subject: Effect(messages=2) for subject in subjects}
     after = Effects({d.id: Effect(3, 2, 0) for d in new}, accounts, messages=9)
-    before, after_all = Tried("old.toml", old, Effects()), Tried("<i>new.toml", [*old, *new], after)
-    return put_side_by_side(before, after_all, cases, 12, 345)
+    before, after_all = Tried(old), Tried([*old, *new], after, 12)
+    return put_side_by_side(("old.toml", "<i>new.toml"), before, after_all, cases, 345)
 
 
 def read(it: Comparison) -> Reader:
@@ -79,9 +82,16 @@ def test_the_page_needs_nothing_else_and_says_what_differs() -> None:
         assert label in text
 
 
+def test_bars_stand_in_the_order_of_the_table_also_where_figures_are_the_same() -> None:
+    rules = [rule.id for rule in RULES]
+    tried = Tried([decision("a@x.example", rule=rule) for rule in rules])
+    text = page(put_side_by_side(("a.toml", "b.toml"), tried, tried, (), 0))
+    bars = re.findall(r"<text[^>]*>([a-z_]+)</text>", text)
+    assert [name for name in reversed(bars) if name in rules] == sorted(rules)
+
+
 def test_without_any_difference_or_decision_there_is_still_a_page() -> None:
-    nothing = Tried("a.toml", [], Effects()), Tried("b.toml", [], Effects())
-    found = read(put_side_by_side(*nothing, (), 0, 0))
+    found = read(put_side_by_side(("a.toml", "b.toml"), Tried(), Tried(), (), 0))
     assert "No decision" in found.text
     assert "svg" not in found.elements
 
@@ -105,8 +115,8 @@ def test_turns_of_accounts() -> None:
 
 
 def test_turns_the_other_way_round() -> None:
-    tried = Tried("a", [decision("spam"), decision("good")], Effects()), Tried("b", [], Effects())
-    it = put_side_by_side(*tried, (Case("spam", "abused"),), 0, 0)
+    tried = Tried([decision("spam"), decision("good")])
+    it = put_side_by_side(("a", "b"), tried, Tried(), (Case("spam", "abused"),), 0)
     assert {c.account: c.turn for c in it.accounts} == {"spam": "lost", "good": "helped"}
     assert it.counts() == {"removed": 2}
 

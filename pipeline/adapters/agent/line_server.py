@@ -1,0 +1,165 @@
+"""Carries line hooks (``pipeline.hooks.hook.LineHook``) to and fro, over TCP and UNIX sockets.
+
+A client may stay connected and idle, and may send requests in any pieces. What cannot be read, is too long or fails
+is not answered: it is logged and the connection closed, as Postfix's protocol wants; Postfix then uses its default
+action.
+"""
+
+import asyncio
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, cast
+
+import structlog
+
+from pipeline.hooks.hook import Context, LineHook, UnreadableRequest
+
+_log = structlog.get_logger()
+
+_BACKLOG: Final = 1024
+
+
+class SocketInUse(OSError):
+    """The path of the UNIX socket belongs to something else; the message says to what."""
+
+
+class LineServer:
+    """Answers from ``context``; at most ``max_connections`` at once, further ones are closed.
+
+    ``clock``: seconds since 1970 UTC.
+    """
+
+    def __init__(self, context: Context, clock: Callable[[], float], max_connections: int = 4096) -> None:
+        self.context = context
+        self.clock = clock
+        self.max_connections = max_connections
+        self.connections: set[_Connection] = set()
+        self._servers: list[asyncio.Server] = []
+        self._paths: dict[Path, int] = {}
+
+    async def listen_tcp(self, hook: LineHook, host: str, port: int) -> int:
+        """Returns the port, which is a free one if ``port`` was 0. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: _Connection(self, hook), host, port, backlog=_BACKLOG)
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def listen_unix(self, hook: LineHook, path: Path) -> None:
+        """Mode 0660: give the directory or the socket's group to the mail server. Raises SocketInUse, OSError."""
+        _remove_stale(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o117)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+        listener.setblocking(False)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_unix_server(lambda: _Connection(self, hook), sock=listener, backlog=_BACKLOG)
+        self._servers.append(server)
+        self._paths[path] = path.stat().st_ino
+
+    async def close(self) -> None:
+        """Closes the listeners and, once what was answered is sent, the connections."""
+        for path, inode in self._paths.items():
+            if path.exists() and path.stat().st_ino == inode:  # another agent may have taken the path over
+                path.unlink()
+        for server in self._servers:
+            server.close()
+        for connection in list(self.connections):
+            connection.end()
+        for server in self._servers:
+            await server.wait_closed()
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, server: LineServer, hook: LineHook) -> None:
+        self._server = server
+        self._hook = hook
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        if len(self._server.connections) >= self._server.max_connections:
+            self._refuse("connections", f"{self._server.max_connections} are open already")
+            return
+        self._server.connections.add(self)
+        self._count()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._transport = None
+        self._count()
+
+    def pause_writing(self) -> None:
+        if self._transport is not None:  # the client does not read its answers
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._buffer += data
+        hook, context = self._hook, self._server.context
+        answers: list[bytes] = []
+        while (end := self._buffer.find(hook.end, self._scanned)) >= 0:
+            request = bytes(self._buffer[:end])
+            del self._buffer[: end + len(hook.end)]
+            self._scanned = 0
+            try:
+                answer = hook.answer(request, context, self._server.clock())
+            except UnreadableRequest as error:
+                self._write(answers)
+                self._refuse("unreadable", str(error))
+                return
+            answers.append(answer.encode())
+            if answer.outcome:
+                context.recorder.add("sekimori_enforce_requests_total", 1, hook.name, answer.outcome)
+        self._write(answers)
+        self._scanned = max(0, len(self._buffer) - len(hook.end) + 1)
+        if len(self._buffer) > hook.longest:
+            self._refuse("too_long", f"a request has at most {hook.longest} bytes")
+
+    def end(self) -> None:
+        """Sends what is to be sent, then closes."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _count(self) -> None:
+        self._server.context.recorder.set("sekimori_enforce_connections", len(self._server.connections))
+
+    def _write(self, answers: list[bytes]) -> None:
+        if answers and self._transport is not None:
+            self._transport.write(b"".join(answers))
+
+    def _refuse(self, why: str, detail: str) -> None:
+        _log.warning("request_not_answered", hook=self._hook.name, why=why, detail=detail)
+        self._server.context.recorder.add("sekimori_enforce_refused_requests_total", 1, self._hook.name, why)
+        self.end()
+
+
+def _remove_stale(path: Path) -> None:
+    """Removes a socket that nobody listens on. Raises SocketInUse for anything else that is there."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise SocketInUse(f"{path} exists and is no socket; remove it or choose another path")
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        probe.connect(str(path))
+    except ConnectionRefusedError:
+        path.unlink()
+    else:
+        raise SocketInUse(f"{path}: another process is listening there; stop it first")
+    finally:
+        probe.close()

@@ -1,0 +1,49 @@
+"""Serves hooks at the addresses that the options of ``sekimori run enforce`` give them."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Self
+
+from pipeline.adapters.agent.http_server import hook_app
+from pipeline.adapters.agent.line_server import LineServer
+from pipeline.adapters.http import host_port, serve_http
+from pipeline.hooks.hook import Context, Hook, LineHook
+from pipeline.settings import Settings
+
+Given = Mapping[str, str | Path | bool]
+"""Option, such as ``--policy`` -> what it was given; options that were not are left out."""
+
+
+def flags_of(given: Given) -> frozenset[str]:
+    """The options that are no addresses, for ``Context.flags``."""
+    return frozenset(name for name, value in given.items() if value is True)
+
+
+class HookServers(AsyncExitStack):
+    """Listens until it is closed."""
+
+    def __init__(self, context: Context, clock: Callable[[], float], settings: Settings) -> None:
+        super().__init__()
+        self._context, self._clock, self._settings = context, clock, settings
+        self._lines = LineServer(context, clock)
+
+    async def __aenter__(self) -> Self:
+        self.push_async_callback(self._lines.close)
+        return await super().__aenter__()
+
+    async def serve(self, hooks: Iterable[Hook], given: Given) -> None:
+        """Each wherever its options say; nowhere if they say nothing of it. Raises OSError, ValueError."""
+        for hook in hooks:
+            for option in hook.options:
+                if option.kind != "flag" and option.name in given:
+                    await self._serve(hook, given[option.name])
+
+    async def _serve(self, hook: Hook, place: str | Path | bool) -> None:
+        if not isinstance(hook, LineHook):
+            app = hook_app(hook, self._context, self._clock, hook.api_key(self._settings))
+            self.push_async_callback((await serve_http(app, *host_port(str(place)))).cleanup)
+        elif isinstance(place, Path):
+            await self._lines.listen_unix(hook, place)
+        else:
+            await self._lines.listen_tcp(hook, *host_port(str(place)))

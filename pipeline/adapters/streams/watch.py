@@ -1,0 +1,114 @@
+"""What may change while a detector runs: the rules file, and the allowlist of operators."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from pipeline.adapters.kafka.tables import TableReader, applied
+from pipeline.detect.granted import Granted
+from pipeline.metrics import Recorder
+from pipeline.ports import FollowedLog, Record
+from pipeline.rules import RuleSet, build
+from pipeline.rules.config import RulesError, load
+from schemas.codec import decode_setting
+from schemas.topics import SETTINGS
+
+_log = structlog.get_logger()
+
+
+class RulesWatch:
+    """Reads the rules file again when it changed; keeps the old rules, and says why, when the new ones are wrong."""
+
+    def __init__(self, path: Path | None, home: str, recorder: Recorder) -> None:
+        """Raises RulesError if the file is wrong at the start."""
+        self._path, self._home, self._recorder = path, home, recorder
+        self._stamp = self._read_stamp()
+        self.rules = self._build()
+
+    def poll(self) -> RuleSet | None:
+        """The new rules if there are any."""
+        stamp = self._read_stamp()
+        if stamp == self._stamp:
+            return None
+        self._stamp = stamp
+        try:
+            self.rules = self._build()
+        except RulesError as error:
+            self._recorder.add("sekimori_rules_loads_total", 1, "refused")
+            _log.error("rules_refused", error=str(error), kept="the rules in force")
+            return None
+        self._recorder.add("sekimori_rules_loads_total", 1, "loaded")
+        _log.info("rules_loaded", file=str(self._path))
+        return self.rules
+
+    def _build(self) -> RuleSet:
+        return build(load(self._path), self._home, str(self._path or "default.toml"))
+
+    def _read_stamp(self) -> tuple[int, int]:
+        if self._path is None:
+            return 0, 0
+        try:
+            status = self._path.stat()
+        except OSError:
+            return 0, 0
+        return status.st_mtime_ns, status.st_ino
+
+
+class AllowlistWatch:
+    """Follows ``settings``, see ``adapters/kafka/tables``. ``granted`` is another object after each change, so that
+    whoever looks things up in it never sees a change half done. ``reading`` opens the topic."""
+
+    def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder) -> None:
+        self.granted = Granted()
+        self._recorder = recorder
+        self._broken = False
+        self._reader = TableReader(reading, self, self._end, "settings")
+
+    def start(self) -> None:
+        """Begins to follow."""
+        self._reader.start()
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._reader.stop()
+
+    def check(self) -> None:
+        """Raises RuntimeError if the allowlist is no longer followed: better no job than one that overlooks it."""
+        if self._broken:
+            raise RuntimeError("the allowlist is no longer read, see the log: start the job again")
+
+    def empty(self) -> Granted:
+        """See ``Table``."""
+        return Granted()
+
+    def fill(self, staged: Granted, records: Sequence[Record]) -> None:
+        """See ``Table``."""
+        for record in records:
+            self._apply(staged, record)
+
+    def replace(self, staged: Granted, written: frozenset[str]) -> None:
+        """See ``Table``."""
+        if SETTINGS.name in written:
+            self.granted = staged
+        _log.info("allowlist_read", entries=len(self.granted), written=sorted(written))
+
+    def change(self, records: Sequence[Record]) -> None:
+        """See ``Table``."""
+        changed = self.granted.copy()
+        for record in records:
+            self._apply(changed, record)
+        self.granted = changed
+
+    def lost(self) -> None:
+        """See ``Table``."""
+
+    def _end(self) -> None:
+        self._broken = not self._reader.stopping
+
+    def _apply(self, granted: Granted, record: Record) -> None:
+        def apply() -> bool:
+            setting = None if record.value is None else decode_setting(record.value)
+            return granted.apply((record.key or b"").decode(), setting)
+
+        self._recorder.add("sekimori_detect_settings_total", 1, applied(record, apply))

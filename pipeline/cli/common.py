@@ -1,0 +1,118 @@
+"""What commands have in common: options that several take, what they are read into, and how errors are told."""
+
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import click
+
+from pipeline.adapters.geoip import GeoFile, GeoFileError
+from pipeline.networks import CountryOf, no_country
+from pipeline.ports import MessageRefused, StoreError, TopicMissing
+from pipeline.rules import RuleSet, build
+from pipeline.rules.config import RulesError, load, seconds
+from pipeline.settings import SettingsError
+
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+LONGEST = timedelta(days=3653)
+
+_EXPECTED: tuple[type[Exception], ...] = (
+    *(RulesError, SettingsError, GeoFileError, StoreError, TopicMissing, MessageRefused),
+    *(OSError, EOFError, zlib.error),  # files; brokers and stores that do not answer are ConnectionErrors
+)
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+@contextmanager
+def clear_errors(*more: type[Exception]) -> Iterator[None]:
+    """What people can mend is told in a sentence: settings, files, brokers, stores, and ``more``. What is left are
+    mistakes of ours, which keep their traces."""
+    try:
+        yield
+    except (*_EXPECTED, *more) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def parse_zone(ctx: click.Context, param: click.Parameter, value: str) -> ZoneInfo:
+    """An IANA zone. Raises click.BadParameter."""
+    try:
+        return ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise click.BadParameter(f"{value!r} is no IANA zone such as Asia/Tokyo") from None
+
+
+def parse_home(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """An ISO 3166 code. Raises click.BadParameter."""
+    if not re.fullmatch("[A-Z]{2}", value):
+        raise click.BadParameter(f"{value!r} is no ISO 3166 code such as JP")
+    return value
+
+
+def zone_option(text: str = "IANA zone of lines without one, e.g. Asia/Tokyo.") -> _Decorator:
+    """``--zone``, a ZoneInfo."""
+    return click.option("--zone", callback=parse_zone, default="UTC", show_default=True, help=text)
+
+
+def home_option() -> _Decorator:
+    """``--home``, two capital letters."""
+    text = "ISO 3166 code of the provider's country."
+    return click.option("--home", callback=parse_home, default="JP", show_default=True, help=text)
+
+
+def geoip_option(text: str = "MaxMind DB file.") -> _Decorator:
+    """``--geoip``, a file or None."""
+    return click.option("--geoip", type=FILE, help=text)
+
+
+def rules_option(text: str = "Rules file.") -> _Decorator:
+    """``--rules``, a file or None, as ``rules_path``."""
+    return click.option("--rules", "rules_path", type=FILE, help=text)
+
+
+def flow_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those that decide what is made of log files: rules, countries, home, zone."""
+    for option in (zone_option(), home_option(), geoip_option(), rules_option()):
+        command = option(command)
+    return command
+
+
+def json_option(text: str) -> _Decorator:
+    """``--json``, as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+def rules_in_force(path: Path | None, home: str) -> RuleSet:
+    """A rules file laid over the shipped one, or that alone. Raises RulesError."""
+    return build(load(path), home, str(path or "default.toml"))
+
+
+def country_lookup(geoip: Path | None) -> CountryOf:
+    """The look-up of ``--geoip``. Raises GeoFileError."""
+    return GeoFile(geoip) if geoip else no_country
+
+
+def note_no_geoip(geoip: Path | None) -> None:
+    """Says on standard error what figures lack that came without the file."""
+    if geoip is None:
+        click.echo("No --geoip file: every address counts as at home.", err=True)
+
+
+class Duration(click.ParamType):
+    """``90s``, ``30m``, ``2h``, ``7d``, as in the rules file; at most 10 years."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Fails with a message for people."""
+        try:
+            length = timedelta(seconds=seconds(str(value)))
+        except ValueError:
+            length = timedelta(0)
+        if not timedelta(0) < length <= LONGEST:
+            self.fail(f"{value!r} is no length of time such as 30m, 2h or 7d (at most 10 years)", param, ctx)
+        return length

@@ -1,0 +1,202 @@
+"""Lines of one source -> what each of them says.
+
+A log has few heads (time, host and tag, without the pid) and many lines: what a head means is found out once and kept.
+Of a line whose head is new the cases are told one by one below.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, tzinfo
+
+from pipeline.formats import FORMATS
+from pipeline.formats.reading.envelopes import Envelope, decode_object, open_envelope
+from pipeline.formats.reading.format import Outcome, Reader, Unreadable
+from pipeline.formats.reading.headers import CONTAINER, PRI, TAGGED, read_header
+from pipeline.formats.reading.routes import Route, Routes
+from pipeline.formats.reading.stamps import Stamps
+from schemas.event import Event
+
+TABLE = Routes(FORMATS)
+_NEVER_TWICE = re.compile(r"[(<]")  # a user's name and session, or the whole header of RFC 5424
+_ROUTES = 4096  # tags are written by whoever writes to syslog: the cache is bounded
+_HEADS = 65_536
+_NO_HEADER = ("{", "[", "<")
+_DEEPEST = 3  # envelopes within envelopes
+_LONGEST_HEAD = 200
+
+
+class LineReader:
+    """Reads the lines of one source. Holds caches only: a line's outcome depends on the line and the reference.
+
+    ``zone``: of time stamps that carry none; ``zones``: the same of single hosts, by the name in their lines.
+    ``reference``: seconds since 1970 at which the line was received (Kafka message time, file modification); it gives
+    RFC 3164 stamps their year.
+    """
+
+    def __init__(self, zone: tzinfo = UTC, zones: Mapping[str, tzinfo] | None = None) -> None:
+        self._stamps = Stamps(zone)
+        self._zoned = {host: Stamps(own) for host, own in (zones or {}).items()}
+        self._routes: dict[str, Route] = {}  # by what follows the time in a head: "mx postfix/smtpd"
+        self._heads: dict[str, tuple[Reader, datetime, str, str, str | None]] = {}
+
+    def read(self, line: str, reference: float) -> Event | Unreadable | None:
+        """The event of one line; ``None`` if no format claims it."""
+        return self.read_lines([line], reference)[0]
+
+    def read_lines(self, lines: Iterable[str], reference: float) -> list[Event | Unreadable | None]:
+        """The outcome of each line, in order; the same as ``read`` one by one, and faster."""
+        if sum([stamps.refer(reference) for stamps in (self._stamps, *self._zoned.values())]):
+            self._heads.clear()
+        heads = self._heads
+        outcomes: list[Outcome] = []
+        append = outcomes.append
+        for line in lines:
+            parts = line.split(": ", 2)
+            known = heads.get(parts[0].partition("[")[0])
+            if known is None:
+                append(self._read_new(line, parts, reference))
+                continue
+            reader, time, host, program, service = known
+            if len(parts) == 3:
+                append(reader(time, host, program, service, parts[1], parts[2]))
+            else:
+                append(reader(time, host, program, service, parts[-1], ""))
+        return outcomes
+
+    def _read_new(self, line: str, parts: list[str], reference: float, depth: int = 0) -> Outcome:
+        """A line whose head is new. If its time and its tag are not, nothing more need be looked at."""
+        if line.startswith(_NO_HEADER):
+            return self._read_wrapped(line, parts, reference, depth)
+        head = parts[0].partition("[")[0]
+        if head[4:5] == "-":
+            return self._read_iso(line, parts, head, reference, depth)
+        time, route = self._stamps.seen(head[:16]), self._routes.get(head[16:])
+        if time is None or route is None or not self._is_plain(parts, route):
+            return self._read_whole(line, parts, head, reference, depth)
+        return self._read_parts(parts, time, route, head)
+
+    def _read_iso(self, line: str, parts: list[str], head: str, reference: float, depth: int) -> Outcome:
+        """Its stamp is of ISO 8601: with a ``T`` in syslog, with a blank in a program's own log file."""
+        own_log = head[10:11] == " "
+        outcome = TABLE.bare(line, self._stamps) if own_log else None
+        if outcome is not None:
+            return outcome
+        stamp, _, origin = head.partition(" ")
+        time, route = self._stamps.iso(stamp), self._routes.get(origin)
+        again = "." not in stamp  # with fractions no two heads are the same
+        if time is None or route is None or not self._is_plain(parts, route):
+            return self._read_whole(line, parts, head, reference, depth, again=again, own_log=own_log)
+        return self._read_parts(parts, time, route, head if again else "")
+
+    def _is_plain(self, parts: list[str], route: Route) -> bool:
+        """Whether the head is all that need be known: a text follows it, and its host has no clock of its own."""
+        return len(parts) > 1 and not (self._zoned and route.host in self._zoned)
+
+    def _read_wrapped(self, line: str, parts: list[str], reference: float, depth: int) -> Outcome:
+        """It begins with a sign: a priority (``<22>``) before one more line or a header of RFC 5424, or no header."""
+        priority = PRI.match(line)
+        if priority is None:
+            return self._read_bare(line, reference, depth)
+        if line.startswith(("1 ", "<"), priority.end()):
+            return self._read_whole(line, parts, parts[0].partition("[")[0], reference, depth)
+        return self._read_inner(line[priority.end() :], reference, depth)
+
+    def _read_whole(
+        self, line: str, parts: list[str], head: str, reference: float, depth: int, again: bool = True,
+        own_log: bool = False,
+    ) -> Outcome:  # fmt: skip
+        """A line whose header must be looked at in full. ``again``: the same head may come again."""
+        header = read_header(line, self._stamps, reference)
+        if header is not None and header.host in self._zoned:
+            header = read_header(line, self._zoned[header.host], reference) or header
+        route = None if header is None else TABLE.tagged(header.host, header.tag)
+        if header is None or route is None:
+            return self._read_bare(line, reference, depth)
+        if header.time is None:
+            return Unreadable("syslog", "there is no such date or time") if route.known else None
+        if len(parts) == 1 or (own_log and not route.known) or len(head) > _LONGEST_HEAD or _NEVER_TWICE.search(head):
+            return _read_text(route, header.time, header.host, header.text, header.pid)
+        if len(self._routes) >= _ROUTES:
+            self._routes.clear()
+        self._routes[f"{header.host} {header.tag}".lstrip()] = route
+        return self._read_parts(parts, header.time, route, head if again else "")
+
+    def _read_parts(self, parts: list[str], time: datetime, route: Route, head: str) -> Outcome:
+        """A line that is split already; what ``head`` means is kept, but for "" and where the pid tells lines apart."""
+        service = route.service
+        if route.told_pid:
+            service = parts[0].rpartition("[")[2].removesuffix("]") if parts[0].endswith("]") else None
+        elif head:
+            if len(self._heads) >= _HEADS:
+                self._heads.clear()
+            self._heads[head] = route.reader, time, route.host, route.program, service
+        return route.reader(time, route.host, route.program, service, parts[1], parts[2] if len(parts) > 2 else "")
+
+    def _read_inner(self, line: str, reference: float, depth: int) -> Outcome:
+        """A line out of what was wrapped around it."""
+        parts = line.split(": ", 2)
+        known = self._heads.get(parts[0].partition("[")[0])
+        if known is None or len(parts) == 1:
+            return self._read_new(line, parts, reference, depth)
+        reader, time, host, program, service = known
+        return reader(time, host, program, service, parts[1], parts[2] if len(parts) == 3 else "")
+
+    def _read_bare(self, line: str, reference: float, depth: int) -> Outcome:
+        """A line that begins with no syslog header that we know: JSON, a program's own log, a container's output."""
+        if line.startswith("{"):
+            return self._read_object(line, reference, depth)
+        outcome = TABLE.bare(line, self._stamps)
+        if outcome is None and depth < _DEEPEST:
+            wrapped = CONTAINER.match(line)
+            if wrapped is not None:
+                return self._read_inner(line[wrapped.end() :], reference, depth + 1)
+        return outcome
+
+    def _read_object(self, line: str, reference: float, depth: int) -> Outcome:
+        """A JSON object: a program's own, or a shipper's envelope around a line."""
+        fields = decode_object(line)
+        if fields is None:
+            return None
+        outcome = TABLE.object(fields, self._stamps)
+        envelope = open_envelope(fields, self._stamps) if outcome is None and depth < _DEEPEST else None
+        if envelope is not None and envelope.host in self._zoned:
+            envelope = open_envelope(fields, self._zoned[envelope.host])
+        return outcome if envelope is None else self._read_envelope(envelope, reference, depth + 1)
+
+    def _read_envelope(self, envelope: Envelope, reference: float, depth: int) -> Outcome:
+        time, host, tag, message, pid = envelope
+        if not tag:
+            outcome = self._read_inner(message, reference, depth)
+            if outcome is None and not message.startswith(_NO_HEADER):
+                tagged = TAGGED.match(message)
+                tag, message = (tagged[1], message[tagged.end() :]) if tagged else ("", message)
+            if not tag:
+                if isinstance(outcome, Event) and not outcome.host:
+                    outcome.host = host
+                return outcome
+        route = TABLE.tagged(host, tag)
+        if route is None:
+            return None
+        if time is None:
+            return Unreadable("envelope", "no time that can be read") if route.known else None
+        return _read_text(route, time, host, message, pid)
+
+
+def _read_text(route: Route, time: datetime, host: str, text: str, pid: str | None) -> Outcome:
+    first, _, rest = text.partition(": ")
+    return route.reader(time, host, route.program, pid if route.told_pid else route.service, first, rest)
+
+
+def split_frame(frame: bytes, *, keep_empty: bool = False) -> list[str]:
+    r"""The lines of a frame: bytes that are not UTF-8 as ``\xNN``, split on LF only.
+
+    A carriage return before the LF, a byte order mark at the start and NUL bytes at the ends of a line are dropped,
+    and so are empty lines unless ``keep_empty``.
+    """
+    text = frame.decode("utf-8", "backslashreplace").removeprefix("\ufeff")
+    lines = text.split("\n")
+    if "\r" in text or "\0" in text:
+        lines = [line.removesuffix("\r").strip("\0") for line in lines]
+    if keep_empty:
+        return lines if lines[-1] else lines[:-1]
+    return [line for line in lines if line]

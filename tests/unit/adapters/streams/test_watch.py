@@ -1,0 +1,154 @@
+"""What changes while a detector runs: the rules file, and the allowlist that operators write."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from pipeline.adapters.kafka.memory import MemoryLog, MemoryReader
+from pipeline.adapters.prometheus import PrometheusRecorder
+from pipeline.adapters.streams.watch import AllowlistWatch, RulesWatch
+from pipeline.rules.config import RulesError
+from schemas.codec import encode
+from schemas.setting import Setting
+from schemas.tally import Tally
+from tests.support.decisions import NOW, allow
+from tests.unit.rules.test_config import SEND, rules_file
+
+
+def test_changed_rules_are_taken_and_wrong_ones_leave_the_old_in_force(tmp_path: Path) -> None:
+    path, counted = rules_file(tmp_path, SEND + "for = '2h'"), PrometheusRecorder()
+    watch = RulesWatch(path, "JP", counted)
+    assert watch.poll() is None
+
+    def write(text: str, second: int) -> None:
+        path.write_text(text, encoding="utf-8")
+        os.utime(path, (second, second))
+
+    def duration() -> str:
+        return watch.rules.file.rules["account_send_rate"].for_
+
+    write(SEND + "for = '3h'", 1)
+    new = watch.poll()
+    assert new is watch.rules
+    assert duration() == "3h"
+    write(SEND + "for = 'never'", 2)
+    assert watch.poll() is None
+    assert watch.poll() is None  # says so once
+    assert duration() == "3h"
+    path.unlink()
+    assert watch.poll() is None
+    assert duration() == "3h"
+    write(SEND + "for = '4h'", 3)
+    assert watch.poll() is watch.rules
+    assert duration() == "4h"
+    for outcome in ("loaded", "refused"):
+        assert counted.registry.get_sample_value("sekimori_rules_loads_total", {"outcome": outcome}) == 2
+
+
+def test_a_watch_does_not_begin_with_wrong_rules(tmp_path: Path) -> None:
+    with pytest.raises(RulesError):
+        RulesWatch(rules_file(tmp_path, "x = 1"), "JP", PrometheusRecorder())
+    assert RulesWatch(None, "JP", PrometheusRecorder()).poll() is None
+
+
+# --- the allowlist ---------------------------------------------------------------------------------------------------
+
+Eventually = Callable[..., None]
+ALICE, BOB = (Tally("account", f"{name}@example.org", "", "", NOW) for name in ("alice", "bob"))
+
+
+def write(log: MemoryLog, *messages: Setting | str | tuple[str, bytes]) -> None:
+    """Entries, keys to lift, and what is neither."""
+    for message in messages:
+        if isinstance(message, Setting):
+            log.send("settings", message.key.encode(), encode(message))
+        elif isinstance(message, str):
+            log.send("settings", message.encode(), None)
+        else:
+            log.send("settings", message[0].encode(), message[1])
+    log.flush()
+
+
+class Broker:
+    """A broker in memory that can be lost, and come back with less than it had."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog({"settings": 1})
+
+    def open(self) -> MemoryReader:
+        return MemoryReader(self.log, ["settings"])
+
+
+@contextmanager
+def watching(broker: Broker) -> Iterator[tuple[AllowlistWatch, Callable[[str], float]]]:
+    recorder = PrometheusRecorder()
+    watch = AllowlistWatch(broker.open, recorder)
+    watch.start()
+    try:
+        yield watch, lambda o: recorder.registry.get_sample_value("sekimori_detect_settings_total", {"outcome": o}) or 0
+    finally:
+        watch.stop()
+
+
+def test_an_entry_written_with_capitals_and_lifted_by_its_key_is_gone(eventually: Eventually) -> None:
+    broker, entry = Broker(), allow("Alice@Example.org")
+    write(broker.log, entry)
+    with watching(broker) as (watch, _):
+        eventually(lambda: watch.granted.covers(ALICE))
+        write(broker.log, allow("bob@example.org"), entry.key)
+        eventually(lambda: watch.granted.covers(BOB))
+        assert not watch.granted.covers(ALICE)
+
+
+def test_what_was_lifted_while_the_broker_was_lost_is_gone_though_its_tombstone_is_too(eventually: Eventually) -> None:
+    broker = Broker()
+    write(broker.log, allow("alice@example.org"))
+    with watching(broker) as (watch, _):
+        eventually(lambda: watch.granted.covers(ALICE))
+        lost, broker.log = broker.log, MemoryLog({"settings": 1})
+        write(broker.log, allow("bob@example.org"))
+        lost.answers = False
+        eventually(lambda: watch.granted.covers(BOB))
+        assert not watch.granted.covers(ALICE)
+
+
+def test_what_is_known_stays_while_the_topic_says_nothing(eventually: Eventually) -> None:
+    broker = Broker()
+    write(broker.log, allow("alice@example.org"))
+    with capture_logs() as logs, watching(broker) as (watch, _):
+        eventually(lambda: watch.granted.covers(ALICE))
+        lost, broker.log = broker.log, MemoryLog({"settings": 1})
+        lost.answers = False
+        again = {"event": "allowlist_read", "log_level": "info", "entries": 1, "written": []}
+        eventually(lambda: again in logs)
+        assert watch.granted.covers(ALICE)
+
+
+def test_messages_that_cannot_be_obeyed_are_told_and_counted_and_hurt_no_other(eventually: Eventually) -> None:
+    broker, wrong = Broker(), allow("no address", "ip")
+    bad = (("allow:ip:198.51.100.7", b"{"), (wrong.key, encode(wrong)), "deny", ("allow:account:x", encode(wrong)))
+    write(broker.log, *bad)
+    with capture_logs() as logs, watching(broker) as (watch, counted):
+        write(broker.log, *bad, allow("alice@example.org"))
+        eventually(lambda: watch.granted.covers(ALICE))
+        assert (counted("unreadable"), counted("applied")) == (8, 1)
+    assert [log["event"] for log in logs].count("message_unreadable") == 8
+
+
+def test_a_reader_that_broke_ends_the_job(eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> MemoryReader:
+        raise ZeroDivisionError
+
+    ended: list[BaseException | None] = []
+    monkeypatch.setattr("threading.excepthook", lambda args: ended.append(args.exc_value))
+    watch = AllowlistWatch(broken, PrometheusRecorder())
+    watch.check()
+    watch.start()
+    eventually(lambda: ended)
+    with pytest.raises(RuntimeError, match="start the job again"):
+        watch.check()
+    watch.stop()
