@@ -75,9 +75,9 @@ def test_lives_that_are_made_so_come_to_decisions_by_late_tallies() -> None:
     assert by_late >= 30
 
 
-@pytest.mark.parametrize(("patience", "ask_from", "sums"), [(60, 12, 1.0), (0, NEVER, 0.0)])
+@pytest.mark.parametrize(("patience", "ask_from", "is_left"), [(60, 12, True), (0, NEVER, False)])
 def test_a_rule_whose_condition_does_not_hold_is_asked_again_at_once_or_when_it_has_patience(
-    patience: int, ask_from: int, sums: float
+    patience: int, ask_from: int, is_left: bool
 ) -> None:
     rules = rules_of({"password_error_spike": SHIPPED.rules["password_error_spike"]})
     (active,) = rules.by_kind["system"]
@@ -86,7 +86,7 @@ def test_a_rule_whose_condition_does_not_hold_is_asked_again_at_once_or_when_it_
     look = Look(state, tally, NOBODY, b"JP")
     assert look.ask(question(replace(active, rule=replace(active.rule, patience=patience)))) is None
     look.close()
-    assert header(state).sums == sums
+    assert (header(state).sums > 0) == is_left
     assert header(state).ask_from == min(NEVER, START // 5 + ask_from)
 
 

@@ -14,7 +14,7 @@ WRONG = {
     "ruls = 1": "unknown field `ruls`",
     "subjects = 10": "subjects: .*>= 1000",
     "rules = 1": "rules: must be a table",
-    "[rules.account_send_rat]": "rules.account_send_rat: there is no such rule; there are account_many_guessers, ",
+    "[rules.account_send_rat]": "rules.account_send_rat: there is no such rule; there are .*account_send_rate, ",
     "[rules]\naccount_send_rate = 1": "rules.account_send_rate: must be a table",
     SEND + "actoin = 'reject'": "rules.account_send_rate: .*unknown field `actoin`",
     SEND + "action = 'shout'": "rules.account_send_rate.action: Invalid enum value 'shout'",
