@@ -83,7 +83,7 @@ class EventRows(msgspec.Struct, frozen=True):
     """Rows of ``events``, of whole frames that are not stored yet; see ``unstored``.
 
     ``columns``: lists, or what an engine takes faster, but a list of ``time``. ``months``: those (YYYYMM, of UTC) in
-    which some of the rows may be there already, because an insert was cut off.
+    which some of the rows may be there already, because an insert was cut off, or before it was made one with another.
     """
 
     columns: Columns
@@ -171,7 +171,7 @@ class Sink:
 
     def _write_events(self, written: Written) -> None:
         frames = _once(self.frames)
-        rows = [unstored(frames, self._known(frames)), *self.rows] if frames else self.rows
+        rows = [self._missing(frames), *self.rows] if frames else self.rows
         for some in rows:
             self._write("events", some.columns, "time", written)
         for month in sorted({month for some in rows for month in some.months}):
@@ -179,12 +179,15 @@ class Sink:
         if frames:
             written.repeated = sum(len(frame.events) for frame in self.frames) - rows[0].number
 
-    def _known(self, frames: Sequence[EventFrame]) -> KnownFrames:
+    def _missing(self, frames: Sequence[EventFrame]) -> EventRows:
         known = _counted(self._store, "rates_per_minute", "minute", "sum(events)", frames)
-        missing = [f for f in frames if known.get((f.source, f.offset), 0) < len(f.events)]
-        if not (self._doubtful and missing):
-            return known
-        return _counted(self._store, "events", "time", "0", missing) | known
+        stored = _counted(self._store, "events", "time", "count()", frames) if self._doubtful else {}
+        rows = unstored(frames, dict.fromkeys(stored, 0) | known)
+        places = {(frame.source, frame.offset): frame for frame in frames}
+        twice = [f for place, f in places.items() if max(stored.get(place, 0), known.get(place, 0)) > len(f.events)]
+        return EventRows(
+            rows.columns, {*rows.months, *_months(event.time for frame in twice for event in frame.events)}
+        )
 
     def _write(self, table: str, columns: Columns, time: str, written: Written) -> None:
         for part in _inserts(columns, time):
