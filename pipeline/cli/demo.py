@@ -196,7 +196,8 @@ def _ask(console: Console, cluster: DemoCluster, story: Story) -> None:
             continue
         answer = _ask_once(cluster, story, account)
         style = "green" if answer.startswith("DUNNO") else "red"
-        console.print(Text(f"  {printable(account)} ({what})\n    -> ").append(printable(answer), style=style))
+        told = Text(f"  {printable(account)} ({what})\n    -> ").append(printable(answer), style=style)
+        console.print(told, soft_wrap=True)
     console.print("DUNNO lets the mail pass.", style="dim")
 
 
