@@ -83,7 +83,7 @@ class EventRows(msgspec.Struct, frozen=True):
     """Rows of ``events``, of whole frames that are not stored yet; see ``unstored``.
 
     ``columns``: lists, or what an engine takes faster, but a list of ``time``. ``months``: those (YYYYMM, of UTC) in
-    which some of the rows may be there already, because an insert was cut off, or before it was made one with another.
+    which rows may be there already, or twice, because an insert or the merge after it was cut off.
     """
 
     columns: Columns
@@ -183,11 +183,10 @@ class Sink:
         known = _counted(self._store, "rates_per_minute", "minute", "sum(events)", frames)
         stored = _counted(self._store, "events", "time", "count()", frames) if self._doubtful else {}
         rows = unstored(frames, dict.fromkeys(stored, 0) | known)
-        places = {(frame.source, frame.offset): frame for frame in frames}
-        twice = [f for place, f in places.items() if max(stored.get(place, 0), known.get(place, 0)) > len(f.events)]
-        return EventRows(
-            rows.columns, {*rows.months, *_months(event.time for frame in twice for event in frame.events)}
-        )
+        most = {place: max(known.get(place, 0), stored.get(place, 0)) for place in known | stored}
+        twice = [frame for frame in frames if most.get((frame.source, frame.offset), 0) > len(frame.events)]
+        again = _months(event.time for frame in twice for event in frame.events)
+        return EventRows(rows.columns, {*rows.months, *again})
 
     def _write(self, table: str, columns: Columns, time: str, written: Written) -> None:
         for part in _inserts(columns, time):
