@@ -83,7 +83,7 @@ class EventRows(msgspec.Struct, frozen=True):
     """Rows of ``events``, of whole frames that are not stored yet; see ``unstored``.
 
     ``columns``: lists, or what an engine takes faster, but a list of ``time``. ``months``: those (YYYYMM, of UTC) in
-    which some of the rows may be there already, because an insert was cut off.
+    which rows may be there already, or twice, because an insert or the merge after it was cut off.
     """
 
     columns: Columns
@@ -171,7 +171,7 @@ class Sink:
 
     def _write_events(self, written: Written) -> None:
         frames = _once(self.frames)
-        rows = [unstored(frames, self._known(frames)), *self.rows] if frames else self.rows
+        rows = [self._missing(frames), *self.rows] if frames else self.rows
         for some in rows:
             self._write("events", some.columns, "time", written)
         for month in sorted({month for some in rows for month in some.months}):
@@ -179,12 +179,14 @@ class Sink:
         if frames:
             written.repeated = sum(len(frame.events) for frame in self.frames) - rows[0].number
 
-    def _known(self, frames: Sequence[EventFrame]) -> KnownFrames:
+    def _missing(self, frames: Sequence[EventFrame]) -> EventRows:
         known = _counted(self._store, "rates_per_minute", "minute", "sum(events)", frames)
-        missing = [f for f in frames if known.get((f.source, f.offset), 0) < len(f.events)]
-        if not (self._doubtful and missing):
-            return known
-        return _counted(self._store, "events", "time", "0", missing) | known
+        stored = _counted(self._store, "events", "time", "count()", frames) if self._doubtful else {}
+        rows = unstored(frames, dict.fromkeys(stored, 0) | known)
+        most = {place: max(known.get(place, 0), stored.get(place, 0)) for place in known | stored}
+        twice = [frame for frame in frames if most.get((frame.source, frame.offset), 0) > len(frame.events)]
+        again = _months(event.time for frame in twice for event in frame.events)
+        return EventRows(rows.columns, {*rows.months, *again})
 
     def _write(self, table: str, columns: Columns, time: str, written: Written) -> None:
         for part in _inserts(columns, time):

@@ -292,6 +292,16 @@ def test_a_failed_flush_keeps_everything(store: RowStore) -> None:
         assert store.query(f"SELECT count() AS n FROM {table} FINAL")["n"].tolist() == [rows]
 
 
+def test_what_was_stored_twice_when_a_server_died_becomes_one(store: RowStore) -> None:
+    frame = EventFrame("maillog-0", 1, events(*[AT] * 5))
+    for _ in range(2):  # written again after an insert that was cut off, and then it died before it had merged them
+        store.insert("events", event_columns([("maillog-0", 1, frame.events)]))
+    sink = Sink(store)
+    sink.add(frame)
+    assert sink.flush().repeated == 5
+    assert numbers(store) == (5, 5, 10)
+
+
 def test_rows_made_elsewhere_are_written_as_frames_are(store: RowStore) -> None:
     frames = [EventFrame("file:1", n, events(*[AT + n * timedelta(days=20)] * 5)) for n in range(4)]
     sink = Sink(store)

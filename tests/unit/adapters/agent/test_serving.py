@@ -1,0 +1,71 @@
+"""Hooks are served wherever their options say, and answer as these tell them to."""
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from pipeline.adapters.agent.serving import Given, HookServers, flags_of
+from pipeline.adapters.demo.broker import free_port
+from pipeline.enforce.limiter import Limiter
+from pipeline.hooks import HOOKS
+from pipeline.hooks.hook import Context
+from pipeline.metrics import MemoryRecorder
+from pipeline.networks import no_country
+from pipeline.settings import Settings
+from tests.support.decisions import NOW, decision, table
+from tests.unit.hooks.test_postfix import ALICE, request
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def serving(given: Given) -> HookServers:
+    context = Context(table(decision(ALICE)), Limiter(), MemoryRecorder(), no_country, flags_of(given))
+    return HookServers(context, lambda: NOW, Settings())
+
+
+async def told(streams: Streams) -> bytes:
+    reader, writer = streams
+    writer.write(request() + b"\n\n")
+    answer = await reader.readuntil(b"\n\n")
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+@pytest.mark.parametrize(("flags", "refusal"), [({"--disconnect": True}, b"action=521 "), ({}, b"action=REJECT ")])
+def test_every_option_of_every_hook_is_obeyed(tmp_path: Path, flags: dict[str, bool], refusal: bytes) -> None:
+    policy, dovecot, path = free_port(), free_port(), tmp_path / "policy"
+    given: Given = {
+        "--policy": f"127.0.0.1:{policy}", "--policy-unix": path, "--dovecot": f"127.0.0.1:{dovecot}"
+    } | flags  # fmt: skip
+    assert given.keys() | {"--disconnect"} == {option.name for hook in HOOKS for option in hook.options}
+
+    async def main() -> None:
+        async with serving(given) as servers:
+            await servers.serve(HOOKS, given)
+            assert (await told(await asyncio.open_connection("127.0.0.1", policy))).startswith(refusal)
+            assert (await told(await asyncio.open_unix_connection(path))).startswith(refusal)
+            asked = {"login": ALICE, "remote": "198.51.100.7", "protocol": "imap"}
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(f"http://127.0.0.1:{dovecot}/?command=allow", json=asked) as response,
+            ):
+                assert response.status == 200
+                assert "status" in await response.json(content_type=None)
+
+    asyncio.run(main())
+
+
+def test_nobody_listens_any_more_once_it_is_closed(tmp_path: Path) -> None:
+    given: Given = {"--policy-unix": tmp_path / "policy"}
+
+    async def main() -> None:
+        async with serving(given) as servers:
+            await servers.serve(HOOKS, given)
+            assert await told(await asyncio.open_unix_connection(tmp_path / "policy"))
+        with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+            await asyncio.open_unix_connection(tmp_path / "policy")
+
+    asyncio.run(main())
