@@ -36,21 +36,23 @@ async def told(streams: Streams) -> bytes:
 
 @pytest.mark.parametrize(("flags", "refusal"), [({"--disconnect": True}, b"action=521 "), ({}, b"action=REJECT ")])
 def test_every_option_of_every_hook_is_obeyed(tmp_path: Path, flags: dict[str, bool], refusal: bytes) -> None:
-    policy, dovecot, path = free_port(), free_port(), tmp_path / "policy"
-    given: Given = {
-        "--policy": f"127.0.0.1:{policy}", "--policy-unix": path, "--dovecot": f"127.0.0.1:{dovecot}"
-    } | flags  # fmt: skip
-    assert given.keys() | {"--disconnect"} == {option.name for hook in HOOKS for option in hook.options}
+    options = [option for hook in HOOKS for option in hook.options]
+    ports = {option.name: free_port() for option in options if option.kind == "address"}
+    paths = {option.name: tmp_path / option.name for option in options if option.kind == "path"}
+    given: Given = {name: f"127.0.0.1:{port}" for name, port in ports.items()} | paths | flags
 
     async def main() -> None:
         async with serving(given) as servers:
             await servers.serve(HOOKS, given)
-            assert (await told(await asyncio.open_connection("127.0.0.1", policy))).startswith(refusal)
-            assert (await told(await asyncio.open_unix_connection(path))).startswith(refusal)
+            for port in ports.values():
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+            assert (await told(await asyncio.open_connection("127.0.0.1", ports["--policy"]))).startswith(refusal)
+            assert (await told(await asyncio.open_unix_connection(paths["--policy-unix"]))).startswith(refusal)
             asked = {"login": ALICE, "remote": "198.51.100.7", "protocol": "imap"}
             async with (
                 aiohttp.ClientSession() as session,
-                session.post(f"http://127.0.0.1:{dovecot}/?command=allow", json=asked) as response,
+                session.post(f"http://127.0.0.1:{ports['--dovecot']}/?command=allow", json=asked) as response,
             ):
                 assert response.status == 200
                 assert "status" in await response.json(content_type=None)
