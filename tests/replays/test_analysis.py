@@ -34,7 +34,7 @@ from tests.conftest import ENGINES
 from tests.support.servers import ROOT, ClickHouseServer
 
 DAYS = 8
-RECORDED = ROOT / "pipeline" / "cli" / "recorded"
+RECORDED = ROOT / "pipeline" / "adapters" / "demo" / "recorded"
 STOLEN = "victim01@customer3.example"
 ARGUMENTS: dict[str, dict[str, object]] = {"timeline": {"account": STOLEN}}
 Frames = dict[str, pd.DataFrame]
