@@ -22,7 +22,7 @@ def run(settings: Settings, metrics: str | None = None) -> None:
         return watch.rules, Allowlist(watch.rules.file.allow, lambda: operators.granted)
 
     def make(_: str, partition: int) -> DetectStage:
-        limit = max(1, watch.rules.file.subjects // settings.partitions)
+        limit = watch.rules.file.subjects_of_one(settings.partitions)
         return DetectStage(partition, settings.partitions, recorder, in_force, limit)
 
     job = StreamJob("detect", settings, [TALLIES], DETECT_STATE, make, recorder)

@@ -30,8 +30,9 @@ def run(settings: Settings, given: Given, *, metrics: str | None = None, clock_o
 
     async def serve() -> None:
         stop = asyncio.Event()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_signal_handler(signal.SIGINT, stop.set)
         async with AsyncExitStack() as stack:
             agent = EnforcementAgent(settings, clock, recorder, geo=geo, flags=flags_of(given))
             agent.start()

@@ -90,7 +90,7 @@ def _interrupted(signum: int, frame: FrameType | None) -> None:
 
 
 def _run(console: Console, folder: Path, logs: tuple[Path, ...], geoip: Path | None, home: str, zone: str) -> None:
-    recorded = resources.files("pipeline.cli") / "recorded"
+    recorded = resources.files("pipeline.adapters.demo") / "recorded"
     with resources.as_file(recorded) as files:
         paths = list(logs) or [files / "mail.log.gz", files / "dovecot.log.gz"]
         places = geoip if logs else files / "geo.mmdb"
@@ -196,7 +196,8 @@ def _ask(console: Console, cluster: DemoCluster, story: Story) -> None:
             continue
         answer = _ask_once(cluster, story, account)
         style = "green" if answer.startswith("DUNNO") else "red"
-        console.print(Text(f"  {printable(account)} ({what})\n    -> ").append(printable(answer), style=style))
+        told = Text(f"  {printable(account)} ({what})\n    -> ").append(printable(answer), style=style)
+        console.print(told, soft_wrap=True)
     console.print("DUNNO lets the mail pass.", style="dim")
 
 

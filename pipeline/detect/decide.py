@@ -1,4 +1,4 @@
-"""Verdicts -> decisions: allowlist, episodes, escalation, shadow mode.
+"""Verdicts -> decisions: episodes, escalation, shadow mode.
 
 A subject that stays above a limit is one episode, and gets one decision; the next episode can begin when the
 restriction has run out. Each further episode doubles the duration up to the rule's cap, until it has been quiet for

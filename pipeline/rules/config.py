@@ -78,12 +78,16 @@ class Allow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RulesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file. ``subjects``: how many are remembered by one detector."""
+    """The whole file. ``subjects``: how many are remembered, of each kind, over all partitions."""
 
     rules: dict[str, RuleConfig]
     allow: Allow = Allow()
     trusted: OurHosts = OurHosts()
     subjects: Annotated[int, Meta(ge=1000, le=100_000_000)] = 4_000_000
+
+    def subjects_of_one(self, partitions: int) -> int:
+        """How many the detector of one of so many partitions remembers."""
+        return max(1, self.subjects // partitions)
 
 
 def seconds(text: str) -> int:

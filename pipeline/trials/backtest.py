@@ -71,7 +71,7 @@ def interleave(times: Sequence[Sequence[int]], names: Sequence[str]) -> list[lis
 
 def detector(rules: RuleSet, partitions: int) -> Detector:
     """A detector for one partition of ``partitions``."""
-    return Detector(rules, Allowlist(rules.file.allow), max(1, rules.file.subjects // partitions))
+    return Detector(rules, Allowlist(rules.file.allow), rules.file.subjects_of_one(partitions))
 
 
 def count_accounts(frames: Iterable[TallyFrame], detectors: Sequence[Detector]) -> list[Counted]:

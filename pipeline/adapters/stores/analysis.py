@@ -59,7 +59,7 @@ def opened_until_exit() -> tuple[RowStore, Period]:
 def fill_with_sample(store: RowStore, days: int = DAYS) -> None:
     """Makes the tables and puts the bundled sample into them, through the flow. ``days``: of it."""
     apply_ddl(store)
-    with resources.as_file(resources.files("pipeline.cli") / "recorded") as recorded:
+    with resources.as_file(resources.files("pipeline.adapters.demo") / "recorded") as recorded:
         lookup = GeoFile(recorded / "geo.mmdb")
         logs = [gzip.decompress((recorded / f"{name}.log.gz").read_bytes()) for name in ("mail", "dovecot", "pools")]
     with resources.as_file(resources.files("pipeline.analysis") / "stricter.toml") as path:

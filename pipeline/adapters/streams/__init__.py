@@ -1,1 +1,5 @@
-"""Streaming jobs on Faust: ``app`` (the client), ``job`` (partitions and their states), ``worker`` (the process)."""
+"""Streaming jobs on Faust.
+
+``app`` is the client, ``job`` has the partitions, ``states`` what is saved of them, ``watch`` what may change
+meanwhile, ``worker`` is the process.
+"""

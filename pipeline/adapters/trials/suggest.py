@@ -60,7 +60,7 @@ def _watch(
     portion, accusations = task
     (rules,) = plan.built()
     maxima = Maxima(rules, zone, only, plan.start)
-    watching = Watching(rules, maxima, max(1, rules.file.subjects // PARTITIONS))
+    watching = Watching(rules, maxima, rules.file.subjects_of_one(PARTITIONS))
     frames = spool.frames(portion, accounts=accusations is None)
     if accusations is None:
         (counted,) = count_accounts(frames, [watching])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import MAX_ACCUSED, SHARDS, Detector, Findings
+from pipeline.detect.granted import Granted
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import Allow, load
 from schemas.tally import CountedKind, Tally
@@ -137,10 +138,10 @@ def test_networks_that_join_in_are_accused_once_each_and_the_owners_never(rules:
 
 
 def test_an_account_that_is_allowlisted_while_it_is_restricted_accuses_nobody_more(rules: RuleSet) -> None:
-    granted: dict[tuple[str, str], float] = {}
+    granted = Granted()
     judge = Detector(rules, Allowlist(rules.file.allow, lambda: granted))
     assert judge.count([messages(5, peer=f"203.0.113.{n}") for n in range(4)], 0).accusations
-    granted["account", ALICE] = AT + 60
+    granted.grant("account", ALICE, AT + 60)
     assert judge.count([messages(5, AT + 1, peer="203.0.113.7")], 1).accusations == []
     judge.use(rules, judge.allowlist)  # the rules are asked, the restriction goes on
     assert judge.count([messages(5, AT + 2, peer="203.0.113.8")], 2).accusations == []

@@ -26,6 +26,11 @@ from tests.support.states import cut, refused, saved_parts, structures
 
 BEFORE_VERSIONS = saved_parts(Path(__file__).parent / "state-1.msgpack")
 """Saved after 15 frames of the recorded logs, by a version that told none: its state is of version 1."""
+RULES_THEN = frozenset(
+    ("success_after_failures", "account_many_origins", "account_send_rate", "account_send_surge", "foreign_senders",
+     "failed_recipients", "account_many_guessers", "account_password_errors", "ip_many_accounts", "ip_password_errors",
+     "ip_send_rate", "ip_accused", "country_send_rate", "password_error_spike")
+)  # fmt: skip
 AT = REFERENCE_MS / 1000
 
 
@@ -129,9 +134,20 @@ def decided(stage: DetectStage, frames: Iterable[list[Outgoing]]) -> list[bytes]
     return decisions
 
 
+def of_that_time() -> DetectStage:
+    """A stage with the rules that ``BEFORE_VERSIONS`` knew: one that was added since finds what was counted before."""
+    file = rules().file
+    known = {
+        name: table if name in RULES_THEN else msgspec.structs.replace(table, mode="off")
+        for name, table in file.rules.items()
+    }
+    then = build(msgspec.structs.replace(file, rules=known), "JP")
+    return DetectStage(0, 1, MemoryRecorder(), lambda: (then, Allowlist(then.file.allow)), limit=4_000_000)
+
+
 def test_a_state_without_a_version_is_gone_on_with_as_if_nothing_had_been() -> None:
     frames = tallied(raw_records())
-    undisturbed, loaded, fresh = detect_stage(0), detect_stage(0), detect_stage(0)
+    undisturbed, loaded, fresh = of_that_time(), of_that_time(), of_that_time()
     before = decided(undisturbed, frames[:15])
     assert len(before) > 50
     loaded.load(BEFORE_VERSIONS)
