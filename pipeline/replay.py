@@ -8,7 +8,6 @@ file's place among those that were given; those of one file always stay in their
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from operator import itemgetter
 from typing import TypeVar
@@ -31,8 +30,7 @@ NOWHEN = -1  # the place in time of a frame without events: before all others
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True, slots=True)
-class LogFrame:
+class LogFrame(msgspec.Struct, frozen=True, gc=False):
     """Whole lines of a source. ``reference``: seconds since 1970, not before they were written; it tells the year of
     lines without one. ``position``: bytes of the source (packed, if it is) that were read so far."""
 
@@ -42,7 +40,7 @@ class LogFrame:
     position: int = 0
 
 
-class LineCounts(msgspec.Struct):
+class LineCounts(msgspec.Struct, gc=False):
     """How many lines there were, and what they became."""
 
     lines: int = 0
@@ -58,8 +56,7 @@ class LineCounts(msgspec.Struct):
         self.unreadable += other.unreadable
 
 
-@dataclass(frozen=True, slots=True)
-class NormalizedFrame:
+class NormalizedFrame(msgspec.Struct, frozen=True, gc=False):
     """What a frame became. ``number``: of the frame in its source, from 0; ``position``: as the frame has it."""
 
     source: str
