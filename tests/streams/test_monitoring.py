@@ -23,7 +23,7 @@ from pipeline.storage.storing import apply_ddl
 from schemas.codec import encode, encode_frame
 from schemas.event import EXAMPLES
 from tests.support.cluster import RECORDED, Job, feed, running, wait_for
-from tests.support.decisions import decision
+from tests.support.decisions import allow, decision
 from tests.support.monitoring import (
     ALERTMANAGER,
     ALERTS,
@@ -117,7 +117,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         clickhouse = stack.enter_context(ClickHouseServer(folder / "clickhouse"))
         with ClickHouse(clickhouse.address) as store:
             apply_ddl(store)
-        write_what_hooks_and_store_read(broker.bootstrap)
+        write_what_the_jobs_read(broker.bootstrap)
 
         def start(name: str, *arguments: str, **settings: str) -> None:
             metrics = f"--metrics=127.0.0.1:{ports[name]}"
@@ -155,8 +155,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         yield made
 
 
-def write_what_hooks_and_store_read(bootstrap: str) -> None:
-    """Decisions for the hooks, one of them in no language of ours, and an event that is too old to be kept."""
+def write_what_the_jobs_read(bootstrap: str) -> None:
+    """Decisions for the hooks, one of them in no language of ours, an allowlisted account, and an event that is too old
+    to be kept."""
     now = datetime.now(UTC)
     old = msgspec.structs.replace(EXAMPLES[0], time=now - timedelta(days=1000))
     with KafkaOutbox(bootstrap) as out:
@@ -164,6 +165,8 @@ def write_what_hooks_and_store_read(bootstrap: str) -> None:
             message = decision(subject, mode=mode, issued_at=now)
             out.send("enforcement", message.key.encode(), encode(message))
         out.send("enforcement", b"account:nonsense:x", b"?")
+        allowed = allow("dan@example.org")
+        out.send("settings", allowed.key.encode(), encode(allowed))
         out.send("events", b"mx", encode_frame([old]), (("source", b"maillog-9"), ("offset", b"1")))
         out.flush()
 
