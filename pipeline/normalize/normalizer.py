@@ -12,7 +12,7 @@ from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.networks import CountryOf, OurHosts, no_country
 from pipeline.normalize.clocks import NOTHING, Clocks, HostClock, Moved
 from pipeline.normalize.enrich import Enricher
-from pipeline.normalize.join import Joiner
+from pipeline.normalize.joining.join import Joiner
 from pipeline.normalize.tally import Tallier
 from schemas.dead_letter import DeadLetter
 from schemas.event import Event
