@@ -16,6 +16,7 @@ import msgspec
 
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector
+from pipeline.detect.release import Release
 from pipeline.networks import CountryOf, OurHosts, no_country
 from pipeline.normalize.normalizer import Batch, Normalizer
 from pipeline.rules import RuleSet
@@ -152,6 +153,10 @@ class Detection:
             decisions += findings.decisions
             tallies = findings.accusations
         return decisions
+
+    def release(self, *releases: Release) -> None:
+        """What operators lifted, by the time of the lines."""
+        self._detector.release(releases)
 
     def use(self, rules: RuleSet) -> None:
         """Other rules from now on."""

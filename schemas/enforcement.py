@@ -1,17 +1,27 @@
 """A block decision. Topic ``enforcement``, compacted: read from the start it gives today's state.
 
 The key is ``kind:rule:subject`` (a subject may be restricted by several rules at once, and one rule must not wipe
-out another's decision). A tombstone (null value) lifts it; its headers ``actor`` and ``note`` say who and why.
+out another's decision). A tombstone (null value) lifts it; its headers ``actor`` and ``note`` say who and why. One with
+the header ``why`` was written by no operator: the decision's time was over.
 """
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
 from schemas.kinds import Action, Mode, Scope, SubjectKind
+
+MANUAL: Final = "manual"
+"""The rule of what operators decide themselves."""
+
+WHY: Final = "why"
+"""Header of a tombstone that no operator wrote: why. One without it is a release."""
+
+HELD: Final = ("issued_at", "expires_at")
+"""Headers of a release: both times of the decision that it lifts."""
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -12,13 +12,12 @@ import msgspec
 from pipeline.adapters.kafka.decisions import DecisionTopics
 from pipeline.cli.common import Duration, json_option
 from pipeline.cli.terminal import plain_table, printable, safe, table_console
-from pipeline.enforce.table import MANUAL
 from pipeline.enforce.terms import LOGIN_ACTIONS, terms_of
 from pipeline.networks import Subject, concerns, is_same, parse_subject, subject_of_key
 from pipeline.ports import BrokerUnavailable, MessageRefused, TopicMissing
 from pipeline.settings import Settings
 from schemas.codec import encode
-from schemas.enforcement import Decision, decision_id
+from schemas.enforcement import MANUAL, Decision, decision_id
 from schemas.kinds import ACTIONS, SCOPES, Action, Scope, SubjectKind
 from schemas.setting import Setting
 from schemas.topics import ENFORCEMENT, SETTINGS
@@ -232,14 +231,12 @@ def release(
 ) -> None:
     """Lifts what restricts SUBJECT. For an IPv6 address also what restricts its /64."""
     wanted = _subject(subject, kind)
-    keys = [
-        d.key for d in topics.decisions() if rule in {None, d.rule} and is_same((d.subject_kind, d.subject), wanted)
-    ]
-    if not keys:
+    found = [d for d in topics.decisions() if rule in {None, d.rule} and is_same((d.subject_kind, d.subject), wanted)]
+    if not found:
         raise click.ClickException(f"nothing restricts {wanted[1]}{f' by rule {rule}' if rule else ''}")
-    topics.lift(ENFORCEMENT.name, keys, actor, note, datetime.now(UTC))
-    for key in keys:
-        click.echo(f"lifted {printable(key)}")
+    topics.lift(found, actor, note, datetime.now(UTC))
+    for d in found:
+        click.echo(f"lifted {printable(d.key)}")
 
 
 @decisions.command()
@@ -277,10 +274,10 @@ def allow(
 def disallow(topics: DecisionTopics, subject: str, note: str, kind: SubjectKind | None, actor: str) -> None:
     """Takes SUBJECT off the allowlist."""
     wanted = _subject(subject, kind)
-    keys = [s.key for s in topics.allowlist() if is_same((s.subject_kind, s.subject), wanted)]
-    if not keys:
+    found = [s for s in topics.allowlist() if is_same((s.subject_kind, s.subject), wanted)]
+    if not found:
         raise click.ClickException(f"{wanted[1]} is not on the allowlist")
-    topics.lift(SETTINGS.name, keys, actor, note, datetime.now(UTC))
+    topics.lift(found, actor, note, datetime.now(UTC))
     click.echo(f"{wanted[1]}: no longer allowed")
 
 

@@ -15,14 +15,15 @@ from zlib import compress, crc32, decompress
 import msgspec
 
 from pipeline.detect.allowlist import Allowlist
-from pipeline.detect.decide import Episode, Verdict, decide, is_running, open_episode
+from pipeline.detect.decide import Episode, Verdict, decide, following, is_running, open_episode
 from pipeline.detect.judge import Judge, Look, ask_at_next_tally
-from pipeline.rules import RuleSet
+from pipeline.detect.release import Release, counted_from, lifted, spared
+from pipeline.rules import RULES, RuleSet
 from pipeline.rules.rule import Accuses
 from pipeline.windows.layout import SEEN, SEND, SLOT, entries, has_entries_of, is_whole, latest, new_state
 from pipeline.windows.origins import Origins
 from pipeline.windows.peers import NOBODY, unpack_network
-from pipeline.windows.state import ACCUSE, ALL, add
+from pipeline.windows.state import ACCUSE, ALL, add, mark
 from pipeline.windows.view import View
 from schemas.enforcement import Decision
 from schemas.tally import CountedKind, Tally
@@ -34,6 +35,7 @@ ALLOWED_QUIET = 600  # seconds until an allowlisted subject is judged again
 MAX_ACCUSED = 512  # networks that one episode accuses
 
 KINDS: tuple[CountedKind, ...] = get_args(CountedKind)
+_ACCUSING = tuple(rule.id for rule in RULES if "accusers" in rule.metrics)
 
 
 @dataclass
@@ -116,15 +118,16 @@ class Detector:
             key = (active.rule.id, tally.kind, tally.subject)
             episode = shard.episodes.get(key)
             if not is_running(episode, tally.at):
-                verdict = look.ask(question)
+                verdict = look.ask(question, episode.mark if episode is not None else 0)
                 if verdict is None:
                     continue
                 episode = shard.episodes[key] = self._open(verdict, tally, episode, findings)
             assert episode is not None
-            if look.restricted(episode.until) and active.config.accuse and active.rule.accuses:
+            runs = look.restricted(episode.until) and not episode.is_lifted
+            if runs and active.config.accuse and active.rule.accuses:
                 look.accuse(episode.until)
                 if not self.allowlist.covers(tally):
-                    now = look.views[-1]
+                    now = look.since(episode.mark)[-1]
                     self._accuse(active.rule.accuses, episode, now, now.peers, tally, findings)
         look.close()
 
@@ -135,16 +138,17 @@ class Detector:
         for active in self.rules.by_kind[tally.kind]:
             if active.config.accuse and active.rule.accuses is not None:
                 episode = shard.episodes.get((active.rule.id, tally.kind, tally.subject))
-                running = episode is not None and int(episode.until) // SLOT > latest(state)
-                if episode is not None and running and tally.peer not in episode.looked_at:
-                    view = View(entries(state), latest(state), peer, self._judge.home)
+                if episode is None or episode.is_lifted or tally.peer in episode.looked_at:
+                    continue
+                if int(episode.until) // SLOT > latest(state):
+                    view = View(entries(state), latest(state), peer, self._judge.home, since=episode.mark)
                     self._accuse(active.rule.accuses, episode, view, (peer,), tally, findings)
 
     def _open(self, verdict: Verdict, tally: Tally, before: Episode | None, findings: Findings) -> Episode:
         if self.allowlist.covers(tally):
             findings.allowed += 1
             strikes = before.strikes if before is not None else 0
-            return Episode(tally.at, tally.at + ALLOWED_QUIET, strikes)
+            return following(before, tally.at, tally.at + ALLOWED_QUIET, strikes)
         episode = open_episode(verdict.active, before, tally.at)
         findings.decisions.append(decide(verdict, tally, episode, self.rules.home))
         return episode
@@ -159,7 +163,7 @@ class Detector:
             network = unpack_network(peer)
             if network in episode.looked_at:
                 continue
-            if accuses(view, peer):
+            if accuses(view.later(self._released(network)), peer):
                 country = view.country_of.get(peer, b"").decode()
                 findings.accusations.append(
                     Tally("ip", network, tally.subject, country, tally.at, accused=1, samples=tally.samples)
@@ -167,6 +171,59 @@ class Detector:
             elif not view.is_owners(peer):
                 continue
             episode.looked_at.add(network)
+
+    def release(self, releases: Iterable[Release], reached: float | None = None) -> int:
+        """Ends what operators lifted, see ``detect.release``; returns how many of these were new.
+
+        ``reached``: the latest event time that had been counted then; None: as far as the subject was counted. Networks
+        are to be told of to the detectors of all partitions, since accounts accuse them.
+        """
+        networks, new = set(), 0
+        for release in releases:
+            rule, kind, subject, at = release[:4]
+            shard = self._shard(subject)
+            state, episode = shard.states[kind].get(subject), shard.episodes.get((rule, kind, subject))
+            if episode is not None and at <= episode.released_at:
+                continue
+            until = latest(state) * SLOT if reached is None and state is not None else reached or 0.0
+            since = counted_from(release, episode, until)
+            if since is None:
+                continue
+            new += 1
+            shard.dirty = True
+            shard.episodes[rule, kind, subject] = lifted(episode, since, at)
+            if kind == "ip":
+                networks.add(subject)
+            if state is None:
+                continue
+            for active in self.rules.by_kind[kind]:
+                key = (active.rule.id, kind, subject)
+                other = spared(shard.episodes.get(key), since) if active.rule.id != rule else None
+                if other is not None:
+                    shard.episodes[key] = other
+            mark(state, int(since) // SLOT)
+            ask_at_next_tally(state)
+        if networks:
+            self._look_again(networks)
+        return new
+
+    def _look_again(self, networks: set[str]) -> None:
+        """These may be accused anew."""
+        for shard in self._shards:
+            for (_, kind, subject), episode in shard.episodes.items():
+                if not networks.isdisjoint(episode.looked_at):
+                    episode.looked_at -= networks
+                    shard.dirty = True
+                    if (state := shard.states[kind].get(subject)) is not None:
+                        ask_at_next_tally(state)
+
+    def _shard(self, subject: str) -> _Shard:
+        return self._shards[crc32(subject.encode()) >> 8 & SHARDS - 1]
+
+    def _released(self, network: str) -> int:
+        """The last slot for which the network is not to be accused."""
+        episodes = self._shard(network).episodes
+        return max((e.mark for rule in _ACCUSING if (e := episodes.get((rule, "ip", network)))), default=0)
 
     def _evict(self, shard: _Shard, kind: CountedKind) -> None:
         """Makes room: those first that never succeeded, were never restricted, are the longest quiet, in that order.
@@ -211,11 +268,15 @@ class Detector:
         saved = _Saved(shard.position, shard.states, episodes, self.rules.fingerprint)
         return compress(msgspec.msgpack.encode(saved), 1)
 
+    def has_releases(self, number: int) -> bool:
+        """Does a shard know of anything that operators lifted?"""
+        return any(episode.counted_from for episode in self._shards[number].episodes.values())
+
     def _forget_episodes(self, shard: _Shard) -> None:
         """Drops what no longer counts as a repetition, whatever may still come late."""
         longest = max((a.decay for rules in self.rules.by_kind.values() for a in rules), default=0)
         horizon = max((e.since for e in shard.episodes.values()), default=0.0) - longest - DAY
-        shard.episodes = {key: episode for key, episode in shard.episodes.items() if episode.until > horizon}
+        shard.episodes = {k: e for k, e in shard.episodes.items() if max(e.until, e.counted_from) > horizon}
 
     def load(self, number: int, dumped: bytes) -> None:
         """Inverse of ``dump``. Raises zlib.error, msgspec.DecodeError, ValueError."""

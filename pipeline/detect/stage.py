@@ -1,9 +1,10 @@
 """The work of ``jobs/detect`` on one partition of ``tallies``."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import SHARDS, Detector
+from pipeline.detect.release import Reached, Release
 from pipeline.metrics import Recorder
 from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, loading, partition_of, unreadable
 from pipeline.ports import Record
@@ -13,7 +14,7 @@ from schemas.codec import decode_tallies, encode
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, ENFORCEMENT, TALLIES
 
-NEWEST = 1  # version of the format that states are saved in
+FIRST, NEWEST = 1, 2  # versions of the format that states are saved in; the second knows of releases
 _SOURCES_KEY, _POSITION_KEY = b"sources", b"position"
 
 InForce = Callable[[], tuple[RuleSet, Allowlist]]
@@ -21,18 +22,32 @@ InForce = Callable[[], tuple[RuleSet, Allowlist]]
 
 
 class DetectStage:
-    """Tallies -> decisions and accusations, of one partition of ``tallies``. ``limit``: subjects remembered."""
+    """Tallies -> decisions and accusations, of one partition of ``tallies``. ``limit``: subjects remembered.
+
+    ``releases``: gives what operators have lifted by now, of all partitions; another object after each change.
+    """
 
     without_state = (
         "the tallies that its topic still keeps are counted again from the first; what is older is forgotten, and what "
         "was decided since is sent again with the same ids, also what was lifted"
     )
 
-    def __init__(self, partition: int, partitions: int, recorder: Recorder, in_force: InForce, limit: int) -> None:
+    def __init__(
+        self,
+        partition: int,
+        partitions: int,
+        recorder: Recorder,
+        in_force: InForce,
+        limit: int,
+        releases: Callable[[], Sequence[Release]] = tuple,
+    ) -> None:
         self._partition = partition
         self._partitions = partitions
         self._recorder = recorder
         self._in_force = in_force
+        self._releases = releases
+        self._released: Sequence[Release] = ()
+        self._reached = Reached()
         self.detector = Detector(*in_force(), limit)
         self._evicted = 0
 
@@ -43,6 +58,7 @@ class DetectStage:
 
     def process(self, record: Record) -> list[Outgoing]:
         """See ``PartitionStage``. Decisions have ids of their own, so that sending them again changes nothing."""
+        self._release(self._releases())
         headers = dict(record.headers)
         try:
             source = (headers.get(SOURCE) or b"").decode()
@@ -53,6 +69,7 @@ class DetectStage:
         except ValueError as error:
             self.detector.position = record.offset
             return [self._dead_letter(record, str(error))]
+        self._reached.note(record.timestamp_ms / 1000, max([t.at for t in tallies], default=0.0))
         findings = self.detector.count(tallies, record.offset, source, offset)
         self._measure(findings.repeated, findings.allowed, len(tallies))
         out = []
@@ -80,7 +97,16 @@ class DetectStage:
         rules, allowlist = self._in_force()
         if rules is not self.detector.rules:
             self.detector.use(rules, allowlist)
+        self._release(self._releases())
         self._recorder.set("sekimori_detect_subjects", self.detector.subjects(), str(self._partition))
+
+    def _release(self, releases: Sequence[Release]) -> None:
+        if releases is self._released:
+            return
+        self._released = releases
+        for release in sorted(releases, key=lambda release: release.at):
+            new = self.detector.release((release,), self._reached.at(release.at))
+            self._recorder.add("sekimori_detect_releases_total", new)
 
     def save(self) -> Iterator[StatePart]:
         """See ``PartitionStage``. The offsets of the sources and the position come last, as they were before the first
@@ -90,9 +116,10 @@ class DetectStage:
         for number in range(SHARDS):
             dumped = self.detector.dump(number)
             if dumped is not None:
-                yield StatePart(prefix + str(number).encode(), dumped, NEWEST)
-        yield StatePart(prefix + _SOURCES_KEY, sources, NEWEST)
-        yield StatePart(prefix + _POSITION_KEY, str(position).encode(), NEWEST)
+                version = NEWEST if self.detector.has_releases(number) else FIRST  # those of before read it, too
+                yield StatePart(prefix + str(number).encode(), dumped, version)
+        yield StatePart(prefix + _SOURCES_KEY, sources, FIRST)
+        yield StatePart(prefix + _POSITION_KEY, str(position).encode(), FIRST)
 
     def load(self, saved: Iterable[StatePart]) -> None:
         """See ``PartitionStage``."""

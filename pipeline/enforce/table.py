@@ -13,12 +13,11 @@ from typing import Final, Literal, NamedTuple
 from pipeline.detect.granted import Granted
 from pipeline.enforce.terms import LOGIN_ACTIONS, Restriction, Terms, restriction_of
 from pipeline.networks import Address, BySubject, CountryOf, no_country, parse_address, parse_network
-from schemas.enforcement import Decision, split_key
+from schemas.enforcement import MANUAL, Decision, split_key
 from schemas.kinds import SUBJECT_KINDS, Action, Mode, SubjectKind
 from schemas.setting import Setting
 
 Purpose = Literal["send", "login"]
-MANUAL: Final = "manual"
 STRENGTH: Final[dict[Purpose, tuple[Action, ...]]] = {
     "send": ("reject", "deny_login", "defer", "hold", "limit", "require_from_match", "route"),
     "login": ("deny_login", "reject", "delay_login", "challenge"),

@@ -1,6 +1,6 @@
 """What operators read from and write to the topics ``enforcement`` and ``settings``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TypeVar
 
@@ -8,7 +8,7 @@ from pipeline.adapters.kafka.client import KafkaLog, partition_counts, servers
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.ports import Record
 from schemas.codec import DecodeError, decode_decision, decode_setting
-from schemas.enforcement import Decision
+from schemas.enforcement import HELD, Decision
 from schemas.setting import Setting
 from schemas.topics import ENFORCEMENT, SETTINGS
 
@@ -50,12 +50,16 @@ class DecisionTopics:
             outbox.send(topic, key.encode(), message)
             outbox.flush()
 
-    def lift(self, topic: str, keys: Sequence[str], actor: str, note: str, at: datetime) -> None:
-        """Writes tombstones that say who, why and when."""
+    def lift(self, lifted: Iterable[Decision | Setting], actor: str, note: str, at: datetime) -> None:
+        """Writes tombstones that say who, why and when, and of a decision when it held."""
         headers = {"actor": actor, "note": note, "at": at.isoformat(timespec="seconds")}
         with KafkaOutbox(self._brokers, _WAIT) as outbox:
-            for key in keys:
-                outbox.send(topic, key.encode(), None, [(name, text.encode()) for name, text in headers.items()])
+            for one in lifted:
+                topic, told = SETTINGS.name, headers
+                if isinstance(one, Decision):
+                    held = (one.issued_at.isoformat(), one.expires_at.isoformat())
+                    topic, told = ENFORCEMENT.name, headers | dict(zip(HELD, held, strict=True))
+                outbox.send(topic, one.key.encode(), None, [(name, text.encode()) for name, text in told.items()])
             outbox.flush()
 
     def _last(self, topic: str, decode: Callable[[bytes], T]) -> list[T]:

@@ -1,17 +1,20 @@
-"""What may change while a detector runs: the rules file, and the allowlist of operators."""
+"""What may change while a detector runs: the rules file, the allowlist of operators, and what they lift."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import structlog
 
 from pipeline.adapters.kafka.tables import TableReader, applied
 from pipeline.detect.granted import Granted
+from pipeline.detect.release import Release, release_of
 from pipeline.metrics import Recorder
 from pipeline.ports import FollowedLog, Record
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import RulesError, load
 from schemas.codec import decode_setting
+from schemas.enforcement import HELD, WHY
 from schemas.topics import SETTINGS
 
 _log = structlog.get_logger()
@@ -112,3 +115,76 @@ class AllowlistWatch:
             return granted.apply((record.key or b"").decode(), setting)
 
         self._recorder.add("sekimori_detect_settings_total", 1, applied(record, apply))
+
+
+class ReleaseWatch:
+    """Follows ``enforcement`` for what operators lift. ``releases``: the last one of each decision that a rule made,
+    another object after each change. ``reading`` opens the topic."""
+
+    def __init__(self, reading: Callable[[], FollowedLog]) -> None:
+        self.releases: tuple[Release, ...] = ()
+        self._known: dict[bytes, Release] = {}
+        self._broken = False
+        self._reader = TableReader(reading, self, self._end, "releases")
+
+    def start(self) -> None:
+        """Begins to follow."""
+        self._reader.start()
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._reader.stop()
+
+    def check(self) -> None:
+        """Raises RuntimeError if releases are no longer heard: better no job than one that overlooks them."""
+        if self._broken:
+            raise RuntimeError("releases are no longer read, see the log: start the job again")
+
+    def empty(self) -> dict[bytes, Release]:
+        """See ``Table``."""
+        return {}
+
+    def fill(self, staged: dict[bytes, Release], records: Sequence[Record]) -> None:
+        """See ``Table``."""
+        for record in records:
+            _note_release(staged, record)
+
+    def replace(self, staged: dict[bytes, Release], written: frozenset[str]) -> None:
+        """See ``Table``. What the topic has forgotten is past."""
+        self._known, self.releases = staged, tuple(staged.values())
+        _log.info("releases_read", releases=len(staged), written=sorted(written))
+
+    def change(self, records: Sequence[Record]) -> None:
+        """See ``Table``."""
+        for record in records:
+            if _note_release(self._known, record):
+                self.releases = tuple(self._known.values())
+                told = {name: value.decode("utf-8", "backslashreplace") for name, value in record.headers}
+                by = {name: told.get(name, "") for name in ("actor", "note", "at")}
+                _log.info("decision_released", key=(record.key or b"").decode("utf-8", "backslashreplace"), **by)
+
+    def lost(self) -> None:
+        """See ``Table``."""
+
+    def _end(self) -> None:
+        self._broken = not self._reader.stopping
+
+
+def _note_release(known: dict[bytes, Release], record: Record) -> bool:
+    """Is the record a release? Then it is known from now on. The time is when it was written."""
+    headers = dict(record.headers)
+    if record.value is not None or record.key is None or WHY in headers:
+        return False
+    held = (_time(headers.get(name)) for name in HELD)
+    release = release_of(record.key.decode("utf-8", "backslashreplace"), record.timestamp_ms / 1000, *held)
+    if release is not None:
+        known[record.key] = release
+    return release is not None
+
+
+def _time(told: bytes | None) -> float | None:
+    """RFC 3339 -> seconds since 1970; None if it is none."""
+    try:
+        return datetime.fromisoformat((told or b"").decode()).timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import SHARDS
-from pipeline.detect.stage import NEWEST, DetectStage
+from pipeline.detect.stage import FIRST, NEWEST, DetectStage
 from pipeline.metrics import MemoryRecorder
 from pipeline.partition import Outgoing, StatePart, StateUnreadable, partition_of
 from pipeline.ports import Record
@@ -164,7 +164,7 @@ def test_what_is_saved_tells_its_version_and_can_be_loaded() -> None:
     for offset, (out,) in enumerate(tallied(raw_records()[:4])):
         stage.process(Record(TALLIES.name, 2, offset, REFERENCE_MS, out.key, out.value, out.headers))
     saved = list(stage.save())
-    assert {part.version for part in saved} == {NEWEST}
+    assert {part.version for part in saved} == {FIRST}
     assert [part.key for part in saved[-2:]] == [b"2/sources", b"2/position"]
     assert len(saved) > 2
     next_one.load(saved)
@@ -182,7 +182,7 @@ def test_a_state_of_another_partition_is_none_of_ours() -> None:
 
 
 @pytest.mark.parametrize("number", [0, -2, -1])
-@pytest.mark.parametrize(("version", "why"), [(NEWEST + 1, "is version 2, and this program knows"), (0, "version 0")])
+@pytest.mark.parametrize(("version", "why"), [(NEWEST + 1, "is version 3, and this program knows"), (0, "version 0")])
 def test_a_part_of_another_version_is_refused(number: int, version: int, why: str) -> None:
     parts = list(BEFORE_VERSIONS)
     parts[number] = parts[number]._replace(version=version)
