@@ -49,6 +49,9 @@ ENFORCE: tuple[MetricFamily, ...] = (
         "sekimori_enforce_reports_total", "counter", "Logins that Dovecot reported", ("success", "policy_reject")
     ),
     MetricFamily("sekimori_enforce_decisions", "gauge", "Decisions in the table", ("mode",)),
+    MetricFamily(
+        "sekimori_enforce_unobeyed_countries", "gauge", "Countries restricted, without a GeoIP file to know them"
+    ),
     MetricFamily("sekimori_enforce_allow_entries", "gauge", "Allowlist entries in the table"),
     MetricFamily("sekimori_enforce_expired_total", "counter", "Decisions dropped because their time was over"),
     MetricFamily("sekimori_enforce_messages_total", "counter", "Messages read from Kafka", ("topic", "outcome")),

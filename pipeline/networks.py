@@ -262,6 +262,10 @@ class BySubject(Generic[T]):
         """The value of an account (in lower case) or a country (in capitals) itself."""
         return self._names[kind].get(name)
 
+    def number(self, kind: SubjectKind) -> int:
+        """Of an account, a country ...: how many there are of that kind (networks are not told apart)."""
+        return len(self._names[kind])
+
     def around(self, network: Network) -> list[T]:
         """Values of the networks that hold this one."""
         return [

@@ -16,7 +16,7 @@ import msgspec
 
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector
-from pipeline.detect.release import Release
+from pipeline.detect.release import Released
 from pipeline.networks import CountryOf, OurHosts, no_country
 from pipeline.normalize.normalizer import Batch, Normalizer
 from pipeline.rules import RuleSet
@@ -154,7 +154,7 @@ class Detection:
             tallies = findings.accusations
         return decisions
 
-    def release(self, *releases: Release) -> None:
+    def release(self, *releases: Released) -> None:
         """What operators lifted, by the time of the lines."""
         self._detector.release(releases)
 

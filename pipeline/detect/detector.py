@@ -9,7 +9,6 @@ by a normaliser that had been killed (``source`` and ``offset`` of the raw frame
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import get_args
 from zlib import compress, crc32, decompress
 
 import msgspec
@@ -17,25 +16,23 @@ import msgspec
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.decide import Episode, Verdict, decide, following, is_running, open_episode
 from pipeline.detect.judge import Judge, Look, ask_at_next_tally
-from pipeline.detect.release import Release, counted_from, lifted, spared
-from pipeline.rules import RULES, RuleSet
+from pipeline.detect.release import Released
+from pipeline.detect.releasing import accused_from, release
+from pipeline.detect.shard import KINDS, SHARDS, Shard
+from pipeline.rules import RuleSet
 from pipeline.rules.rule import Accuses
 from pipeline.windows.layout import SEEN, SEND, SLOT, entries, has_entries_of, is_whole, latest, new_state
 from pipeline.windows.origins import Origins
 from pipeline.windows.peers import NOBODY, unpack_network
-from pipeline.windows.state import ACCUSE, ALL, add, mark
+from pipeline.windows.state import ACCUSE, ALL, add
 from pipeline.windows.view import View
 from schemas.enforcement import Decision
 from schemas.tally import CountedKind, Tally
 from schemas.times import DAY
 
-SHARDS = 32
 EVICT_SHARE = 20  # one in so many subjects of a full shard goes at once
 ALLOWED_QUIET = 600  # seconds until an allowlisted subject is judged again
 MAX_ACCUSED = 512  # networks that one episode accuses
-
-KINDS: tuple[CountedKind, ...] = get_args(CountedKind)
-_ACCUSING = tuple(rule.id for rule in RULES if "accusers" in rule.metrics)
 
 
 @dataclass
@@ -55,14 +52,6 @@ class _Saved(msgspec.Struct, array_like=True):
     rules: bytes = b""
 
 
-@dataclass
-class _Shard:
-    position: int = -1
-    dirty: bool = False
-    states: dict[CountedKind, dict[str, bytearray]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
-    episodes: dict[tuple[str, CountedKind, str], Episode] = field(default_factory=dict)
-
-
 class Detector:
     """Counts and judges one partition of ``tallies``. ``limit``: subjects remembered."""
 
@@ -71,7 +60,7 @@ class Detector:
         self.allowlist = allowlist
         self._judge = Judge(rules)
         self._limit = max(1, limit // SHARDS)
-        self._shards = [_Shard() for _ in range(SHARDS)]
+        self._shards = [Shard() for _ in range(SHARDS)]
         self._sources: dict[str, int] = {}
         self._origins: dict[CountedKind, Origins] = {kind: Origins() for kind in KINDS}
         self.evicted = 0
@@ -104,12 +93,12 @@ class Detector:
                 self._accuse_peer(shard, tally, state, origin.peer, findings)
         return findings
 
-    def _new(self, shard: _Shard, kind: CountedKind, subject: str) -> bytearray:
+    def _new(self, shard: Shard, kind: CountedKind, subject: str) -> bytearray:
         if len(shard.states[kind]) >= self._limit:
             self._evict(shard, kind)
         return shard.states[kind].setdefault(subject, new_state())
 
-    def _look(self, shard: _Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:
+    def _look(self, shard: Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:
         """Asks each rule about the subject, unless a restriction of that rule is running. Where one fires, an episode
         begins; while one runs, networks are accused, if the rule does that."""
         look = Look(state, tally, peer, self._judge.home)
@@ -131,7 +120,7 @@ class Detector:
                     self._accuse(active.rule.accuses, episode, now, now.peers, tally, findings)
         look.close()
 
-    def _accuse_peer(self, shard: _Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:
+    def _accuse_peer(self, shard: Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:
         """While a restriction runs: is the tally's network one more that misuses or attacks the account?"""
         if self.allowlist.covers(tally):
             return
@@ -163,7 +152,7 @@ class Detector:
             network = unpack_network(peer)
             if network in episode.looked_at:
                 continue
-            if accuses(view.later(self._released(network)), peer):
+            if accuses(view.later(accused_from(self._shards, network)), peer):
                 country = view.country_of.get(peer, b"").decode()
                 findings.accusations.append(
                     Tally("ip", network, tally.subject, country, tally.at, accused=1, samples=tally.samples)
@@ -172,60 +161,15 @@ class Detector:
                 continue
             episode.looked_at.add(network)
 
-    def release(self, releases: Iterable[Release], reached: float | None = None) -> int:
-        """Ends what operators lifted, see ``detect.release``; returns how many of these were new.
+    def release(self, releases: Iterable[Released], reached: float | None = None) -> int:
+        """Ends what operators lifted, see ``detect.releasing``; returns how many of these were new.
 
         ``reached``: the latest event time that had been counted then; None: as far as the subject was counted. Networks
         are to be told of to the detectors of all partitions, since accounts accuse them.
         """
-        networks, new = set(), 0
-        for release in releases:
-            rule, kind, subject, at = release[:4]
-            shard = self._shard(subject)
-            state, episode = shard.states[kind].get(subject), shard.episodes.get((rule, kind, subject))
-            if episode is not None and at <= episode.released_at:
-                continue
-            until = latest(state) * SLOT if reached is None and state is not None else reached or 0.0
-            since = counted_from(release, episode, until)
-            if since is None:
-                continue
-            new += 1
-            shard.dirty = True
-            shard.episodes[rule, kind, subject] = lifted(episode, since, at)
-            if kind == "ip":
-                networks.add(subject)
-            if state is None:
-                continue
-            for active in self.rules.by_kind[kind]:
-                key = (active.rule.id, kind, subject)
-                other = spared(shard.episodes.get(key), since) if active.rule.id != rule else None
-                if other is not None:
-                    shard.episodes[key] = other
-            mark(state, int(since) // SLOT)
-            ask_at_next_tally(state)
-        if networks:
-            self._look_again(networks)
-        return new
+        return sum(release(self._shards, self.rules, released, reached) for released in releases)
 
-    def _look_again(self, networks: set[str]) -> None:
-        """These may be accused anew."""
-        for shard in self._shards:
-            for (_, kind, subject), episode in shard.episodes.items():
-                if not networks.isdisjoint(episode.looked_at):
-                    episode.looked_at -= networks
-                    shard.dirty = True
-                    if (state := shard.states[kind].get(subject)) is not None:
-                        ask_at_next_tally(state)
-
-    def _shard(self, subject: str) -> _Shard:
-        return self._shards[crc32(subject.encode()) >> 8 & SHARDS - 1]
-
-    def _released(self, network: str) -> int:
-        """The last slot for which the network is not to be accused."""
-        episodes = self._shard(network).episodes
-        return max((e.mark for rule in _ACCUSING if (e := episodes.get((rule, "ip", network)))), default=0)
-
-    def _evict(self, shard: _Shard, kind: CountedKind) -> None:
+    def _evict(self, shard: Shard, kind: CountedKind) -> None:
         """Makes room: those first that never succeeded, were never restricted, are the longest quiet, in that order.
         Restrictions that still run are not forgotten."""
         states = shard.states[kind]
@@ -272,7 +216,7 @@ class Detector:
         """Does a shard know of anything that operators lifted?"""
         return any(episode.counted_from for episode in self._shards[number].episodes.values())
 
-    def _forget_episodes(self, shard: _Shard) -> None:
+    def _forget_episodes(self, shard: Shard) -> None:
         """Drops what no longer counts as a repetition, whatever may still come late."""
         longest = max((a.decay for rules in self.rules.by_kind.values() for a in rules), default=0)
         horizon = max((e.since for e in shard.episodes.values()), default=0.0) - longest - DAY
@@ -287,7 +231,7 @@ class Detector:
             raise ValueError("windows are cut off")
         states = {kind: saved.states.get(kind, {}) for kind in KINDS}
         episodes = {(rule, kind, subject): episode for rule, kind, subject, episode in saved.episodes}
-        shard = self._shards[number] = _Shard(saved.position, False, states, episodes)
+        shard = self._shards[number] = Shard(saved.position, False, states, episodes)
         if saved.rules != self.rules.fingerprint:
             _ask_again(shard)
 
@@ -298,7 +242,7 @@ class Detector:
             _ask_again(shard)
 
 
-def _ask_again(shard: _Shard) -> None:
+def _ask_again(shard: Shard) -> None:
     for states in shard.states.values():
         for state in states.values():
             ask_at_next_tally(state)

@@ -16,7 +16,7 @@ SKEW: Final = 300  # seconds that a decision may be dated after it was lifted: c
 _KINDS: Final[dict[str, CountedKind]] = {kind: kind for kind in get_args(CountedKind)} | {"prefix": "ip"}
 
 
-class Release(NamedTuple):
+class Released(NamedTuple):
     """``rule``'s restriction of ``subject`` was lifted at ``at``, seconds since 1970, by the clock of who did it.
 
     ``since``, ``until``: when it held, in event time; None where the tombstone does not tell.
@@ -30,7 +30,7 @@ class Release(NamedTuple):
     until: float | None = None
 
 
-def release_of(key: str, at: float, since: float | None = None, until: float | None = None) -> Release | None:
+def release_of(key: str, at: float, since: float | None = None, until: float | None = None) -> Released | None:
     """By the key of a tombstone. None where rules have nothing to do with it: what operators decided themselves, or no
     key at all."""
     try:
@@ -39,10 +39,10 @@ def release_of(key: str, at: float, since: float | None = None, until: float | N
         return None
     if rule == MANUAL or kind not in _KINDS:
         return None
-    return Release(rule, _KINDS[kind], subject, at, since, until)
+    return Released(rule, _KINDS[kind], subject, at, since, until)
 
 
-def counted_from(release: Release, episode: Episode | None, reached: float) -> float | None:
+def counted_from(release: Released, episode: Episode | None, reached: float) -> float | None:
     """From when on the subject is counted anew, in event time; None if the release is older than the episode.
 
     That is when it was released. But if the restriction did not hold at that time at all, the lines are old ones, as of

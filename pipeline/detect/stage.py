@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pipeline.detect.allowlist import Allowlist
-from pipeline.detect.detector import SHARDS, Detector
-from pipeline.detect.release import Reached, Release
+from pipeline.detect.detector import Detector
+from pipeline.detect.release import Reached, Released
+from pipeline.detect.shard import SHARDS
 from pipeline.metrics import Recorder
 from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, loading, partition_of, unreadable
 from pipeline.ports import Record
@@ -39,14 +40,14 @@ class DetectStage:
         recorder: Recorder,
         in_force: InForce,
         limit: int,
-        releases: Callable[[], Sequence[Release]] = tuple,
+        releases: Callable[[], Sequence[Released]] = tuple,
     ) -> None:
         self._partition = partition
         self._partitions = partitions
         self._recorder = recorder
         self._in_force = in_force
         self._releases = releases
-        self._released: Sequence[Release] = ()
+        self._released: Sequence[Released] = ()
         self._reached = Reached()
         self.detector = Detector(*in_force(), limit)
         self._evicted = 0
@@ -100,7 +101,7 @@ class DetectStage:
         self._release(self._releases())
         self._recorder.set("sekimori_detect_subjects", self.detector.subjects(), str(self._partition))
 
-    def _release(self, releases: Sequence[Release]) -> None:
+    def _release(self, releases: Sequence[Released]) -> None:
         if releases is self._released:
             return
         self._released = releases

@@ -89,6 +89,11 @@ class DecisionTable:
         """How many entries the allowlist has."""
         return len(self._granted)
 
+    @property
+    def about_countries(self) -> int:
+        """How many countries are restricted: without a GeoIP file nobody is from there."""
+        return self._decisions.number("country")
+
     def lookup(
         self,
         purpose: Purpose,

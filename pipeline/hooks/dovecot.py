@@ -86,6 +86,14 @@ HOOK: Final = HttpHook(
     "dovecot",
     (Option("--dovecot", "address", "Dovecot auth policy server (auth_policy_server_url)."),),
     answer,
+    obeys={
+        "login": {
+            "deny_login": "logins are refused",
+            "reject": "logins are refused",
+            "delay_login": "logins wait",
+            "challenge": "webmail asks for its second factor; other logins pass",
+        }
+    },
     api_key=lambda settings: settings.dovecot_api_key,
 )
 

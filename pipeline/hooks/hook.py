@@ -1,14 +1,19 @@
 """What a hook is: what a mail server's request is answered with, how requests reach it, which options serve it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from pipeline.enforce.limiter import Limiter
-from pipeline.enforce.table import DecisionTable
+from pipeline.enforce.table import DecisionTable, Purpose
 from pipeline.metrics import Recorder
 from pipeline.networks import CountryOf, no_country
 from pipeline.settings import Settings
+from schemas.kinds import Action
+
+Obeys = Mapping[Purpose, Mapping[Action, str]]
+"""What a hook does for a decision: what it is asked for -> the action -> what becomes of a client, in words for
+operators. What is not there it does not obey."""
 
 
 class UnreadableRequest(ValueError):
@@ -62,6 +67,7 @@ class LineHook:
     name: str
     options: tuple[Option, ...]
     answer: Callable[[bytes, Context, float], Answer]
+    obeys: Obeys = field(default_factory=dict)
     end: bytes = b"\n\n"
     longest: int = 65_536
 
@@ -86,6 +92,7 @@ class HttpHook:
     name: str
     options: tuple[Option, ...]
     answer: Callable[[HttpRequest, Context, float], Answer]
+    obeys: Obeys = field(default_factory=dict)
     api_key: Callable[[Settings], str] = lambda _: ""
     longest: int = 65_536
 

@@ -97,6 +97,17 @@ HOOK: Final = LineHook(
         Option(DISCONNECT, "flag", "A refusal also ends the SMTP session (521)."),
     ),
     answer,
+    obeys={
+        "send": {
+            "reject": "mail is refused",
+            "deny_login": "mail is refused",
+            "defer": "mail is put off: the client is told to come again",
+            "hold": "mail is taken, and waits on the mail server until somebody releases it (postsuper -H)",
+            "limit": "mail above the limit is put off, on each mail server for itself",
+            "require_from_match": "mail whose envelope sender is not the account's own is refused",
+            "route": "mail leaves by the pool",
+        }
+    },
 )
 
 

@@ -11,7 +11,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.detect.detector import SHARDS
+from pipeline.detect.shard import SHARDS
 from pipeline.partition import Outgoing, PartitionStage, StatePart
 from pipeline.ports import Record
 from pipeline.windows.layout import ERROR, SEEN, SEND, entries

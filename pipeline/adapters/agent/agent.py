@@ -55,6 +55,7 @@ class EnforcementAgent:
         self._written_changes = 0
         self._next_write = 0.0
         self._saving = asyncio.Lock()
+        self._unobeyed = 0
         self._ticking: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -97,6 +98,7 @@ class EnforcementAgent:
             "allow_entries": self.table.allow_entries,
             "table_age_seconds": None if math.isnan(age) else round(age, 3),
             "lag_messages": self.reader.state.lag,
+            "unobeyed_countries": self._unobeyed,
         }
 
     def tick(self) -> None:
@@ -111,10 +113,19 @@ class EnforcementAgent:
         self._recorder.set("sekimori_enforce_table_age_seconds", self.table_age())
         self._recorder.set("sekimori_enforce_ready", float(self.reader.state.ready))
         self._recorder.set("sekimori_enforce_lag_messages", self.reader.state.lag)
+        self._look_at_countries()
         written = self._written_at
         self._recorder.set(
             "sekimori_enforce_snapshot_age_seconds", math.nan if written is None else self._clock() - written
         )
+
+    def _look_at_countries(self) -> None:
+        """Decisions about countries are obeyed only where somebody knows which address is where."""
+        unobeyed = self.table.about_countries if self._geo is None else 0
+        if unobeyed and not self._unobeyed:
+            _log.warning("countries_not_obeyed", decisions=unobeyed, do="set SEKIMORI_GEOIP to a MaxMind DB file")
+        self._unobeyed = unobeyed
+        self._recorder.set("sekimori_enforce_unobeyed_countries", unobeyed)
 
     def _reload_geo(self) -> None:
         if self._geo is None:

@@ -8,7 +8,7 @@ import structlog
 
 from pipeline.adapters.kafka.tables import TableReader, applied
 from pipeline.detect.granted import Granted
-from pipeline.detect.release import Release, release_of
+from pipeline.detect.release import Released, release_of
 from pipeline.metrics import Recorder
 from pipeline.ports import FollowedLog, Record
 from pipeline.rules import RuleSet, build
@@ -122,8 +122,8 @@ class ReleaseWatch:
     another object after each change. ``reading`` opens the topic."""
 
     def __init__(self, reading: Callable[[], FollowedLog]) -> None:
-        self.releases: tuple[Release, ...] = ()
-        self._known: dict[bytes, Release] = {}
+        self.releases: tuple[Released, ...] = ()
+        self._known: dict[bytes, Released] = {}
         self._broken = False
         self._reader = TableReader(reading, self, self._end, "releases")
 
@@ -140,16 +140,16 @@ class ReleaseWatch:
         if self._broken:
             raise RuntimeError("releases are no longer read, see the log: start the job again")
 
-    def empty(self) -> dict[bytes, Release]:
+    def empty(self) -> dict[bytes, Released]:
         """See ``Table``."""
         return {}
 
-    def fill(self, staged: dict[bytes, Release], records: Sequence[Record]) -> None:
+    def fill(self, staged: dict[bytes, Released], records: Sequence[Record]) -> None:
         """See ``Table``."""
         for record in records:
             _note_release(staged, record)
 
-    def replace(self, staged: dict[bytes, Release], written: frozenset[str]) -> None:
+    def replace(self, staged: dict[bytes, Released], written: frozenset[str]) -> None:
         """See ``Table``. What the topic has forgotten is past."""
         self._known, self.releases = staged, tuple(staged.values())
         _log.info("releases_read", releases=len(staged), written=sorted(written))
@@ -170,7 +170,7 @@ class ReleaseWatch:
         self._broken = not self._reader.stopping
 
 
-def _note_release(known: dict[bytes, Release], record: Record) -> bool:
+def _note_release(known: dict[bytes, Released], record: Record) -> bool:
     """Is the record a release? Then it is known from now on. The time is when it was written."""
     headers = dict(record.headers)
     if record.value is not None or record.key is None or WHY in headers:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.detect.allowlist import Allowlist
-from pipeline.detect.detector import SHARDS, Detector, Findings
-from pipeline.detect.release import SKEW, Reached, Release, release_of
+from pipeline.detect.detector import Detector, Findings
+from pipeline.detect.release import SKEW, Reached, Released, release_of
+from pipeline.detect.shard import SHARDS
 from pipeline.rules import RuleSet
 from pipeline.windows.layout import SLOT
 from schemas.enforcement import Decision, decision_key
@@ -35,7 +36,7 @@ def accused(number: int, at: float, by: str = ALICE) -> Tally:
     return Tally("ip", f"203.0.113.{number}", by, "BR", at, accused=1)
 
 
-def releases_of(decisions: Iterable[Decision], at: float) -> list[Release]:
+def releases_of(decisions: Iterable[Decision], at: float) -> list[Released]:
     found = (release_of(d.key, at) for d in decisions)
     return [release for release in found if release is not None]
 
@@ -81,7 +82,7 @@ def test_who_was_released_is_judged_as_one_who_is_new(seed: int) -> None:
     for position, tally in enumerate(before):
         one.count([tally], position)
     everyone = {(tally.kind, tally.subject) for tally in life}
-    one.release(Release(rule, kind, subject, at) for kind, subject in everyone for rule in ruleset.file.rules)
+    one.release(Released(rule, kind, subject, at) for kind, subject in everyone for rule in ruleset.file.rules)
     new = [tally for tally in after if int(tally.at) // SLOT > int(at) // SLOT]
     for position, tally in enumerate(after, cut):
         wanted = told(anew.count([tally], position)) if tally in new else ([], [])
@@ -237,7 +238,7 @@ def test_an_office_that_uses_a_released_network_well_still_spares_it() -> None:
     judge.count([accused(1, AT, "thief@x.example")], 0)
     well = Tally("ip", network, "bob@x.example", "BR", AT + 10, successes=1)
     judge.count([well], 1)
-    judge.release([Release("ip_accused", "ip", network, AT + 60)])
+    judge.release([Released("ip_accused", "ip", network, AT + 60)])
     assert judge.count([accused(1, AT + 70)], 2).decisions == []
 
 

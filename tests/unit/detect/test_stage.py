@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.detect.allowlist import Allowlist
-from pipeline.detect.detector import SHARDS
+from pipeline.detect.shard import SHARDS
 from pipeline.detect.stage import FIRST, NEWEST, DetectStage
 from pipeline.metrics import MemoryRecorder
 from pipeline.partition import Outgoing, StatePart, StateUnreadable, partition_of
