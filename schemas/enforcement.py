@@ -20,6 +20,9 @@ MANUAL: Final = "manual"
 WHY: Final = "why"
 """Header of a tombstone that no operator wrote: why. One without it is a release."""
 
+HELD_BY: Final = "held_by"
+"""Parameter of a decision in shadow mode that is held until an operator lets it go: by what."""
+
 HELD: Final = ("issued_at", "expires_at")
 """Headers of a release: both times of the decision that it lifts."""
 
@@ -43,7 +46,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
       ``account|address``; ``*`` for the whole system.
     * ``protocols``: restricts ``scope`` to some of ``smtp imap pop3 managesieve webmail``; empty means all.
     * ``parameters``: of the action: ``seconds`` (delay_login), ``pool`` (route), ``messages``/``recipients``/``window``
-      (limit), ``except_sources`` (networks for which a login restriction does not hold).
+      (limit), ``except_sources`` (networks for which a login restriction does not hold), ``held_by`` (what holds it).
     * ``issued_at``: event time of the line that crossed the threshold. Both times are RFC 3339 in UTC.
     """
 

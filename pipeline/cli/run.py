@@ -65,6 +65,7 @@ def _hook_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @run.command()
 @_hook_options
+@click.option("--shadow", is_flag=True, help="Restrict nobody: log and count what would have been answered.")
 @click.option("--clock-offset", type=float, default=0.0, help="Seconds added to the clock, to replay an old log.")
 @_metrics
 def enforce(clock_offset: float, metrics: str | None, **options: str | Path | bool | None) -> None:

@@ -29,7 +29,8 @@ class Episode(msgspec.Struct, gc=False, array_like=True):
     networks that were accused, or found to be the owner's.
 
     ``counted_from``: an operator lifted a restriction; the rule is not asked about what was done until then.
-    ``released_at``: when the last restriction of this rule was lifted, so that it ends but once. 0: never."""
+    ``released_at``: when the last restriction of this rule was lifted, so that it ends but once. 0: never.
+    ``held``: by the brake, and so it restricts nobody and accuses nobody."""
 
     since: float
     until: float
@@ -37,6 +38,7 @@ class Episode(msgspec.Struct, gc=False, array_like=True):
     looked_at: set[str] = set()
     counted_from: float = 0.0
     released_at: float = 0.0
+    held: bool = False
 
     @property
     def mark(self) -> int:

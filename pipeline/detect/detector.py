@@ -13,7 +13,8 @@ from zlib import compress, crc32, decompress
 
 import msgspec
 
-from pipeline.detect.allowlist import Allowlist
+from pipeline.detect.allowlist import Allowlist, Ours
+from pipeline.detect.brake import HourlyBrake, held, hurts_customers
 from pipeline.detect.decide import Episode, Verdict, decide, following, is_running, open_episode
 from pipeline.detect.judge import Judge, Look, ask_at_next_tally
 from pipeline.detect.release import Released
@@ -37,11 +38,13 @@ MAX_ACCUSED = 512  # networks that one episode accuses
 
 @dataclass
 class Findings:
-    """What came of a batch: decisions, accusations (tallies for the accused networks), and what was let pass."""
+    """What came of a batch: decisions, accusations (tallies for the accused networks), and what was let pass. ``held``:
+    which of the decisions the brake holds, or would hold."""
 
     decisions: list[Decision] = field(default_factory=list)
     accusations: list[Tally] = field(default_factory=list)
     allowed: int = 0
+    held: list[Decision] = field(default_factory=list)
     repeated: int = 0
 
 
@@ -53,11 +56,15 @@ class _Saved(msgspec.Struct, array_like=True):
 
 
 class Detector:
-    """Counts and judges one partition of ``tallies``. ``limit``: subjects remembered."""
+    """Counts and judges one partition of ``tallies``. ``limit``: subjects remembered. ``holds``: what the brake finds
+    is held, else only told."""
 
-    def __init__(self, rules: RuleSet, allowlist: Allowlist, limit: int = 4_000_000) -> None:
+    def __init__(self, rules: RuleSet, allowlist: Allowlist, limit: int = 4_000_000, *, holds: bool = False) -> None:
         self.rules = rules
         self.allowlist = allowlist
+        self.brake = HourlyBrake()
+        self._holds = holds
+        self._ours = Ours(rules)
         self._judge = Judge(rules)
         self._limit = max(1, limit // SHARDS)
         self._shards = [Shard() for _ in range(SHARDS)]
@@ -110,9 +117,9 @@ class Detector:
                 verdict = look.ask(question, episode.mark if episode is not None else 0)
                 if verdict is None:
                     continue
-                episode = shard.episodes[key] = self._open(verdict, tally, episode, findings)
+                episode = shard.episodes[key] = self._open(verdict, tally, episode, state, findings)
             assert episode is not None
-            runs = look.restricted(episode.until) and not episode.is_lifted
+            runs = look.restricted(episode.until) and not (episode.is_lifted or episode.held)
             if runs and active.config.accuse and active.rule.accuses:
                 look.accuse(episode.until)
                 if not self.allowlist.covers(tally):
@@ -127,20 +134,37 @@ class Detector:
         for active in self.rules.by_kind[tally.kind]:
             if active.config.accuse and active.rule.accuses is not None:
                 episode = shard.episodes.get((active.rule.id, tally.kind, tally.subject))
-                if episode is None or episode.is_lifted or tally.peer in episode.looked_at:
+                if episode is None or episode.is_lifted or episode.held or tally.peer in episode.looked_at:
                     continue
                 if int(episode.until) // SLOT > latest(state):
                     view = View(entries(state), latest(state), peer, self._judge.home, since=episode.mark)
                     self._accuse(active.rule.accuses, episode, view, (peer,), tally, findings)
 
-    def _open(self, verdict: Verdict, tally: Tally, before: Episode | None, findings: Findings) -> Episode:
-        if self.allowlist.covers(tally):
+    def _open(
+        self, verdict: Verdict, tally: Tally, before: Episode | None, state: bytearray, findings: Findings
+    ) -> Episode:
+        if self.allowlist.covers(tally) or (verdict.active.config.action != "notify" and self._ours.covers(tally)):
             findings.allowed += 1
             strikes = before.strikes if before is not None else 0
             return following(before, tally.at, tally.at + ALLOWED_QUIET, strikes)
         episode = open_episode(verdict.active, before, tally.at)
-        findings.decisions.append(decide(verdict, tally, episode, self.rules.home))
+        decision, at = decide(verdict, tally, episode, self.rules.home), tally.at
+        if hurts_customers(verdict, tally, entries(state)) and self.brake.holds(
+            self.rules.file.brake, decision.rule, at, lambda: self._active_accounts(at)
+        ):
+            findings.held.append(decision)
+            episode.held = self._holds
+            decision = held(decision) if self._holds else decision
+        findings.decisions.append(decision)
         return episode
+
+    def _active_accounts(self, at: float) -> int:
+        """About so many accounts were used in the day before: all are looked at, or of many the first shards."""
+        sample = self._shards if self.subjects() < 100_000 else self._shards[:2]
+        since = int(at - DAY) // SLOT
+        accounts = (state for shard in sample for state in shard.states["account"].values())
+        used = sum(latest(state) > since and has_entries_of(state, SEEN, SEND) for state in accounts)
+        return used * SHARDS // len(sample)
 
     def _accuse(
         self, accuses: Accuses, episode: Episode, view: View, peers: Iterable[bytes], tally: Tally, findings: Findings
@@ -237,7 +261,7 @@ class Detector:
 
     def use(self, rules: RuleSet, allowlist: Allowlist) -> None:
         """New rules or a new allowlist: every subject is judged at its next tally."""
-        self.rules, self.allowlist, self._judge = rules, allowlist, Judge(rules)
+        self.rules, self.allowlist, self._judge, self._ours = rules, allowlist, Judge(rules), Ours(rules)
         for shard in self._shards:
             _ask_again(shard)
 

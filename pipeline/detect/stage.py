@@ -16,7 +16,7 @@ from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, ENFORCEMENT, TALLIES
 
 FIRST, NEWEST = 1, 2  # versions of the format that states are saved in; the second knows of releases
-_SOURCES_KEY, _POSITION_KEY = b"sources", b"position"
+_SOURCES_KEY, _POSITION_KEY, _BRAKE_KEY = b"sources", b"position", b"brake"
 
 InForce = Callable[[], tuple[RuleSet, Allowlist]]
 """The rules and the allowlist that are to be used now."""
@@ -49,7 +49,7 @@ class DetectStage:
         self._releases = releases
         self._released: Sequence[Released] = ()
         self._reached = Reached()
-        self.detector = Detector(*in_force(), limit)
+        self.detector = Detector(*in_force(), limit, holds=True)
         self._evicted = 0
 
     @property
@@ -73,6 +73,7 @@ class DetectStage:
         self._reached.note(record.timestamp_ms / 1000, max([t.at for t in tallies], default=0.0))
         findings = self.detector.count(tallies, record.offset, source, offset)
         self._measure(findings.repeated, findings.allowed, len(tallies))
+        self._recorder.add("sekimori_detect_held_total", len(findings.held))
         out = []
         for decision in findings.decisions:
             self._recorder.add("sekimori_detect_decisions_total", 1, decision.rule, decision.mode)
@@ -113,12 +114,15 @@ class DetectStage:
         """See ``PartitionStage``. The offsets of the sources and the position come last, as they were before the first
         shard: so a checkpoint that was cut off is repeated from a position to which they belong."""
         sources, position = self.detector.sources(), self.position
+        brake = self.detector.brake.dump()
         prefix = f"{self._partition}/".encode()
         for number in range(SHARDS):
             dumped = self.detector.dump(number)
             if dumped is not None:
                 version = NEWEST if self.detector.has_releases(number) else FIRST  # those of before read it, too
                 yield StatePart(prefix + str(number).encode(), dumped, version)
+        if brake:
+            yield StatePart(prefix + _BRAKE_KEY, brake, NEWEST)
         yield StatePart(prefix + _SOURCES_KEY, sources, FIRST)
         yield StatePart(prefix + _POSITION_KEY, str(position).encode(), FIRST)
 
@@ -135,6 +139,8 @@ class DetectStage:
             self.detector.load_sources(value)
         elif name == _POSITION_KEY:
             self.detector.position = int(value)
+        elif name == _BRAKE_KEY:
+            self.detector.brake.load(value)
         else:
             self.detector.load(int(name), value)
 

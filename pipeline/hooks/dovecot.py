@@ -94,6 +94,7 @@ HOOK: Final = HttpHook(
             "challenge": "webmail asks for its second factor; other logins pass",
         }
     },
+    go_on=GO_ON,
     api_key=lambda settings: settings.dovecot_api_key,
 )
 

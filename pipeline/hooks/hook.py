@@ -61,13 +61,15 @@ class LineHook:
     """Requests over TCP or a UNIX socket, one after another on a connection.
 
     ``answer(request, context, now)``: ``request`` without its ``end``, at most ``longest`` bytes; ``now`` in seconds
-    since 1970 UTC. It raises UnreadableRequest. ``name``: as in the metrics.
+    since 1970 UTC. It raises UnreadableRequest. ``name``: as in the metrics. ``obeys``: see ``Obeys``. ``go_on``: the
+    answer that restricts nobody, without which the hook cannot run in shadow.
     """
 
     name: str
     options: tuple[Option, ...]
     answer: Callable[[bytes, Context, float], Answer]
     obeys: Obeys = field(default_factory=dict)
+    go_on: Answer | None = None
     end: bytes = b"\n\n"
     longest: int = 65_536
 
@@ -93,6 +95,7 @@ class HttpHook:
     options: tuple[Option, ...]
     answer: Callable[[HttpRequest, Context, float], Answer]
     obeys: Obeys = field(default_factory=dict)
+    go_on: Answer | None = None
     api_key: Callable[[Settings], str] = lambda _: ""
     longest: int = 65_536
 

@@ -108,6 +108,7 @@ HOOK: Final = LineHook(
             "route": "mail leaves by the pool",
         }
     },
+    go_on=DUNNO,
 )
 
 

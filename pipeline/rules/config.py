@@ -78,12 +78,26 @@ class Allow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     countries: list[str] = []
 
 
+class Brake(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a rule gone wild is held, on each partition. Decisions about accounts and networks that were used well for
+    long are too many: in an hour, of one rule, above ``hourly`` and ``times`` what is usual in an hour of the last
+    week; in a day, of all rules, above ``hourly`` and above the ``share`` of the active accounts. 0 hourly: no brake.
+    """
+
+    hourly: Annotated[int, Meta(ge=0, le=1_000_000)] = 10
+    times: Annotated[float, Meta(gt=0)] = 10.0
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.02
+
+
 class RulesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file. ``subjects``: how many are remembered, of each kind, over all partitions."""
+    """The whole file. ``subjects``: how many are remembered, of each kind, over all partitions. ``mode``: ``shadow``
+    puts every rule that is not off in shadow mode."""
 
     rules: dict[str, RuleConfig]
     allow: Allow = Allow()
     trusted: OurHosts = OurHosts()
+    mode: Literal["enforce", "shadow"] = "enforce"
+    brake: Brake = Brake()
     subjects: Annotated[int, Meta(ge=1000, le=100_000_000)] = 4_000_000
 
     def subjects_of_one(self, partitions: int) -> int:

@@ -13,6 +13,7 @@ from pipeline.adapters.demo.broker import EmbeddedBroker, free_port
 from pipeline.adapters.kafka.client import KafkaLog
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.cli.decisions import decisions
+from pipeline.detect.brake import held
 from pipeline.enforce.terms import restriction_of
 from schemas.codec import decode_decision, decode_setting, encode
 from tests.support.decisions import decision, table
@@ -313,3 +314,21 @@ def test_every_command_of_the_group_speaks_json(run: Run) -> None:
     assert {
         name for name, c in decisions.commands.items() if "--json" not in {o for p in c.params for o in p.opts}
     } == set()
+
+
+@EMBEDDED
+def test_what_the_brake_holds_is_let_go_by_one_command(run: Run, fresh_broker: EmbeddedBroker) -> None:
+    now = datetime.now(UTC)
+    waiting = [held(decision(f"{name}@example.org", issued_at=now)) for name in ("alice", "bob")]
+    others = [decision("carol@example.org", issued_at=now, mode="shadow"), held(decision("old@example.org"))]
+    with KafkaOutbox(fresh_broker.bootstrap) as outbox:
+        for one in (*waiting, *others):
+            outbox.send("enforcement", one.key.encode(), encode(one))
+        outbox.flush()
+    assert run("list").stdout.count("held by the brake") == 2
+    assert "holds nothing of rule ip_accused" in run("let-go", "--rule", "ip_accused", "--note", "x", code=1).output
+    run("let-go", "--rule", "account_send_rate", "--note", "they are stolen", "--actor", "hana")
+    after = {key: decode_decision(value) for key, value in state(fresh_broker).items()}
+    assert [after[d.key].mode for d in (*waiting, *others)] == ["enforce", "enforce", "shadow", "shadow"]
+    assert after[waiting[0].key].parameters == {}
+    assert "let go by hana: they are stolen" in after[waiting[0].key].actor

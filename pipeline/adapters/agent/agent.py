@@ -99,6 +99,7 @@ class EnforcementAgent:
             "table_age_seconds": None if math.isnan(age) else round(age, 3),
             "lag_messages": self.reader.state.lag,
             "unobeyed_countries": self._unobeyed,
+            "shadow": "--shadow" in self.context.flags,
         }
 
     def tick(self) -> None:

@@ -3,13 +3,21 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
+
+import structlog
 
 from pipeline.adapters.agent.http_server import hook_app
 from pipeline.adapters.agent.line_server import LineServer
 from pipeline.adapters.http import host_port, serve_http
 from pipeline.hooks.hook import Context, Hook, LineHook
+from pipeline.hooks.shadow import in_shadow
 from pipeline.settings import Settings
+
+SHADOW: Final = "--shadow"
+"""The flag: nobody is restricted, and what would have been answered is logged and counted."""
+
+_log = structlog.get_logger()
 
 Given = Mapping[str, str | Path | bool]
 """Option, such as ``--policy`` -> what it was given; options that were not are left out."""
@@ -18,6 +26,10 @@ Given = Mapping[str, str | Path | bool]
 def flags_of(given: Given) -> frozenset[str]:
     """The options that are no addresses, for ``Context.flags``."""
     return frozenset(name for name, value in given.items() if value is True)
+
+
+def _tell(hook: str, outcome: str, answer: bytes) -> None:
+    _log.info("would_answer", hook=hook, outcome=outcome, answer=answer.decode("utf-8", "backslashreplace")[:600])
 
 
 class HookServers(AsyncExitStack):
@@ -40,6 +52,8 @@ class HookServers(AsyncExitStack):
                     await self._serve(hook, given[option.name])
 
     async def _serve(self, hook: Hook, place: str | Path | bool) -> None:
+        if SHADOW in self._context.flags:
+            hook = in_shadow(hook, _tell)
         if not isinstance(hook, LineHook):
             app = hook_app(hook, self._context, self._clock, hook.api_key(self._settings))
             self.push_async_callback((await serve_http(app, *host_port(str(place)))).cleanup)

@@ -3,11 +3,12 @@
 import click
 
 from pipeline.cli.decisions.changing import allow, block, disallow, release
+from pipeline.cli.decisions.holding import let_go_
 from pipeline.cli.decisions.looking import allowlist, list_, show
 from pipeline.settings import Settings
 
 
-@click.group(commands=[list_, show, block, release, allow, disallow, allowlist])
+@click.group(commands=[list_, show, block, release, allow, disallow, allowlist, let_go_])
 @click.option("--brokers", envvar="SEKIMORI_BROKERS", default=Settings().brokers, show_default=True, help="Kafka.")
 @click.pass_context
 def decisions(ctx: click.Context, brokers: str) -> None:

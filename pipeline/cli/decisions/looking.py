@@ -11,6 +11,7 @@ from pipeline.adapters.kafka.decisions import DecisionTopics
 from pipeline.cli.common import json_option
 from pipeline.cli.decisions.common import in_force, kind_option, pass_topics, typed
 from pipeline.cli.terminal import plain_table, printable, safe, table_console
+from pipeline.detect.brake import is_held
 from pipeline.networks import Subject, concerns, subject_of_key
 from pipeline.rules import RULES
 from schemas.codec import encode
@@ -82,7 +83,7 @@ def _print_decisions(found: list[Decision], allowed: list[Setting], now: datetim
     table = plain_table(*names, whole=("until (UTC)", "id"))
     spared = False
     for d in found:
-        action = d.action if d.mode == "enforce" else f"{d.action} (shadow)"
+        action = d.action if d.mode == "enforce" else f"{d.action} ({'held by the brake' if is_held(d) else 'shadow'})"
         if d.expires_at <= now:
             action += " (over)"
         elif is_allowed(d, allowed, now):

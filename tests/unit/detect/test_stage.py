@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.detect.allowlist import Allowlist
+from pipeline.detect.release import Released, release_of
 from pipeline.detect.shard import SHARDS
 from pipeline.detect.stage import FIRST, NEWEST, DetectStage
 from pipeline.metrics import MemoryRecorder
@@ -236,3 +237,26 @@ def test_a_shard_with_windows_that_are_cut_off_is_refused(
     assert (error is None) == whole
     if whole:
         assert stage.detector.subjects() == sum(map(len, windows.values()))
+
+
+def test_releases_are_heard_before_the_next_message_and_saved_in_a_version_of_their_own() -> None:
+    recorder, heard = MemoryRecorder(), list[tuple[Released, ...]]([()])
+    stage = DetectStage(
+        0, 1, recorder, lambda: (rules(), Allowlist(rules().file.allow)), 100, releases=lambda: heard[0]
+    )
+
+    def spam(offset: int, at: float) -> list[str]:
+        tally = Tally("account", "a@x.example", "198.51.100.7", "BR", at, messages=30, recipients=30)
+        record = Record(TALLIES.name, 0, offset, int(at * 1000) + 1, None, encode(tally))
+        return [o.key.decode() for o in stage.process(record) if o.topic == ENFORCEMENT.name and o.key]
+
+    (key,) = spam(0, AT)
+    assert {part.version for part in stage.save()} == {FIRST}
+    released = release_of(key, AT + 60)
+    assert released is not None
+    heard[0] = (released,)
+    assert spam(1, AT + 30) == []
+    assert spam(2, AT + 90) == [key]
+    stage.refresh()
+    assert recorder.values("sekimori_detect_releases_total") == [1]
+    assert sorted(part.version for part in stage.save()) == [FIRST, FIRST, NEWEST]

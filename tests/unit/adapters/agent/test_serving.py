@@ -34,7 +34,10 @@ async def told(streams: Streams) -> bytes:
     return answer
 
 
-@pytest.mark.parametrize(("flags", "refusal"), [({"--disconnect": True}, b"action=521 "), ({}, b"action=REJECT ")])
+@pytest.mark.parametrize(
+    ("flags", "refusal"),
+    [({"--disconnect": True}, b"action=521 "), ({}, b"action=REJECT "), ({"--shadow": True}, b"action=DUNNO\n")],
+)
 def test_every_option_of_every_hook_is_obeyed(tmp_path: Path, flags: dict[str, bool], refusal: bytes) -> None:
     options = [option for hook in HOOKS for option in hook.options]
     ports = {option.name: free_port() for option in options if option.kind == "address"}
