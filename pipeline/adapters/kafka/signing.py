@@ -1,10 +1,10 @@
 """Who said so: messages on ``enforcement`` and ``settings`` are signed, and those of strangers are not obeyed.
 
 A signature (Ed25519, RFC 8032) is a header of the message, so that its value stays what it is for every reader. It
-covers the topic, the key, the value or that there is none, and the other headers, so that none can be used with another.
-A key has a name and a role: ``detect`` decides by rules and clears away what is over; ``operator`` may do everything.
-Several keys of a role may be trusted at once: a new one is trusted everywhere before it is used, and the old one is taken
-out when nothing that it signed holds any more.
+covers the topic, the key, the value or that there is none, and the other headers, so that none can be used with
+another. A key has a name and a role: ``detect`` decides by rules and clears away what is over; ``operator`` may do
+everything. Several keys of a role may be trusted at once: a new one is trusted everywhere before it is used, and the
+old one is taken out when nothing that it signed holds any more.
 
 What a signature does not tell is that a message is new. So a tombstone lifts only what was issued before it, and what
 was issued before a tombstone does not come back by being written again.
