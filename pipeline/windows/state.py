@@ -203,8 +203,8 @@ def compact(state: bytearray, now: int) -> None:
             continue
         if age > RETENTION:
             continue
-        step = 1 if kind == MARK or age <= FINE else 12 if age <= COARSE else 120
-        _merge(merged, (_coarse(slot, step, marks), tag), counters)
+        step = 1 if age <= FINE or kind == MARK else 12 if age <= COARSE else 120
+        _merge(merged, (_coarse(slot, step, marks) if marks else slot - slot % step, tag), counters)
     if len(merged) > MAX_ENTRIES:
         merged = _forget_peers(merged, marks)
     seen.sort(reverse=True)
@@ -232,7 +232,7 @@ def _marks(state: bytearray) -> list[int]:
 def _coarse(slot: int, step: int, marks: list[int]) -> int:
     """The first slot of the step, or the first one after a mark that lies in between."""
     start = slot - slot % step
-    return max([start, *(at + 1 for at in marks if at < slot)]) if marks else start
+    return max([start, *(at + 1 for at in marks if at < slot)])
 
 
 def _merge(into: dict[tuple[int, bytes], list[int]], key: tuple[int, bytes], counters: Iterable[int]) -> None:
