@@ -24,9 +24,7 @@ def run(settings: Settings, metrics: str | None = None) -> None:
 
     def make(topic: str, partition: int) -> NormalizeStage:
         normalizer = Normalizer(rules.trusted, zones.get(topic, zone), geo, zones)
-        return NormalizeStage(
-            f"{topic}-{partition}", normalizer, settings.partitions, recorder, edition=lambda: geo.edition
-        )
+        return NormalizeStage(topic, partition, normalizer, settings.partitions, recorder, lambda: geo.edition)
 
     job = StreamJob("normalize", settings, [MAILLOG, AUTHLOG], NORMALIZE_STATE, make, recorder)
     Worker(job, recorder, metrics, geo.reload_if_changed).run()

@@ -89,6 +89,12 @@ STREAM: tuple[MetricFamily, ...] = (
         "sekimori_stream_unsaved_messages", "gauge", "Messages worked on since the state was saved", ("partition",)
     ),
     MetricFamily("sekimori_stream_saved_bytes_total", "counter", "State written"),
+    MetricFamily(
+        "sekimori_stream_refused_messages_total", "counter", "Messages that the broker refused as too large", ("topic",)
+    ),
+    MetricFamily(
+        "sekimori_stream_topics_anew_total", "counter", "Partitions of a topic made anew, or cut, met", ("topic",)
+    ),
     MetricFamily("sekimori_rules_loads_total", "counter", "Readings of a changed rules file", ("outcome",)),
 )
 

@@ -1,7 +1,7 @@
 """Measurements for Prometheus, and the port where it and a supervisor ask."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -57,16 +57,26 @@ class PrometheusRecorder:
 
 
 def metrics_app(recorder: PrometheusRecorder, health: Health) -> web.Application:
-    """``/metrics`` and ``/healthz``. The latter is 200 and ``{"ok": true, ...}`` as long as the process serves; what
-    follows in its JSON says how well."""
+    """``/metrics``, and health as JSON, with status 503 where it is bad: ``/livez`` (is it to be started again?),
+    ``/readyz`` (does it do its work?), and ``/healthz`` for both. ``health`` may say ``live`` and ``ready``; whoever
+    does not is so as long as the process serves."""
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=recorder.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def healthz(_: web.Request) -> web.Response:
-        return web.json_response({"ok": True} | dict(health()), dumps=lambda value: json.dumps(value, allow_nan=False))
+    def asked(*names: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def answer(_: web.Request) -> web.Response:
+            told = dict(health())
+            ok = all(told.get(name, True) for name in names)
+            return web.json_response(
+                {"ok": ok} | told, status=200 if ok else 503, dumps=lambda value: json.dumps(value, allow_nan=False)
+            )
+
+        return answer
 
     app = web.Application()
     app.router.add_get("/metrics", metrics)
-    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/livez", asked("live"))
+    app.router.add_get("/readyz", asked("ready"))
+    app.router.add_get("/healthz", asked("live", "ready"))
     return app

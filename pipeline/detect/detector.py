@@ -191,6 +191,18 @@ class Detector:
         """How many are remembered."""
         return sum(len(states) for shard in self._shards for states in shard.states.values())
 
+    def restart(self, position: int) -> None:
+        """Messages after ``position`` are others than those that were counted: none of them is left out."""
+        self.position = position
+        for shard in self._shards:
+            shard.position = min(shard.position, position)
+        self.renew()
+
+    def renew(self) -> None:
+        """Every shard counts as changed."""
+        for shard in self._shards:
+            shard.dirty = True
+
     def sources(self) -> bytes:
         """Up to where the raw frames of each source are counted. Saved after the shards of a checkpoint, as it was
         before them; see ``load_sources``."""
