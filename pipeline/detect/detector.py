@@ -217,7 +217,7 @@ class Detector:
         shard = self._shards[number]
         if not shard.dirty:
             return None
-        shard.dirty, shard.position = False, self.position
+        shard.dirty, shard.position = False, max(shard.position, self.position)
         self._forget_episodes(shard)
         episodes = [(*key, episode) for key, episode in shard.episodes.items()]
         saved = _Saved(shard.position, shard.states, episodes, self.rules.fingerprint)

@@ -235,10 +235,12 @@ def test_a_state_that_cannot_be_read_ends_the_job_at_a_rebalance_too(
     with running(*jobs):
         feeder.feed(slice(0, 12))
         wait_for(lambda: all(job.is_at_work() for job in jobs), "all at work", 90, *jobs)
+        shards = [("detect-state", n, f"{n}/0") for n in range(COPIES)]
+        wait_for(lambda: all(saved_keys(fresh_broker, *shard) for shard in shards), "states", 90, *jobs)
         jobs[1].kill()
-        for n in range(COPIES):
-            for key in saved_keys(fresh_broker, "detect-state", n, f"{n}/0"):
-                _write(fresh_broker, "detect-state", n, key, b"torn")
+        for shard in shards:
+            for key in saved_keys(fresh_broker, *shard):
+                _write(fresh_broker, *shard[:2], key, b"torn")
         feeder.feed(slice(12, None))
         told = _ends(jobs[2])
         assert re.search(r"the state in detect-state, partition (\d), key \1/0, cannot be read: it is damaged", told)
@@ -246,7 +248,7 @@ def test_a_state_that_cannot_be_read_ends_the_job_at_a_rebalance_too(
 
 
 def saved_keys(broker: EmbeddedBroker, topic: str, partition: int, part: str) -> list[bytes]:
-    """The keys of a part in the states of a partition, those of the last state that was sealed at the end."""
+    """The keys of a part in the states of a partition, in the order of their last writing."""
     written: dict[bytes, int] = {}
     for record in KafkaLog(broker.bootstrap).read(topic, partition, 0):
         written.pop(record.key or b"", None)

@@ -1,13 +1,12 @@
 """Connections to a Kafka cluster through kafka-python, and reading its topics."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.admin import OffsetSpec
 from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import murmur2
 
@@ -108,46 +107,14 @@ def wait_until_up(bootstrap: str, seconds: float, waiting: Callable[[], bool] = 
                 raise
 
 
-class TopicFound(NamedTuple):
-    """A topic as the broker has it. ``id``: "" where it tells none; a topic that is made anew has another."""
-
-    id: str
-    partitions: int
-
-
-def topics_found(bootstrap: str, topics: Sequence[str]) -> dict[str, TopicFound]:
-    """The topics as they are now. Never creates one. Raises TopicMissing, BrokerUnavailable."""
-    with admin(bootstrap) as client:
-        found = {
-            t["name"]: TopicFound(_told_id(t.get("topic_id")), len(t["partitions"]))
-            for t in client.describe_topics(list(topics))
-            if not t["error_code"]
-        }
-    for topic in topics:
-        if topic not in found or not found[topic].partitions:
-            raise TopicMissing(f"there is no topic {topic} at {bootstrap}; make it with: sekimori prepare")
-    return found
-
-
-def _told_id(found: object) -> str:
-    told = str(found or "")
-    return told if told.strip("0-") else ""
-
-
 def partition_counts(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:
     """The number of partitions of each topic. Never creates one. Raises TopicMissing, BrokerUnavailable."""
-    return {name: found.partitions for name, found in topics_found(bootstrap, topics).items()}
-
-
-def ends_of(bootstrap: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    """The offset after the last message of each partition; of a batch the embedded broker names the first. Cheaper than
-    ``KafkaLog.end``. Raises TopicMissing, BrokerUnavailable."""
-    asked = {TopicPartition(*place): OffsetSpec.LATEST for place in partitions}
-    if not asked:
-        return {}
     with admin(bootstrap) as client:
-        found = client.list_partition_offsets(asked)
-    return {tuple(tp): told.offset for tp, told in found.items()}
+        found = {t["name"]: len(t["partitions"]) for t in client.describe_topics(list(topics)) if not t["error_code"]}
+    for topic in topics:
+        if not found.get(topic):
+            raise TopicMissing(f"there is no topic {topic} at {bootstrap}; make it with: sekimori prepare")
+    return found
 
 
 class TopicReader:

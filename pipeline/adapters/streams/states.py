@@ -79,6 +79,7 @@ class Writer:
     partition: int
     name: str
     former: set[bytes] = field(default_factory=set)
+    piece: int = PIECE
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     _parts: dict[bytes, str] = field(default_factory=dict)
     _places: dict[bytes, int] = field(default_factory=dict)
@@ -88,13 +89,13 @@ class Writer:
         the moment on when the part itself says so: whenever that is cut off, one of both is whole."""
         key, version = self._key(part.key.decode()), (FORMAT, b"%d" % part.version)
         self._parts[part.key] = part.key.decode()
-        if len(part.value) <= PIECE:
+        if len(part.value) <= self.piece:
             yield self._step(key, part.value, part.after, version)
             return
         place = self._places[part.key] = 1 - self._places.get(part.key, 1)
-        count = -(-len(part.value) // PIECE)
+        count = -(-len(part.value) // self.piece)
         for number in range(count):
-            value = part.value[number * PIECE : (number + 1) * PIECE]
+            value = part.value[number * self.piece : (number + 1) * self.piece]
             yield self._step(_piece(key, place, number), value, part.after, version)
         yield self._step(key, b"-", True, version, (PIECES, b"%d %d" % (place, count)))
 
@@ -111,7 +112,7 @@ class Writer:
     def renewed(self) -> "Writer":
         """Of another state, which is to take the place of this one."""
         own = {self._key(), *(self._key(name) for name in self._parts.values())}
-        return Writer(self.topic, self.partition, self.name, self.former | own)
+        return Writer(self.topic, self.partition, self.name, self.former | own, self.piece)
 
     def _key(self, part: str | None = None) -> bytes:
         return f"{self.name}.{self.id}{'' if part is None else '/' + part}".encode()
@@ -129,10 +130,10 @@ class Opened(NamedTuple, Generic[S]):
 
 
 class StateTopic:
-    """Saved states, by partition."""
+    """Saved states, by partition. ``piece``: bytes of a message at most."""
 
-    def __init__(self, log: PartitionLog, topic: Topic) -> None:
-        self._log, self._topic = log, topic.name
+    def __init__(self, log: PartitionLog, topic: Topic, piece: int = PIECE) -> None:
+        self._log, self._topic, self._piece = log, topic.name, piece
 
     @patiently
     def read(self, partition: int) -> list[Record]:
@@ -164,7 +165,7 @@ class StateTopic:
             ) from error
         stage.life = seal.life if seal else 0
         seen = {*former, *(record.key for state in states.values() for record in state.values() if record.key)}
-        return Opened(stage, seal, Writer(self._topic, partition, name, seen))
+        return Opened(stage, seal, Writer(self._topic, partition, name, seen, self._piece))
 
 
 def forget(log: PartitionLog, outbox: Outbox, topic: Topic, partition: int) -> int:

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 import structlog
 from faust.types import TP
 
-from pipeline.adapters.kafka.client import KafkaLog, TopicFound, ends_of, topics_found, wait_until_up
+from pipeline.adapters.kafka.client import KafkaLog, wait_until_up
+from pipeline.adapters.kafka.found import TopicFound, ends_of, topics_found
 from pipeline.adapters.streams.states import patiently
 from pipeline.metrics import Recorder
 from pipeline.ports import BrokerUnavailable, TopicMissing
@@ -18,7 +19,7 @@ SILENT: Final = 60.0  # seconds without an answer of the broker after which a jo
 _log = structlog.get_logger()
 
 
-class Look(NamedTuple):
+class TopicsNow(NamedTuple):
     """What was found. ``ends``: of the partitions that were asked for. ``others``: those whose topic is another now, or
     has more partitions; ``why`` for a log."""
 
@@ -78,7 +79,7 @@ class ReadTopics:
             kept="what was counted before",
         )
 
-    def look(self, positions: Mapping[TP, int]) -> Look | None:
+    def look(self, positions: Mapping[TP, int]) -> TopicsNow | None:
         """Asks the broker. ``positions``: how far the partitions are worked on. None, and a warning once, if it does
         not answer, or a topic is missing."""
         try:
@@ -100,7 +101,7 @@ class ReadTopics:
                 others |= {TP(name, n) for n in range(max(known.partitions, now.partitions))}
                 more = f"has {now.partitions} partitions, not {known.partitions}"
                 why.append(f"{name} {'was made anew' if known.id != now.id else more}")
-        return Look(ends, frozenset(others), "; ".join(why))
+        return TopicsNow(ends, frozenset(others), "; ".join(why))
 
     def is_silent(self) -> bool:
         """Has the broker not been heard for long?"""

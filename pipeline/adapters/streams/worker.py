@@ -90,8 +90,10 @@ class Worker:
         """``ready``: messages are worked on as they come, and the state is saved; what is wrong stands in ``why``."""
         held, now = self._job.held(), time.monotonic()
         why = self._job.why_not_ready(now)
+        live = self._job.ending.failure is None
         return {
-            "live": self._job.ending.failure is None,
+            "ok": live and not why,
+            "live": live,
             "ready": not why,
             "why": why,
             "partitions": sorted(f"{tp.topic}-{tp.partition}" for tp in held),
