@@ -12,8 +12,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import click
 
 from pipeline.adapters.geoip import GeoFile, GeoFileError
+from pipeline.cli.terminal import printable
 from pipeline.networks import CountryOf, no_country
 from pipeline.ports import MessageRefused, StoreError, TopicMissing
+from pipeline.replay import LineCounts
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import RulesError, load, seconds
 from pipeline.settings import SettingsError
@@ -116,3 +118,16 @@ class Duration(click.ParamType):
         if not timedelta(0) < length <= LONGEST:
             self.fail(f"{value!r} is no length of time such as 30m, 2h or 7d (at most 10 years)", param, ctx)
         return length
+
+
+def clock_notes(counts: LineCounts) -> list[str]:
+    """What a summary says of clocks and zones that were wrong."""
+    notes = []
+    for host, ahead in sorted(counts.clocks.items(), key=lambda item: -item[1])[:5]:
+        name = printable(host) or "a host without a name"
+        notes.append(f"the clock or zone of {name} is wrong: {ahead / 3600:.1f} h ahead")
+    if counts.moved:
+        notes.append(f"{counts.moved:,} lines of {len(counts.clocks)} hosts got the time of the lines beside them")
+    if counts.left:
+        notes.append(f"{counts.left:,} lines are later than the last change of their file: is the zone (--zone) right?")
+    return notes

@@ -2,19 +2,21 @@
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 import msgspec
 
 from pipeline.metrics import Recorder
 from pipeline.normalize.normalizer import Normalizer
-from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, loading, partition_of, source_of
+from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, arrival_of, loading, partition_of, source_of
 from pipeline.ports import Record
 from schemas.codec import encode_frame
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, EVENTS, TALLIES
 
-NEWEST = 1  # version of the format that states are saved in
+NEWEST = 2  # version of the format that states are saved in; 1 had no clocks
 PIECE = 1_048_576  # bytes: what comes of so many, some twelve times as much, is never too large for a message
+SHOWN = 100  # hosts with a wrong clock that are told one by one
 
 
 class NormalizeStage:
@@ -46,6 +48,7 @@ class NormalizeStage:
         self._edition = edition
         self._looked_up_in = edition()
         self._forgotten = 0
+        self._shown: set[str] = set()  # hosts whose clock was told as wrong
         self.position = -1
         self.life = 0
 
@@ -60,8 +63,10 @@ class NormalizeStage:
 
     def _piece(self, record: Record, number: int, frame: bytes) -> list[Outgoing]:
         source = source_of(self._topic, self._partition, self.life, number)
-        batch = self._normalizer.normalize(frame, record.timestamp_ms / 1000, source, record.offset)
+        reference, live = arrival_of(record)
+        batch = self._normalizer.normalize(frame, reference, source, record.offset, live)
         self._measure(record, batch.lines, batch.ignored, len(batch.dead_letters))
+        self._recorder.add("sekimori_normalize_moved_total", batch.moved.lines)
         origin = ((SOURCE, source.encode()), (OFFSET, str(record.offset).encode()))
         out = []
         if batch.events:
@@ -95,10 +100,16 @@ class NormalizeStage:
         if edition != self._looked_up_in:
             self._looked_up_in = edition
             self._normalizer.enricher.forget()
+        wrong = dict(islice(self._normalizer.clocks.wrong().items(), SHOWN))
+        for host in self._shown - wrong.keys():
+            self._recorder.set("sekimori_normalize_clock_skew_seconds", 0, host)
+        for host, ahead in wrong.items():
+            self._recorder.set("sekimori_normalize_clock_skew_seconds", ahead, host)
+        self._shown |= wrong.keys()
 
     def save(self) -> Iterator[StatePart]:
         """See ``PartitionStage``: one part, so that it is never torn."""
-        state = msgspec.msgpack.encode((self.position, self._normalizer.joiner.dump()))
+        state = msgspec.msgpack.encode((self.position, self._normalizer.dump()))
         yield StatePart(self._key, zlib.compress(state, 1), NEWEST)
 
     def load(self, saved: Iterable[StatePart]) -> None:
@@ -107,8 +118,11 @@ class NormalizeStage:
             if part.key == self._key:
                 with loading(part, NEWEST):
                     state = zlib.decompress(part.value)
-                    self.position, joined = msgspec.msgpack.decode(state, type=tuple[int, bytes])
-                    self._normalizer.joiner.load(joined)
+                    self.position, dumped = msgspec.msgpack.decode(state, type=tuple[int, bytes])
+                    if part.version == 1:
+                        self._normalizer.joiner.load(dumped)
+                    else:
+                        self._normalizer.load(dumped)
 
 
 def pieces(frame: bytes, size: int = PIECE) -> Iterator[bytes]:
