@@ -100,7 +100,7 @@ class Held(Generic[S]):
         """What the broker will never take is told, and work goes on."""
         why = f"a message for {out.topic} of {len(out.value or b'')} bytes was refused by the broker as too large"
         _log.error("message_refused", topic=out.topic, partition=self._tp.partition, offset=record.offset, why=why)
-        self._recorder.add("sekimori_stream_refused_messages_total", 1, out.topic)
+        self._recorder.add("sekimori_stream_refused_messages_total")
         source = f"{source_of(self._tp.topic, self._tp.partition, self.stage.life)}>{out.topic}"
         letter = Outgoing(DEAD_LETTERS.name, encode(unreadable(source, record, why)), record.key)
         await self._limited(await self._limited(self._send(letter)))

@@ -69,7 +69,7 @@ class ReadTopics:
 
     def tell_new_life(self, topic: str, partition: int, another: bool, counted: int, start: int) -> None:
         """For operators: what is read now."""
-        self._recorder.add("sekimori_stream_topics_anew_total", 1, topic)
+        self._recorder.add("sekimori_stream_topics_anew_total")
         _log.warning(
             "topic_made_anew" if another else "topic_lost_its_end",
             topic=topic,
