@@ -74,6 +74,7 @@ NORMALIZE: tuple[MetricFamily, ...] = (
         "Seconds that a host's clock is ahead (< 0: behind)",
         ("host",),
     ),
+    MetricFamily("sekimori_normalize_geoip_refused_total", "counter", "GeoIP files that could not be read"),
     MetricFamily("sekimori_normalize_forgotten_total", "counter", "Queue ids and sessions forgotten to stay in bounds"),
 )
 
@@ -98,6 +99,8 @@ STREAM: tuple[MetricFamily, ...] = (
         "sekimori_stream_unsaved_messages", "gauge", "Messages worked on since the state was saved", ("partition",)
     ),
     MetricFamily("sekimori_stream_saved_bytes_total", "counter", "State written"),
+    MetricFamily("sekimori_stream_refused_messages_total", "counter", "Messages that the broker refused as too large"),
+    MetricFamily("sekimori_stream_topics_anew_total", "counter", "Partitions whose topic was made anew, or cut"),
     MetricFamily("sekimori_rules_loads_total", "counter", "Readings of a changed rules file", ("outcome",)),
 )
 

@@ -23,21 +23,23 @@ FORMAT = "format"  # header of a saved part: the version of its format
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to be sent; ``partition`` None leaves the choice to the key."""
+    """A message to be sent; ``partition`` None leaves the choice to the key, ``value`` None is a tombstone."""
 
     topic: str
-    value: bytes
+    value: bytes | None
     key: bytes | None = None
     partition: int | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class StatePart(NamedTuple):
-    """A part of a saved state. ``version``: of the format of ``value``; 1 where none is told, as it once was."""
+    """A part of a saved state. ``version``: of the format of ``value``; 1 where none is told, as it once was.
+    ``after``: it may be written only when all parts before it are safe."""
 
     key: bytes
     value: bytes
     version: int = 1
+    after: bool = False
 
 
 class StateUnreadable(ValueError):
@@ -53,7 +55,11 @@ class PartitionStage(Protocol):
 
     ``position``: offset of the last record worked on, -1 for none; after ``load``, of the last one that a whole
     checkpoint had included. The caller must leave out records at or below it, and give all others, without a gap.
+    ``life``: how often the topic was made anew, or lost its end, since the state began: its offsets tell its records
+    apart only within one life. The caller keeps it with the state.
     """
+
+    life: int
 
     @property
     def position(self) -> int:
@@ -66,11 +72,19 @@ class PartitionStage(Protocol):
     def process(self, record: Record) -> list[Outgoing]:
         """The messages that a record brings about. Deterministic: the same records give the same messages."""
 
+    def restart(self, position: int) -> None:
+        """The topic has another life: its records after ``position`` are others than those that were worked on. What
+        came of those is kept."""
+
+    def renew(self) -> None:
+        """The next ``save`` gives every part, not only those that have changed."""
+
     def refresh(self) -> None:
         """To be called now and then, between records: looks whether rules or files are others now, and measures."""
 
     def save(self) -> Iterator[StatePart]:
-        """One checkpoint: parts that together hold the state at the moment of the call, or later."""
+        """One checkpoint: the parts that have changed since the last. With those saved before, they hold the state at
+        the moment of the call, or later."""
 
     def load(self, saved: Iterable[StatePart]) -> None:
         """Inverse of ``save``; parts that are not this partition's are left out. Raises StateUnreadable, and then the
@@ -89,6 +103,12 @@ def loading(part: StatePart, newest: int) -> Iterator[None]:
         yield
     except (msgspec.DecodeError, zlib.error, ValueError, LookupError, RecursionError) as error:
         raise StateUnreadable(f"it is damaged, or of an unknown format ({error})", part.key) from error
+
+
+def source_of(topic: str, partition: int, life: int, piece: int = 0) -> str:
+    """The name of a source of frames: ``maillog-3``. In a later life of the topic ``maillog-3+1``, since offsets come
+    again; a later piece of a large frame is a frame of its own, of ``maillog-3#1``."""
+    return f"{topic}-{partition}" + (f"+{life}" if life else "") + (f"#{piece}" if piece else "")
 
 
 def partition_of(tally: Tally, partitions: int) -> int:

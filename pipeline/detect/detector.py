@@ -103,8 +103,8 @@ class Detector:
         return findings
 
     def _new(self, shard: _Shard, kind: CountedKind, subject: str) -> bytearray:
-        if len(shard.states[kind]) >= self._limit:
-            self._evict(shard, kind)
+        if sum(map(len, shard.states.values())) >= self._limit:
+            self._evict(shard)
         return shard.states[kind].setdefault(subject, new_state())
 
     def _look(self, shard: _Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:
@@ -168,28 +168,39 @@ class Detector:
                 continue
             episode.looked_at.add(network)
 
-    def _evict(self, shard: _Shard, kind: CountedKind) -> None:
+    def _evict(self, shard: _Shard) -> None:
         """Makes room: those first that never succeeded, were never restricted, are the longest quiet, in that order.
         Restrictions that still run are not forgotten."""
-        states = shard.states[kind]
-        restricted = {subject for _, k, subject in shard.episodes if k == kind}
+        restricted = {(kind, subject) for _, kind, subject in shard.episodes}
+        states = {(kind, subject): state for kind, of in shard.states.items() for subject, state in of.items()}
 
-        def worth(subject: str) -> tuple[bool, bool, int]:
-            state = states[subject]
-            return has_entries_of(state, SEEN, SEND), subject in restricted, latest(state)
+        def worth(key: tuple[CountedKind, str]) -> tuple[bool, bool, int]:
+            return has_entries_of(states[key], SEEN, SEND), key in restricted, latest(states[key])
 
         now = max(map(latest, states.values())) * SLOT
         evicted = set(heapq.nsmallest(len(states) // EVICT_SHARE + 1, states, key=worth))
-        for subject in evicted:
-            del states[subject]
-        for key, episode in list(shard.episodes.items()):
-            if key[1] == kind and key[2] in evicted and not is_running(episode, now):
-                del shard.episodes[key]
+        for kind, subject in evicted:
+            del shard.states[kind][subject]
+        for episode, of in list(shard.episodes.items()):
+            if episode[1:] in evicted and not is_running(of, now):
+                del shard.episodes[episode]
         self.evicted += len(evicted)
 
     def subjects(self) -> int:
         """How many are remembered."""
         return sum(len(states) for shard in self._shards for states in shard.states.values())
+
+    def restart(self, position: int) -> None:
+        """Messages after ``position`` are others than those that were counted: none of them is left out."""
+        self.position = position
+        for shard in self._shards:
+            shard.position = min(shard.position, position)
+        self.renew()
+
+    def renew(self) -> None:
+        """Every shard counts as changed."""
+        for shard in self._shards:
+            shard.dirty = True
 
     def sources(self) -> bytes:
         """Up to where the raw frames of each source are counted. Saved after the shards of a checkpoint, as it was
@@ -205,7 +216,7 @@ class Detector:
         shard = self._shards[number]
         if not shard.dirty:
             return None
-        shard.dirty, shard.position = False, self.position
+        shard.dirty, shard.position = False, max(shard.position, self.position)
         self._forget_episodes(shard)
         episodes = [(*key, episode) for key, episode in shard.episodes.items()]
         saved = _Saved(shard.position, shard.states, episodes, self.rules.fingerprint)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import SHARDS, Detector
 from pipeline.metrics import Recorder
-from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, loading, partition_of, unreadable
+from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, loading, partition_of, source_of, unreadable
 from pipeline.ports import Record
 from pipeline.rules import RuleSet
 from pipeline.windows.peers import pack_network
@@ -35,6 +35,7 @@ class DetectStage:
         self._in_force = in_force
         self.detector = Detector(*in_force(), limit)
         self._evicted = 0
+        self.life = 0
 
     @property
     def position(self) -> int:
@@ -64,7 +65,7 @@ class DetectStage:
         return out
 
     def _dead_letter(self, record: Record, why: str) -> Outgoing:
-        source = f"{record.topic}-{record.partition}"
+        source = source_of(record.topic, record.partition, self.life)
         self._recorder.add("sekimori_detect_dead_letters_total")
         return Outgoing(DEAD_LETTERS.name, encode(unreadable(source, record, why)), record.key)
 
@@ -74,6 +75,14 @@ class DetectStage:
         self._recorder.add("sekimori_detect_allowed_total", allowed)
         self._recorder.add("sekimori_detect_evicted_total", self.detector.evicted - self._evicted)
         self._evicted = self.detector.evicted
+
+    def restart(self, position: int) -> None:
+        """See ``PartitionStage``. A frame that was counted and is sent again is known all the same."""
+        self.detector.restart(position)
+
+    def renew(self) -> None:
+        """See ``PartitionStage``."""
+        self.detector.renew()
 
     def refresh(self) -> None:
         """See ``PartitionStage``."""
@@ -91,8 +100,8 @@ class DetectStage:
             dumped = self.detector.dump(number)
             if dumped is not None:
                 yield StatePart(prefix + str(number).encode(), dumped, NEWEST)
-        yield StatePart(prefix + _SOURCES_KEY, sources, NEWEST)
-        yield StatePart(prefix + _POSITION_KEY, str(position).encode(), NEWEST)
+        yield StatePart(prefix + _SOURCES_KEY, sources, NEWEST, after=True)
+        yield StatePart(prefix + _POSITION_KEY, str(position).encode(), NEWEST, after=True)
 
     def load(self, saved: Iterable[StatePart]) -> None:
         """See ``PartitionStage``."""

@@ -78,7 +78,7 @@ class Allow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RulesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file. ``subjects``: how many are remembered, of each kind, over all partitions."""
+    """The whole file. ``subjects``: how many are remembered, of all kinds together, over all partitions."""
 
     rules: dict[str, RuleConfig]
     allow: Allow = Allow()

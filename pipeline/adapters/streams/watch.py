@@ -1,10 +1,11 @@
-"""What may change while a detector runs: the rules file, and the allowlist of operators."""
+"""What may change while a job runs: the rules file, the GeoIP file, and the allowlist of operators."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
 
+from pipeline.adapters.geoip import GeoFile, GeoFileError
 from pipeline.adapters.kafka.tables import TableReader, applied
 from pipeline.detect.granted import Granted
 from pipeline.metrics import Recorder
@@ -53,6 +54,25 @@ class RulesWatch:
         except OSError:
             return 0, 0
         return status.st_mtime_ns, status.st_ino
+
+
+class GeoWatch:
+    """Follows the GeoIP file; keeps the old one, and says why, when the new one is damaged: half copied, perhaps."""
+
+    def __init__(self, geo: GeoFile, recorder: Recorder) -> None:
+        self._geo, self._recorder, self._told = geo, recorder, ""
+
+    def poll(self) -> None:
+        """To be called now and then."""
+        told = ""
+        try:
+            self._geo.reload_if_changed()
+        except GeoFileError as error:
+            told = str(error)
+            if told != self._told:
+                self._recorder.add("sekimori_normalize_geoip_refused_total")
+                _log.error("geoip_refused", error=told, kept="the file that was read before")
+        self._told = told
 
 
 class AllowlistWatch:

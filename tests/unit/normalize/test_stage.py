@@ -64,7 +64,7 @@ def test_frames_without_events_give_nothing_but_are_passed(value: bytes | None) 
 def test_places_are_looked_up_again_when_there_is_another_file() -> None:
     country, edition = ["JP"], [1]
     normalizer = Normalizer(rules().file.trusted, UTC, lambda _: country[0])
-    stage = NormalizeStage("maillog-0", normalizer, 1, MemoryRecorder(), edition=lambda: edition[0])
+    stage = NormalizeStage("maillog", 0, normalizer, 1, MemoryRecorder(), edition=lambda: edition[0])
     line = (
         b"Nov 24 01:50:43 mx postfix/submission/smtpd[1]: warning: x[198.51.100.7]: SASL PLAIN authentication failed: x"
     )
