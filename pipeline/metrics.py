@@ -66,6 +66,10 @@ NORMALIZE: tuple[MetricFamily, ...] = (
         "sekimori_normalize_lines_total", "counter", "Lines by topic and what became of them", ("topic", "outcome")
     ),
     MetricFamily(
+        "sekimori_normalize_unkeyed_total", "counter", "Lines of messages without a key, passed on by host", ("topic",)
+    ),
+    MetricFamily("sekimori_normalize_repeated_total", "counter", "Messages passed on twice, and left out"),
+    MetricFamily(
         "sekimori_normalize_moved_total", "counter", "Lines whose time was moved: their host's clock is wrong"
     ),
     MetricFamily(

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the full tests need, on Debian and its like, as root: Postfix, Dovecot, ClickHouse, Prometheus,
-# Alertmanager, Java 17 and Maven (which fetches Apache Kafka). Starts nothing and configures nothing: the tests start
+# Alertmanager, Java 17 and Maven (which fetches Apache Kafka). rsyslog and syslog-ng, of which a machine can have only
+# one, are unpacked into var/tests/syslog. Starts nothing and configures nothing: the tests start
 # their own instances on loopback ports.
 set -eu
 
@@ -17,6 +18,10 @@ have clickhouse-server || wanted="$wanted clickhouse-server"
 have promtool || wanted="$wanted prometheus"
 have amtool || wanted="$wanted prometheus-alertmanager"
 have mvn || wanted="$wanted maven"
+syslog=var/tests/syslog
+# What both need to run from there.
+[ -e $syslog/usr/sbin/syslog-ng ] && [ -e $syslog/usr/sbin/rsyslogd ] ||
+    wanted="$wanted librdkafka1 libestr0 libfastjson4 liblognorm5 libivykis0 libnet1 libjson-c5 libwrap0 libglib2.0-0"
 [ -n "$wanted" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! have apt-get; then
@@ -39,3 +44,10 @@ esac
 echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections
 # shellcheck disable=SC2086  # a list of package names
 apt-get install -y -qq --no-install-recommends $wanted
+
+if [ ! -e $syslog/usr/sbin/syslog-ng ] || [ ! -e $syslog/usr/sbin/rsyslogd ]; then
+    mkdir -p $syslog/packages
+    chmod 777 $syslog/packages # apt fetches as a user of its own
+    (cd $syslog/packages && apt-get download -qq rsyslog rsyslog-kafka syslog-ng-core syslog-ng-mod-rdkafka)
+    for package in "$syslog"/packages/*.deb; do dpkg -x "$package" $syslog; done
+fi

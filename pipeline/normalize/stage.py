@@ -6,15 +6,17 @@ from itertools import islice
 
 import msgspec
 
+from pipeline.formats.reading.lines import split_frame
 from pipeline.metrics import Recorder
 from pipeline.normalize.normalizer import Normalizer
+from pipeline.normalize.unkeyed import HALF, PASSED, Passing, by_host, is_unkeyed
 from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, arrival_of, loading, partition_of, source_of
 from pipeline.ports import Record
 from schemas.codec import encode_frame
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, EVENTS, TALLIES
 
-NEWEST = 2  # version of the format that states are saved in; 1 had no clocks
+NEWEST = 3  # version of the format that states are saved in; 1 had no clocks, 2 nothing of what is passed on
 PIECE = 1_048_576  # bytes: what comes of so many, some twelve times as much, is never too large for a message
 SHOWN = 100  # hosts with a wrong clock that are told one by one
 
@@ -48,6 +50,7 @@ class NormalizeStage:
         self._edition = edition
         self._looked_up_in = edition()
         self._forgotten = 0
+        self._passing = Passing()
         self._shown: set[str] = set()  # hosts whose clock was told as wrong
         self.position = -1
         self.life = 0
@@ -55,15 +58,28 @@ class NormalizeStage:
     def process(self, record: Record) -> list[Outgoing]:
         """See ``PartitionStage``. What a killed worker had sent already is sent again, and told by its headers."""
         self.position = record.offset
-        return [
-            out
-            for number, lines in enumerate(pieces(record.value or b""))
-            for out in self._piece(record, number, lines)
-        ]
+        if self._passing.is_repeated(record):
+            self._recorder.add("sekimori_normalize_repeated_total")
+            return []
+        unkeyed = is_unkeyed(record)
+        work, size = (self._pass_on, HALF) if unkeyed else (self._piece, PIECE)
+        frames = enumerate(pieces(record.value or b"", size))
+        return [out for number, frame in frames for out in work(record, number, frame)]
+
+    def _pass_on(self, record: Record, number: int, frame: bytes) -> list[Outgoing]:
+        """Lines of hosts go on to their partitions; what speaks of nobody is told here."""
+        source = source_of(self._topic, self._partition, self.life, number)
+        lines = split_frame(frame)
+        hosts, rest = by_host(lines, self._normalizer.reader, arrival_of(record)[0])
+        self._recorder.add("sekimori_normalize_unkeyed_total", len(lines) - len(rest), record.topic)
+        here = self._piece(record, number, "\n".join(rest).encode()) if rest else []
+        return self._passing.pass_on(record, source, hosts) + here
 
     def _piece(self, record: Record, number: int, frame: bytes) -> list[Outgoing]:
         source = source_of(self._topic, self._partition, self.life, number)
         reference, live = arrival_of(record)
+        if PASSED in dict(record.headers):
+            self._normalizer.joiner.overtaken()
         batch = self._normalizer.normalize(frame, reference, source, record.offset, live)
         self._measure(record, batch.lines, batch.ignored, len(batch.dead_letters))
         self._recorder.add("sekimori_normalize_moved_total", batch.moved.lines)
@@ -109,7 +125,7 @@ class NormalizeStage:
 
     def save(self) -> Iterator[StatePart]:
         """See ``PartitionStage``: one part, so that it is never torn."""
-        state = msgspec.msgpack.encode((self.position, self._normalizer.dump()))
+        state = msgspec.msgpack.encode((self.position, self._normalizer.dump(), self._passing.seen))
         yield StatePart(self._key, zlib.compress(state, 1), NEWEST)
 
     def load(self, saved: Iterable[StatePart]) -> None:
@@ -118,7 +134,11 @@ class NormalizeStage:
             if part.key == self._key:
                 with loading(part, NEWEST):
                     state = zlib.decompress(part.value)
-                    self.position, dumped = msgspec.msgpack.decode(state, type=tuple[int, bytes])
+                    if part.version < NEWEST:
+                        self.position, dumped = msgspec.msgpack.decode(state, type=tuple[int, bytes])
+                    else:
+                        decoded = msgspec.msgpack.decode(state, type=tuple[int, bytes, dict[str, int]])
+                        self.position, dumped, self._passing.seen = decoded
                     if part.version == 1:
                         self._normalizer.joiner.load(dumped)
                     else:

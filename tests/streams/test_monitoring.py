@@ -150,7 +150,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         feed(broker.bootstrap, REFERENCE * 1000, maillog=(folder / "broken.log", 0))
         ask_hooks(ports["policy"], ports["dovecot"])
         with KafkaOutbox(broker.bootstrap) as out:
-            out.send("maillog", b"fast", of_a_host_ahead(timedelta(hours=9)))
+            out.send("maillog", b"fast", line_of("fast", timedelta(hours=9)))
+            out.send("maillog", None, line_of("scattered", timedelta(0)), partition=0)
             out.send("tallies", b"x", b"?")
             out.flush()
         rules.write_text("[rules.account_send_rate]\nlimit = 1\n")
@@ -173,11 +174,10 @@ def write_what_the_jobs_read(bootstrap: str) -> None:
         out.flush()
 
 
-def of_a_host_ahead(by: timedelta) -> bytes:
-    """A line of just now."""
-    return (
-        f"{datetime.now(UTC) + by:%Y-%m-%dT%H:%M:%S}+00:00 fast postfix/pickup[1]: 4F0000: uid=0 from=<root>".encode()
-    )
+def line_of(host: str, ahead: timedelta) -> bytes:
+    """A line of just now, of a host whose clock is so far ahead."""
+    at = datetime.now(UTC) + ahead
+    return f"{at:%Y-%m-%dT%H:%M:%S}+00:00 {host} postfix/pickup[1]: 4F0000: uid=0 from=<root>".encode()
 
 
 def ask_hooks(policy: int, dovecot: int) -> None:

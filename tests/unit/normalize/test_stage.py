@@ -57,7 +57,7 @@ def test_a_frame_becomes_events_dead_letters_and_tallies_that_say_where_it_came_
 @pytest.mark.parametrize("value", [None, b"", b"\n\n", b"\0\xff\xfe", b"no log line"])
 def test_frames_without_events_give_nothing_but_are_passed(value: bytes | None) -> None:
     stage = normalize_stage("maillog-0")
-    assert stage.process(Record("maillog", 0, 5, REFERENCE_MS, None, value)) == []
+    assert stage.process(Record("maillog", 0, 5, REFERENCE_MS, b"mx", value)) == []
     assert stage.position == 5
 
 
@@ -71,7 +71,7 @@ def test_places_are_looked_up_again_when_there_is_another_file() -> None:
 
     def found(offset: int) -> str | None:
         stage.refresh()
-        out = stage.process(Record("maillog", 0, offset, REFERENCE_MS, None, line))
+        out = stage.process(Record("maillog", 0, offset, REFERENCE_MS, b"mx", line))
         return decode_events(out[0].value)[0].country
 
     assert found(0) == "JP"
