@@ -1,5 +1,6 @@
 """``tallies`` -> windows, rules, decisions -> ``enforcement``."""
 
+from pipeline.adapters.kafka.access import cluster_of
 from pipeline.adapters.kafka.client import TopicReader
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
@@ -16,7 +17,7 @@ def run(settings: Settings, metrics: str | None = None) -> None:
     """Works until SIGTERM or SIGINT. ``metrics``: ``host:port``. Raises RulesError, SettingsError, StateUnreadable."""
     recorder = PrometheusRecorder()
     watch = RulesWatch(settings.rules, settings.home, recorder)
-    operators = AllowlistWatch(lambda: TopicReader(settings.brokers, [SETTINGS.name]), recorder)
+    operators = AllowlistWatch(lambda: TopicReader(cluster_of(settings), [SETTINGS.name]), recorder)
 
     def in_force() -> tuple[RuleSet, Allowlist]:
         return watch.rules, Allowlist(watch.rules.file.allow, lambda: operators.granted)

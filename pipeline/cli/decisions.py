@@ -9,8 +9,9 @@ from typing import Any, Concatenate, ParamSpec
 import click
 import msgspec
 
+from pipeline.adapters.kafka.access import cluster_of
 from pipeline.adapters.kafka.decisions import DecisionTopics
-from pipeline.cli.common import Duration, json_option
+from pipeline.cli.common import Duration, clear_errors, json_option
 from pipeline.cli.terminal import plain_table, printable, safe, table_console
 from pipeline.enforce.table import MANUAL
 from pipeline.enforce.terms import LOGIN_ACTIONS, terms_of
@@ -84,7 +85,8 @@ def decisions(ctx: click.Context, brokers: str) -> None:
     A SUBJECT is an account (user@domain), an address, a prefix (CIDR), a country (two capital letters), or
     'account|address'. Whatever is done here reaches every mail server within seconds.
     """
-    ctx.obj = brokers
+    with clear_errors():
+        ctx.obj = cluster_of(Settings.from_env(os.environ), brokers)
 
 
 @decisions.command(name="list")

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs import prepare as job
+from pipeline.adapters.kafka.access import cluster_of
 from pipeline.adapters.kafka.client import KafkaLog, partition_counts, servers
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.kafka.topics import TopicReport
@@ -52,7 +53,7 @@ def prepare(
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     with clear_errors(ValueError):
         settings = Settings.from_env(os.environ)
-        bootstrap = broker or settings.brokers
+        bootstrap = cluster_of(settings, broker or "")
         servers(bootstrap)
         if forget_state is not None:
             _forget(bootstrap, forget_state, dry_run)

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from pipeline.adapters.files.frames import TopicChoice
 from pipeline.adapters.files.positions import Positions
 from pipeline.adapters.files.shipper import Options, Shipper, World
+from pipeline.adapters.kafka.access import cluster_of
 from pipeline.adapters.kafka.client import KafkaLog, servers
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.logs import set_up_logs
@@ -76,7 +77,7 @@ def ship(
     """
     with clear_errors(ValueError):
         settings = Settings.from_env(os.environ)
-        bootstrap = broker or settings.brokers
+        bootstrap = cluster_of(settings, broker or "")
         servers(bootstrap)
     _check(files, follow)
     set_up_logs(settings.log_json)

@@ -10,6 +10,7 @@ from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import murmur2
 
+from pipeline.adapters.kafka.access import access_of
 from pipeline.adapters.kafka.errors import translated
 from pipeline.adapters.kafka.memory import fold
 from pipeline.ports import BrokerUnavailable, Places, Record, TopicMissing
@@ -34,20 +35,40 @@ def servers(bootstrap: str) -> list[str]:
 
 
 def connected(maker: Callable[..., Any], bootstrap: str, **settings: Any) -> Any:
-    """A client of the library. One that finds no broker would leave its thread behind, trying on for ever."""
-    begun = []
+    """A client of the library. One that finds no broker would leave its thread behind, trying on for ever; and it would
+    say that none was found when there was one that did not let it in."""
+    begun: list[Any] = []
+    tried: list[Any] = []
 
     def network(**config: Any) -> Any:
-        begun.append(KafkaNetClient(**config))
-        return begun[0]
+        client = KafkaNetClient(**config)
+        connect = client._manager.get_connection
 
-    config = {"bootstrap_timeout_ms": BOOTSTRAP_MS} | settings
+        def noted(*args: Any, **options: Any) -> Any:
+            tried.append(connect(*args, **options))
+            return tried[-1]
+
+        client._manager.get_connection = noted
+        begun.append(client)
+        return client
+
+    access = access_of(bootstrap)
+    config = {"bootstrap_timeout_ms": BOOTSTRAP_MS} | access.of_kafka_python() | settings
     try:
-        return maker(bootstrap_servers=servers(bootstrap), kafka_client=network, **config)
-    except kafka_errors.KafkaError:
+        made = maker(bootstrap_servers=servers(bootstrap), kafka_client=network, **config)
+    except kafka_errors.KafkaError as error:
         for client in begun:
             client.close()
+        causes = [one.init_future.exception for one in tried if one.init_future.failed()]
+        told = [cause for cause in causes if not isinstance(cause, kafka_errors.Cancelled)]
+        if told and isinstance(error, kafka_errors.KafkaTimeoutError):
+            if access.signed_on and "socket disconnected" in str(told[0]):  # how a broker refuses a proof of SCRAM
+                raise kafka_errors.SaslAuthenticationFailedError("it closed the connection at the sign-on") from error
+            raise told[0] from error
         raise
+    for client in begun:
+        del client._manager.get_connection  # the connections of a living client are not kept
+    return made
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any, Final
 import faust
 from faust.transport.drivers import aiokafka
 
+from pipeline.adapters.kafka.access import cluster_of
 from pipeline.adapters.streams.ending import Ending
 from pipeline.settings import Settings
 from schemas.topics import LARGE
@@ -67,6 +68,7 @@ def faust_app(name: str, settings: Settings, ending: Ending) -> Any:
     app = PromptApp(
         name,
         broker=";".join(f"kafka://{address.strip()}" for address in settings.brokers.split(",")),
+        broker_credentials=cluster_of(settings).access.of_faust(),
         store="memory://",
         datadir=Path(tempfile.gettempdir()) / f"sekimori-{os.getuid()}",  # made by Faust, and left empty
         web_enabled=False,

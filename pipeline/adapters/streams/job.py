@@ -22,6 +22,7 @@ from typing import Any, Final, Generic, TypeVar
 import structlog
 from faust.types import TP
 
+from pipeline.adapters.kafka.access import cluster_of
 from pipeline.adapters.kafka.client import KafkaLog
 from pipeline.adapters.streams.app import faust_app
 from pipeline.adapters.streams.ending import Ending
@@ -62,7 +63,7 @@ class StreamJob(Generic[S]):
         recorder: Recorder,
     ) -> None:
         self._settings = settings
-        self._log = KafkaLog(settings.brokers)
+        self._log = KafkaLog(cluster_of(settings))
         self._states = StateTopic(self._log, state_topic)
         self._make = make
         self._recorder = recorder

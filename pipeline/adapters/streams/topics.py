@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import structlog
 from faust.types import TP
 
+from pipeline.adapters.kafka.access import cluster_of
 from pipeline.adapters.kafka.client import KafkaLog, wait_until_up
 from pipeline.adapters.kafka.found import TopicFound, ends_of, topics_found
 from pipeline.adapters.streams.states import patiently
@@ -36,7 +37,7 @@ class ReadTopics:
         self.names = [topic.name for topic in topics]
         self.heard_at = self.back_at = time.monotonic()
         self._settings, self._recorder, self._state_topic = settings, recorder, state_topic.name
-        self._brokers = settings.brokers
+        self._brokers = cluster_of(settings)
         self._known: dict[str, TopicFound] = {}
         self._told = ""
 
