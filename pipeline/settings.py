@@ -19,7 +19,7 @@ class Settings:
     """Where things are. One environment variable each: ``SEKIMORI_`` and the field's name in capitals.
 
     * ``brokers``: Kafka bootstrap servers, ``host:port[,host:port]``.
-    * ``partitions``: of ``maillog``, ``authlog`` and ``tallies``; fixed once the topics exist (1 to 512).
+    * ``partitions``: of ``tallies``, fixed once it exists; what ``prepare`` gives new topics (1 to 512).
     * ``zone``: IANA zone of log lines that carry none. ``zones``: the same of single hosts or topics,
       ``mx3=America/New_York,authlog=UTC``; a host goes before its topic.
     * ``home``: ISO 3166 code of the provider's country.
