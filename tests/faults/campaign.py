@@ -61,6 +61,8 @@ class Round:
                 self._log(host).write_bytes(b"")
             self._jobs = [(name, Job(name, broker.bootstrap, self._folder)) for name in JOBS]
             self._shippers = [self._shipper(broker, host) for host in range(HOSTS)]
+            while not all(any(self._state(host).rglob("*.json")) for host in range(HOSTS)):
+                self._live(broker, 0.5)  # a shipper that knows of no file yet begins with the one that is there
             for _ in range(self._count):
                 self._live(broker, self._chance.uniform(0.2, 2.5))
                 kind = self._chance.choices(*zip(*FAULTS, strict=True))[0]
@@ -152,9 +154,11 @@ class Round:
     def _log(self, host: int) -> Path:
         return _made(self._folder / f"mx{host}") / "mail.log"
 
+    def _state(self, host: int) -> Path:
+        return self._folder / f"mx{host}" / "state"
+
     def _shipper(self, broker: EmbeddedBroker, host: int, kind: type[Command] = Command) -> Job:
-        state = self._folder / f"mx{host}" / "state"
-        options = ("--follow", f"--host=mx{host}", f"--state={state}", "--linger-ms=50")
+        options = ("--follow", f"--host=mx{host}", f"--state={self._state(host)}", "--linger-ms=50")
         return kind("ship", broker.bootstrap, self._folder, str(self._log(host)), *options)
 
 
