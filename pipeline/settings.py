@@ -26,7 +26,7 @@ class Settings:
       the brokers' are held against (PEM; those of the system if not given). ``kafka_certificate``, ``kafka_key``: of
       this client, where brokers ask for one. ``kafka_mechanism``: ``PLAIN``, ``SCRAM-SHA-256`` or ``SCRAM-SHA-512``,
       with ``kafka_user``, and the password in the first line of ``kafka_password_file``.
-    * ``partitions``: of ``maillog``, ``authlog`` and ``tallies``; fixed once the topics exist (1 to 512).
+    * ``partitions``: of ``tallies``, fixed once it exists; what ``prepare`` gives new topics (1 to 512).
     * ``zone``: IANA zone of log lines that carry none. ``zones``: the same of single hosts or topics,
       ``mx3=America/New_York,authlog=UTC``; a host goes before its topic.
     * ``home``: ISO 3166 code of the provider's country.
