@@ -9,6 +9,7 @@ import uvloop
 
 from pipeline.adapters.agent.agent import EnforcementAgent
 from pipeline.adapters.agent.serving import Given, HookServers, flags_of
+from pipeline.adapters.connections import Connections, raise_file_limit
 from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.http import host_port, serve_http
 from pipeline.adapters.prometheus import PrometheusRecorder, metrics_app
@@ -33,15 +34,16 @@ def run(settings: Settings, given: Given, *, metrics: str | None = None, clock_o
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         loop.add_signal_handler(signal.SIGINT, stop.set)
+        connections = Connections(recorder, raise_file_limit())
         async with AsyncExitStack() as stack:
             agent = EnforcementAgent(settings, clock, recorder, geo=geo, flags=flags_of(given))
             agent.start()
             stack.push_async_callback(agent.stop)
-            servers = await stack.enter_async_context(HookServers(agent.context, clock, settings))
+            servers = await stack.enter_async_context(HookServers(agent.context, clock, settings, connections))
             await servers.serve(HOOKS, given)
             if metrics:
                 app = metrics_app(recorder, agent.health)
-                stack.push_async_callback((await serve_http(app, *host_port(metrics))).cleanup)
+                stack.push_async_callback((await serve_http(app, *host_port(metrics), connections)).cleanup)
             await agent.until(stop)
 
     uvloop.run(serve())

@@ -75,6 +75,9 @@ DETECT: tuple[MetricFamily, ...] = (
     MetricFamily(
         "sekimori_detect_repeated_frames_total", "counter", "Frames left out because they were counted before"
     ),
+    MetricFamily(
+        "sekimori_detect_frames_ahead_total", "counter", "Frames far ahead of all others of their source, counted"
+    ),
     MetricFamily("sekimori_detect_evicted_total", "counter", "Subjects forgotten to stay in bounds"),
     MetricFamily("sekimori_detect_subjects", "gauge", "Subjects remembered", ("partition",)),
     MetricFamily("sekimori_detect_dead_letters_total", "counter", "Messages that could not be read"),

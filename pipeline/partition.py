@@ -14,9 +14,8 @@ import msgspec
 
 from pipeline.ports import Record
 from schemas.dead_letter import DeadLetter
-from schemas.tally import Tally
+from schemas.tally import LAST_TIME, Tally
 
-SOURCE, OFFSET = "source", "offset"  # headers: which raw frame a message was made from
 FORMAT = "format"  # header of a saved part: the version of its format
 
 
@@ -96,12 +95,12 @@ def partition_of(tally: Tally, partitions: int) -> int:
 
 
 def unreadable(source: str, record: Record, why: str) -> DeadLetter:
-    """The dead letter for a message that is no message of ours."""
+    """The dead letter for a message that is no message of ours; a time that cannot be is moved to the nearest one."""
     return DeadLetter(
         source=source,
         offset=record.offset,
         index=0,
         reason=why,
         raw=(record.value or b"").decode("utf-8", "backslashreplace")[:4096],
-        time=datetime.fromtimestamp(record.timestamp_ms / 1000, UTC),
+        time=datetime.fromtimestamp(min(max(record.timestamp_ms / 1000, 0), LAST_TIME - 1), UTC),
     )

@@ -7,9 +7,10 @@ import msgspec
 
 from pipeline.metrics import Recorder
 from pipeline.normalize.normalizer import Normalizer
-from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, loading, partition_of
+from pipeline.partition import Outgoing, StatePart, loading, partition_of
 from pipeline.ports import Record
 from schemas.codec import encode_frame
+from schemas.origin import origin_headers
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, EVENTS, TALLIES
 
@@ -44,7 +45,7 @@ class NormalizeStage:
         self.position = record.offset
         batch = self._normalizer.normalize(record.value or b"", record.timestamp_ms / 1000, self._source, record.offset)
         self._measure(record, batch.lines, batch.ignored, len(batch.dead_letters))
-        origin = ((SOURCE, self._source.encode()), (OFFSET, str(record.offset).encode()))
+        origin = origin_headers(self._source, record.offset)
         out = []
         if batch.events:
             out.append(Outgoing(EVENTS.name, encode_frame(batch.events), record.key, headers=origin))

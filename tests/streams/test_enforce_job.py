@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.adapters.agent.agent import SNAPSHOT
 from pipeline.adapters.demo.broker import Child, EmbeddedBroker, free_port
+from pipeline.adapters.kafka.decisions import DecisionTopics
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.kafka.topics import create_topics
 from schemas.codec import encode
@@ -152,6 +153,46 @@ def test_an_unreadable_message_is_counted_and_hurts_no_other(agent: Agent, event
     eventually(lambda: agent.asks(BOB) == "REJECT")
     eventually(lambda: agent.metric('sekimori_enforce_messages_total{outcome="unreadable",topic="settings"}') == 4)
     assert agent.metric('sekimori_enforce_messages_total{outcome="unreadable",topic="enforcement"}') == 6
+
+
+NESTED = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+class _Bytes(str):
+    """A header's name that is no text."""
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff\xfe"
+
+
+def test_poison_of_every_kind_is_passed_over(agent: Agent, eventually: Eventually) -> None:
+    """Nested deeply, and with headers that the client library itself cannot read."""
+    key = now_decision("mallory").key.encode()
+    names = [[(_Bytes("x"), b"\xff")], [("actor", b"\xff")], [("source", b"1"), ("source", b"2")]]
+
+    def poison() -> None:
+        with KafkaOutbox(agent.bootstrap) as outbox:
+            for topic in ("enforcement", "settings"):
+                outbox.send(topic, key, NESTED)
+                outbox.send(topic, b"\xff\xfe", NESTED[:2000])
+            for headers in names:
+                outbox.send("enforcement", b"nonsense", None, headers)
+            outbox.flush()
+
+    poison()
+    write(agent.bootstrap, now_decision(ALICE))
+    agent.start()
+    agent.ready()
+    assert agent.asks(ALICE) == "REJECT"
+    poison()
+    write(agent.bootstrap, now_decision(BOB))
+    eventually(lambda: agent.asks(BOB) == "REJECT")
+    assert agent.metric('sekimori_enforce_messages_total{outcome="unreadable",topic="enforcement"}') == 10
+    assert agent.metric('sekimori_enforce_messages_total{outcome="unreadable",topic="settings"}') == 4
+    assert "Traceback" not in agent.log.read_text()
+    topics = DecisionTopics(agent.bootstrap, lambda *_: None)
+    assert {d.subject for d in topics.decisions()} == {ALICE, BOB}
+    assert any(lifted["key"] == "nonsense" for lifted in topics.lifted())
 
 
 @embedded

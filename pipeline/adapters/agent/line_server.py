@@ -1,8 +1,8 @@
 """Carries line hooks (``pipeline.hooks.hook.LineHook``) to and fro, over TCP and UNIX sockets.
 
-A client may stay connected and idle, and may send requests in any pieces. What cannot be read, is too long or fails
-is not answered: it is logged and the connection closed, as Postfix's protocol wants; Postfix then uses its default
-action.
+A client may stay connected and idle, and may send requests in any pieces, within the limits of
+``adapters/connections``. What cannot be read, is too long or fails is not answered: it is logged and the connection
+closed, as Postfix's protocol wants; Postfix then uses its default action.
 """
 
 import asyncio
@@ -15,11 +15,13 @@ from typing import Final, cast
 
 import structlog
 
-from pipeline.hooks.hook import Context, LineHook, UnreadableRequest
+from pipeline.adapters.connections import Connection, Connections
+from pipeline.hooks.hook import Context, LineHook, RequestTooLong, refusal_of
 
 _log = structlog.get_logger()
 
 _BACKLOG: Final = 1024
+_CRLF: Final = b"\r\n\r\n"  # the end of a request of a client that ends its lines so
 
 
 class SocketInUse(OSError):
@@ -27,15 +29,12 @@ class SocketInUse(OSError):
 
 
 class LineServer:
-    """Answers from ``context``; at most ``max_connections`` at once, further ones are closed.
+    """Answers from ``context``. ``connections``: those of all ports together. ``clock``: seconds since 1970 UTC."""
 
-    ``clock``: seconds since 1970 UTC.
-    """
-
-    def __init__(self, context: Context, clock: Callable[[], float], max_connections: int = 4096) -> None:
+    def __init__(self, context: Context, clock: Callable[[], float], connections: Connections) -> None:
         self.context = context
         self.clock = clock
-        self.max_connections = max_connections
+        self.all = connections
         self.connections: set[_Connection] = set()
         self._servers: list[asyncio.Server] = []
         self._paths: dict[Path, int] = {}
@@ -82,16 +81,18 @@ class _Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._scanned = 0
         self._transport: asyncio.Transport | None = None
+        self._counted = Connection(hook.name, self.end)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        if len(self._server.connections) >= self._server.max_connections:
-            self._refuse("connections", f"{self._server.max_connections} are open already")
+        if not self._server.all.opened(self._counted):
+            self.end()
             return
         self._server.connections.add(self)
         self._count()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._server.all.closed(self._counted)
         self._server.connections.discard(self)
         self._transport = None
         self._count()
@@ -115,18 +116,26 @@ class _Connection(asyncio.Protocol):
             del self._buffer[: end + len(hook.end)]
             self._scanned = 0
             try:
+                if len(request) > hook.longest:
+                    raise RequestTooLong(f"a request has at most {hook.longest} bytes")
                 answer = hook.answer(request, context, self._server.clock())
-            except UnreadableRequest as error:
+            except Exception as error:  # noqa: BLE001  # whatever fails, the next one may be another's
                 self._write(answers)
-                self._refuse("unreadable", str(error))
+                self._refuse(refusal_of(error), str(error) or repr(error))
                 return
             answers.append(answer.encode())
             if answer.outcome:
                 context.recorder.add("sekimori_enforce_requests_total", 1, hook.name, answer.outcome)
         self._write(answers)
-        self._scanned = max(0, len(self._buffer) - len(hook.end) + 1)
-        if len(self._buffer) > hook.longest:
+        if not self._buffer:
+            self._server.all.answered(self._counted)
+            return
+        self._server.all.begins(self._counted)
+        if len(self._buffer) >= hook.longest + len(hook.end):
             self._refuse("too_long", f"a request has at most {hook.longest} bytes")
+        elif self._buffer.find(_CRLF, max(0, self._scanned - len(_CRLF))) >= 0:
+            self._refuse("unreadable", "its lines end with CR LF, and LF alone is wanted")
+        self._scanned = max(0, len(self._buffer) - len(hook.end) + 1)
 
     def end(self) -> None:
         """Sends what is to be sent, then closes."""

@@ -11,7 +11,7 @@ from pipeline.adapters.kafka.tables import TableReader, applied
 from pipeline.enforce.table import DecisionTable
 from pipeline.metrics import Recorder
 from pipeline.ports import FollowedLog, Record
-from schemas.codec import decode_decision, decode_setting
+from schemas.codec import decode_decision, decode_setting, decode_text
 from schemas.topics import ENFORCEMENT, SETTINGS
 
 _log = structlog.get_logger()
@@ -95,7 +95,7 @@ class EnforcementReader:
 
     def _apply(self, table: DecisionTable, record: Record, now: float, live: bool) -> None:
         def apply() -> bool:
-            key = (record.key or b"").decode()
+            key = decode_text(record.key, "the key")
             if record.topic == SETTINGS.name:
                 return table.allow(key, None if record.value is None else decode_setting(record.value))
             if record.value is None:

@@ -10,6 +10,7 @@ from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import murmur2
 
+from pipeline.adapters.kafka.headers import read_leniently
 from pipeline.adapters.kafka.memory import fold
 from pipeline.ports import BrokerUnavailable, MessageRefused, Places, Record, TopicMissing
 
@@ -63,6 +64,7 @@ def translated(bootstrap: str) -> Iterator[None]:
 def connected(maker: Callable[..., Any], bootstrap: str, **settings: Any) -> Any:
     """A client of the library. One that finds no broker would leave its thread behind, trying on for ever."""
     begun = []
+    read_leniently()
 
     def network(**config: Any) -> Any:
         begun.append(KafkaNetClient(**config))
@@ -278,7 +280,12 @@ def _ends(bootstrap: str, partitions: Sequence[Any]) -> dict[Any, int]:
 def records(polled: Mapping[Any, Sequence[Any]]) -> list[Record]:
     """What ``KafkaConsumer.poll`` returns, as records, in order within each partition."""
     return [
-        Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
+        Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, _headers(r))
         for batch in polled.values()
         for r in batch
     ]
+
+
+def _headers(record: Any) -> tuple[tuple[str, bytes], ...]:
+    """A header's value may be missing."""
+    return tuple((name, value or b"") for name, value in record.headers)

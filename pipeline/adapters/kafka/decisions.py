@@ -69,6 +69,6 @@ class DecisionTopics:
 
 
 def _tombstone(record: Record) -> dict[str, str]:
-    headers = {name: value.decode(errors="backslashreplace") for name, value in record.headers}
+    headers = {name: (value or b"").decode(errors="backslashreplace") for name, value in record.headers}
     key = (record.key or b"").decode(errors="backslashreplace")
     return {"key": key} | {name: headers[name] for name in ("actor", "note", "at") if name in headers}

@@ -11,7 +11,7 @@ from pipeline.metrics import Recorder
 from pipeline.ports import FollowedLog, Record
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import RulesError, load
-from schemas.codec import decode_setting
+from schemas.codec import decode_setting, decode_text
 from schemas.topics import SETTINGS
 
 _log = structlog.get_logger()
@@ -109,6 +109,6 @@ class AllowlistWatch:
     def _apply(self, granted: Granted, record: Record) -> None:
         def apply() -> bool:
             setting = None if record.value is None else decode_setting(record.value)
-            return granted.apply((record.key or b"").decode(), setting)
+            return granted.apply(decode_text(record.key, "the key"), setting)
 
         self._recorder.add("sekimori_detect_settings_total", 1, applied(record, apply))
