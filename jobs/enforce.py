@@ -11,6 +11,7 @@ import uvloop
 
 from pipeline.adapters.agent.agent import EnforcementAgent
 from pipeline.adapters.agent.serving import Given, HookServers, flags_of
+from pipeline.adapters.agent.sockets import SocketAccess
 from pipeline.adapters.connections import Connections, raise_file_limit
 from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.http import host_port, serve_http
@@ -23,11 +24,18 @@ _log = structlog.get_logger()
 _TURN = 0.0005  # seconds that the thread which reads may keep a mail server waiting, at most
 
 
-def run(settings: Settings, given: Given, *, metrics: str | None = None, clock_offset: float = 0.0) -> None:
+def run(
+    settings: Settings,
+    given: Given,
+    *,
+    metrics: str | None = None,
+    clock_offset: float = 0.0,
+    access: SocketAccess | None = None,
+) -> None:
     """Serves until SIGTERM or SIGINT. ``given``: the options of the hooks. ``metrics``: ``host:port``.
 
-    ``clock_offset``: seconds added to the wall clock. Raises ValueError (no such host:port), OSError (an address is in
-    use).
+    ``access``: to UNIX sockets. ``clock_offset``: seconds added to the wall clock. Raises ValueError (no such
+    host:port, no such group), OSError (an address is in use).
     """
     recorder = PrometheusRecorder()
     geo = GeoFile(settings.geoip) if settings.geoip else None
@@ -46,7 +54,7 @@ def run(settings: Settings, given: Given, *, metrics: str | None = None, clock_o
             agent = EnforcementAgent(settings, clock, recorder, geo=geo, flags=flags_of(given))
             await agent.start()
             stack.push_async_callback(agent.stop)
-            servers = await stack.enter_async_context(HookServers(agent.context, clock, settings, connections))
+            servers = await stack.enter_async_context(HookServers(agent.context, clock, settings, connections, access))
             await servers.serve(HOOKS, given)
             if metrics:
                 app = metrics_app(recorder, agent.health)

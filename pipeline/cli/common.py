@@ -116,3 +116,17 @@ class Duration(click.ParamType):
         if not timedelta(0) < length <= LONGEST:
             self.fail(f"{value!r} is no length of time such as 30m, 2h or 7d (at most 10 years)", param, ctx)
         return length
+
+
+class FileMode(click.ParamType):
+    """``0660``: permission bits in octal."""
+
+    name = "mode"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Fails with a message for people."""
+        if isinstance(value, int):
+            return value
+        if not re.fullmatch(r"0?[0-7]{3}", str(value)):
+            self.fail(f"{value!r} is no mode such as 0660", param, ctx)
+        return int(str(value), 8)

@@ -173,8 +173,10 @@ class DecisionTable:
         return self._granted.entries()
 
     def take(self, other: "DecisionTable", *, decisions: bool, allowlist: bool) -> None:
-        """Replaces the decisions, the allowlist or both by those of ``other``, which has those of this one then: it takes
-        a while to let go of a million, see ``clear``."""
+        """Replaces the decisions, the allowlist or both by those of ``other``, which has those of this one then.
+
+        To let go of a million takes a while, see ``clear``.
+        """
         self.changes += 1
         if decisions:
             self._decisions, other._decisions = other._decisions, self._decisions

@@ -8,13 +8,13 @@ closed, as Postfix's protocol wants; Postfix then uses its default action.
 import asyncio
 import os
 import socket
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
 import structlog
 
+from pipeline.adapters.agent.sockets import SocketAccess, give, remove_stale
 from pipeline.adapters.connections import Connection, Connections
 from pipeline.hooks.hook import Context, LineHook, RequestTooLong, refusal_of
 
@@ -22,10 +22,6 @@ _log = structlog.get_logger()
 
 _BACKLOG: Final = 1024
 _CRLF: Final = b"\r\n\r\n"  # the end of a request of a client that ends its lines so
-
-
-class SocketInUse(OSError):
-    """The path of the UNIX socket belongs to something else; the message says to what."""
 
 
 class LineServer:
@@ -46,15 +42,22 @@ class LineServer:
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
 
-    async def listen_unix(self, hook: LineHook, path: Path) -> None:
-        """Mode 0660: give the directory or the socket's group to the mail server. Raises SocketInUse, OSError."""
-        _remove_stale(path)
+    async def listen_unix(self, hook: LineHook, path: Path, access: SocketAccess | None = None) -> None:
+        """``access``: who may connect. Raises SocketInUse, ValueError (there is no such group), OSError."""
+        remove_stale(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o117)
+        before = os.umask(0o177)
         try:
             listener.bind(str(path))
         finally:
             os.umask(before)
+        try:
+            who = give(path, access or SocketAccess())
+        except (ValueError, OSError):
+            listener.close()
+            path.unlink()
+            raise
+        _log.info("socket_open", path=str(path), who=who)
         listener.setblocking(False)
         loop = asyncio.get_running_loop()
         server = await loop.create_unix_server(lambda: _Connection(self, hook), sock=listener, backlog=_BACKLOG)
@@ -153,22 +156,3 @@ class _Connection(asyncio.Protocol):
         _log.warning("request_not_answered", hook=self._hook.name, why=why, detail=detail)
         self._server.context.recorder.add("sekimori_enforce_refused_requests_total", 1, self._hook.name, why)
         self.end()
-
-
-def _remove_stale(path: Path) -> None:
-    """Removes a socket that nobody listens on. Raises SocketInUse for anything else that is there."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise SocketInUse(f"{path} exists and is no socket; remove it or choose another path")
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        probe.connect(str(path))
-    except ConnectionRefusedError:
-        path.unlink()
-    else:
-        raise SocketInUse(f"{path}: another process is listening there; stop it first")
-    finally:
-        probe.close()

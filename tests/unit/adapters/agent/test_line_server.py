@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from pipeline.adapters.agent.line_server import LineServer, SocketInUse
+from pipeline.adapters.agent.line_server import LineServer
+from pipeline.adapters.agent.sockets import SocketInUse
 from pipeline.adapters.connections import Connections
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.enforce.limiter import Limiter
