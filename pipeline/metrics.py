@@ -67,6 +67,15 @@ NORMALIZE: tuple[MetricFamily, ...] = (
     MetricFamily(
         "sekimori_normalize_lines_total", "counter", "Lines by topic and what became of them", ("topic", "outcome")
     ),
+    MetricFamily(
+        "sekimori_normalize_moved_total", "counter", "Lines whose time was moved: their host's clock is wrong"
+    ),
+    MetricFamily(
+        "sekimori_normalize_clock_skew_seconds",
+        "gauge",
+        "Seconds that a host's clock is ahead (< 0: behind)",
+        ("host",),
+    ),
     MetricFamily("sekimori_normalize_forgotten_total", "counter", "Queue ids and sessions forgotten to stay in bounds"),
 )
 

@@ -16,6 +16,7 @@ from pipeline.ports import Record
 from schemas.dead_letter import DeadLetter
 from schemas.tally import LAST_TIME, Tally
 
+REFERENCE = "reference"  # header: milliseconds since 1970 of lines that are sent later than they were written
 FORMAT = "format"  # header of a saved part: the version of its format
 
 
@@ -92,6 +93,18 @@ def loading(part: StatePart, newest: int) -> Iterator[None]:
 def partition_of(tally: Tally, partitions: int) -> int:
     """The partition of ``tallies`` that a subject belongs to."""
     return zlib.crc32(tally.subject.encode()) % partitions
+
+
+def arrival_of(record: Record) -> tuple[float, bool]:
+    """When the lines of a raw message arrived, seconds since 1970, and whether they arrived as they were written.
+
+    That is the time of the message, as the broker stamped it; a sender of older lines says by a header that they are
+    older, and how old. What is no such header, or says that they are newer, is left out.
+    """
+    told = dict(record.headers).get(REFERENCE) or b""
+    if told.isdigit() and len(told) < len(str(record.timestamp_ms)) + 1 and int(told) <= record.timestamp_ms:
+        return int(told) / 1000, False
+    return record.timestamp_ms / 1000, True
 
 
 def unreadable(source: str, record: Record, why: str) -> DeadLetter:

@@ -41,12 +41,16 @@ class LogFrame(msgspec.Struct, frozen=True, gc=False):
 
 
 class LineCounts(msgspec.Struct, gc=False):
-    """How many lines there were, and what they became."""
+    """How many lines there were, and what they became. ``moved``: events that got another time; ``clocks``: by
+    host, the seconds that it was ahead at most; ``left``: events later than their file's change that kept theirs."""
 
     lines: int = 0
     events: int = 0
     ignored: int = 0
     unreadable: int = 0
+    moved: int = 0
+    clocks: dict[str, int] = msgspec.field(default_factory=dict)
+    left: int = 0
 
     def add(self, other: "LineCounts") -> None:
         """Adds the other's to these."""
@@ -54,6 +58,10 @@ class LineCounts(msgspec.Struct, gc=False):
         self.events += other.events
         self.ignored += other.ignored
         self.unreadable += other.unreadable
+        self.moved += other.moved
+        self.left += other.left
+        for host, ahead in other.clocks.items():
+            self.clocks[host] = max(ahead, self.clocks.get(host, 0))
 
 
 class NormalizedFrame(msgspec.Struct, frozen=True, gc=False):
@@ -73,7 +81,8 @@ class NormalizedFrame(msgspec.Struct, frozen=True, gc=False):
     def counts(self) -> LineCounts:
         """Of its lines."""
         batch = self.batch
-        return LineCounts(batch.lines, len(batch.events), batch.ignored, len(batch.dead_letters))
+        lines, moved = batch.lines, batch.moved
+        return LineCounts(lines, len(batch.events), batch.ignored, len(batch.dead_letters), *moved)
 
 
 def place_in_time(events: Sequence[Event]) -> int:

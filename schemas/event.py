@@ -11,7 +11,7 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True):
     """One log line, understood.
 
     Fields that a line does not carry are ``None``. ``country``, ``network`` and ``channel`` are filled by
-    ``pipeline.normalize.enrich``; ``account``, ``client_ip``, ``sender`` of a delivery by ``pipeline.normalize.join``.
+    ``pipeline.normalize.enrich``; ``account``, ``client_ip``, ``sender`` of a delivery by what joins lines.
 
     * ``time``: UTC, as written in the line.
     * ``host``: the host that wrote the line; empty where the line has none (Dovecot's own log file).

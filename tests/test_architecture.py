@@ -130,7 +130,7 @@ def test_imports_flow_one_way(path: Path) -> None:
         ("pipeline.windows.state", "pipeline.enforce.table"),
         ("pipeline.windows.state", "pipeline.storage.sql"),
         ("pipeline.ports", "pipeline.storage.sql"),
-        ("pipeline.normalize.join", "pipeline.windows.peers"),
+        ("pipeline.normalize.joining.join", "pipeline.windows.peers"),
         ("pipeline.hooks.postfix", "pipeline.adapters.geoip"),
         ("pipeline.adapters.geoip", "jobs.detect"),
         ("jobs.detect", "pipeline.cli.run"),

@@ -12,8 +12,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import click
 
 from pipeline.adapters.geoip import GeoFile, GeoFileError
+from pipeline.cli.terminal import printable
 from pipeline.networks import CountryOf, no_country
 from pipeline.ports import MessageRefused, StoreError, TopicMissing
+from pipeline.replay import LineCounts
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import RulesError, load, seconds
 from pipeline.settings import SettingsError
@@ -130,3 +132,16 @@ class FileMode(click.ParamType):
         if not re.fullmatch(r"0?[0-7]{3}", str(value)):
             self.fail(f"{value!r} is no mode such as 0660", param, ctx)
         return int(str(value), 8)
+
+
+def clock_notes(counts: LineCounts) -> list[str]:
+    """What a summary says of clocks and zones that were wrong."""
+    notes = []
+    for host, ahead in sorted(counts.clocks.items(), key=lambda item: -item[1])[:5]:
+        name = printable(host) or "a host without a name"
+        notes.append(f"the clock or zone of {name} is wrong: {ahead / 3600:.1f} h ahead")
+    if counts.moved:
+        notes.append(f"{counts.moved:,} lines of {len(counts.clocks)} hosts got the time of the lines beside them")
+    if counts.left:
+        notes.append(f"{counts.left:,} lines are later than the last change of their file: is the zone (--zone) right?")
+    return notes

@@ -12,7 +12,15 @@ from pipeline.adapters.stores import loading
 from pipeline.adapters.stores.chdb_store import ChdbStore
 from pipeline.adapters.stores.loading import Loaded, LogFile, LogReader, identified
 from pipeline.adapters.workers import WorkerLost
-from pipeline.cli.common import FILE, clear_errors, country_lookup, flow_options, note_no_geoip, rules_in_force
+from pipeline.cli.common import (
+    FILE,
+    clear_errors,
+    clock_notes,
+    country_lookup,
+    flow_options,
+    note_no_geoip,
+    rules_in_force,
+)
 from pipeline.cli.terminal import lines_progress
 from pipeline.ports import RowStore
 from pipeline.replay import LineCounts
@@ -56,6 +64,8 @@ def load(
         f"{counts.events:,} events, {loaded.decisions} decisions, "
         f"{counts.ignored:,} lines of no known format, {counts.unreadable:,} unreadable"
     )
+    for note in clock_notes(counts):
+        click.echo(note, err=True)
 
 
 def _new_files(store: RowStore, paths: Sequence[Path]) -> list[LogFile]:

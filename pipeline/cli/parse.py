@@ -18,7 +18,7 @@ import msgspec
 from pipeline.cli.common import zone_option
 from pipeline.formats.reading.format import Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
-from pipeline.normalize.join import Joiner
+from pipeline.normalize.joining.join import Joiner
 from schemas.event import Event
 
 _FRAME = 1 << 18

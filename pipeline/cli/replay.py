@@ -12,7 +12,15 @@ import click
 from rich.text import Text
 
 from pipeline.adapters.files.logfile import named_frames
-from pipeline.cli.common import clear_errors, country_lookup, flow_options, json_option, note_no_geoip, rules_in_force
+from pipeline.cli.common import (
+    clear_errors,
+    clock_notes,
+    country_lookup,
+    flow_options,
+    json_option,
+    note_no_geoip,
+    rules_in_force,
+)
 from pipeline.cli.terminal import lines_progress, plain_table, printable, safe, table_console
 from pipeline.detect.decide import duration_text
 from pipeline.replay import Replay
@@ -88,5 +96,6 @@ def _summary(flow: Replay, decisions: list[Decision], took: float) -> str:
         + (", ".join(f"{n} {kind.replace('_', ' + ')}" for kind, n in sorted(subjects.items())) or "nobody restricted"),
         *(f"  {n:>5}  {rule}" for rule, n in rules.most_common()),
     ]
+    lines += clock_notes(counts)
     lines += [f"unreadable: {printable(d.reason)}: {json.dumps(d.raw[:200])}" for d in flow.unread[:5]]
     return "\n".join(lines)

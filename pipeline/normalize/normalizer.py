@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from types import MappingProxyType
 
+import msgspec
+
 from pipeline.formats.reading.format import Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.networks import CountryOf, OurHosts, no_country
+from pipeline.normalize.clocks import NOTHING, Clocks, HostClock, Moved
 from pipeline.normalize.enrich import Enricher
-from pipeline.normalize.join import Joiner
+from pipeline.normalize.joining.join import Joiner
 from pipeline.normalize.tally import Tallier
 from schemas.dead_letter import DeadLetter
 from schemas.event import Event
@@ -26,19 +29,20 @@ OUT_OF_TIME = Unreadable("time", "more than a day ahead of when the line was rec
 
 @dataclass(frozen=True)
 class Batch:
-    """What one frame became. ``ignored``: lines that no format claims."""
+    """What one frame became. ``ignored``: lines that no format claims. ``moved``: those that got another time."""
 
     events: list[Event]
     tallies: list[Tally]
     dead_letters: list[DeadLetter]
     lines: int
     ignored: int
+    moved: Moved
 
 
 class Normalizer:
     """Raw frames of one source (a partition, or a file), in order -> events and tallies.
 
-    Holds the join state of the source; everything else it holds is caches.
+    Holds the join state of the source, and what is known of clocks; everything else it holds is caches.
     """
 
     def __init__(
@@ -50,12 +54,14 @@ class Normalizer:
     ) -> None:
         """``ours``: hosts that are nobody's origin. ``zone``: of lines that carry none; ``zones``: of single hosts."""
         self.reader = LineReader(zone, zones)
+        self.clocks = Clocks()
         self.joiner = Joiner(ours.webmails())
         self.enricher = Enricher(lookup)
         self.tallier = Tallier(ours.predicate())
 
-    def normalize(self, frame: bytes, reference: float, source: str, offset: int) -> Batch:
-        """``reference``: seconds since 1970, when the frame was sent; tells the year of lines without one.
+    def normalize(self, frame: bytes, reference: float, source: str, offset: int, live: bool = False) -> Batch:
+        """``reference``: seconds since 1970, when the frame arrived; tells the year of lines without one. ``live``: the
+        lines arrived as they were written, see ``clocks``.
 
         ``source``, ``offset``: where the frame came from; they name it in dead letters.
         """
@@ -65,6 +71,7 @@ class Normalizer:
         dead: list[DeadLetter] = []
         ignored = 0
         latest, checked, possible = _time(reference + AHEAD), EPOCH, True
+        newest, repeated = EPOCH, False
         for line, read in zip(lines, self.reader.read_lines(lines, reference), strict=True):
             if read is None:
                 ignored += 1
@@ -74,6 +81,10 @@ class Normalizer:
                 continue
             if read.time is not checked:
                 checked, possible = read.time, EPOCH <= read.time <= latest
+                if possible and checked > newest:
+                    newest = checked
+                if checked.fold:
+                    repeated = True
             if not possible:
                 why = OUT_OF_TIME
                 dead.append(_dead_letter(source, offset, ignored + len(events) + len(dead), line, why, reference))
@@ -81,9 +92,20 @@ class Normalizer:
             events.append(read)
             if read.kind in COUNTED or read.status == "queued":
                 counted.append((read, line))
+        moved = self.clocks.hold(events, newest, reference, live, repeated) if events else NOTHING
         self.joiner.join(events)
         self.enricher.enrich(event for event, _ in counted)
-        return Batch(events, self.tallier.tally(counted), dead, len(lines), ignored)
+        return Batch(events, self.tallier.tally(counted), dead, len(lines), ignored, moved)
+
+    def dump(self) -> bytes:
+        """The state, to be kept with the offset up to which frames were normalised."""
+        return msgspec.msgpack.encode((self.joiner.dump(), self.clocks.dump()))
+
+    def load(self, dumped: bytes) -> None:
+        """Inverse of ``dump``. Raises msgspec.DecodeError."""
+        joined, clocks = msgspec.msgpack.decode(dumped, type=tuple[bytes, dict[str, HostClock]])
+        self.joiner.load(joined)
+        self.clocks.load(clocks)
 
     def retell(self, events: Iterable[Event]) -> list[Tally]:
         """The events of one frame, normalised before (stored ones, say) -> the same tallies, but for sample lines."""

@@ -2,19 +2,21 @@
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 import msgspec
 
 from pipeline.metrics import Recorder
 from pipeline.normalize.normalizer import Normalizer
-from pipeline.partition import Outgoing, StatePart, loading, partition_of
+from pipeline.partition import Outgoing, StatePart, arrival_of, loading, partition_of
 from pipeline.ports import Record
 from schemas.codec import encode_frame
 from schemas.origin import origin_headers
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, EVENTS, TALLIES
 
-NEWEST = 1  # version of the format that states are saved in
+NEWEST = 2  # version of the format that states are saved in; 1 had no clocks
+SHOWN = 100  # hosts with a wrong clock that are told one by one
 
 
 class NormalizeStage:
@@ -38,13 +40,16 @@ class NormalizeStage:
         self._edition = edition
         self._looked_up_in = edition()
         self._forgotten = 0
+        self._shown: set[str] = set()  # hosts whose clock was told as wrong
         self.position = -1
 
     def process(self, record: Record) -> list[Outgoing]:
         """See ``PartitionStage``. What a killed worker had sent already is sent again, and told by its headers."""
         self.position = record.offset
-        batch = self._normalizer.normalize(record.value or b"", record.timestamp_ms / 1000, self._source, record.offset)
+        reference, live = arrival_of(record)
+        batch = self._normalizer.normalize(record.value or b"", reference, self._source, record.offset, live)
         self._measure(record, batch.lines, batch.ignored, len(batch.dead_letters))
+        self._recorder.add("sekimori_normalize_moved_total", batch.moved.lines)
         origin = origin_headers(self._source, record.offset)
         out = []
         if batch.events:
@@ -71,10 +76,16 @@ class NormalizeStage:
         if edition != self._looked_up_in:
             self._looked_up_in = edition
             self._normalizer.enricher.forget()
+        wrong = dict(islice(self._normalizer.clocks.wrong().items(), SHOWN))
+        for host in self._shown - wrong.keys():
+            self._recorder.set("sekimori_normalize_clock_skew_seconds", 0, host)
+        for host, ahead in wrong.items():
+            self._recorder.set("sekimori_normalize_clock_skew_seconds", ahead, host)
+        self._shown |= wrong.keys()
 
     def save(self) -> Iterator[StatePart]:
         """See ``PartitionStage``: one part, so that it is never torn."""
-        state = msgspec.msgpack.encode((self.position, self._normalizer.joiner.dump()))
+        state = msgspec.msgpack.encode((self.position, self._normalizer.dump()))
         yield StatePart(self._source.encode(), zlib.compress(state, 1), NEWEST)
 
     def load(self, saved: Iterable[StatePart]) -> None:
@@ -83,5 +94,8 @@ class NormalizeStage:
             if part.key == self._source.encode():
                 with loading(part, NEWEST):
                     state = zlib.decompress(part.value)
-                    self.position, joined = msgspec.msgpack.decode(state, type=tuple[int, bytes])
-                    self._normalizer.joiner.load(joined)
+                    self.position, dumped = msgspec.msgpack.decode(state, type=tuple[int, bytes])
+                    if part.version == 1:
+                        self._normalizer.joiner.load(dumped)
+                    else:
+                        self._normalizer.load(dumped)

@@ -27,6 +27,7 @@ from tests.support.copies import copies
 from tests.support.servers import sekimori
 
 REFERENCE = 1795485300  # when the recording ended, seconds since 1970
+OLDER = [("reference", b"%d" % (REFERENCE * 1000))]
 COPIES = 4
 EPOCH = datetime.fromtimestamp(0, UTC)
 SHARED = ("country", "system")  # subjects that all copies share, so that the order between partitions shows in them
@@ -73,7 +74,7 @@ class Feeder:
         with KafkaOutbox(self._bootstrap) as out:
             for partition, frames in enumerate(self._frames):
                 for frame in frames[share]:
-                    out.send("maillog", b"mx", frame, partition=partition, timestamp_ms=REFERENCE * 1000)
+                    out.send("maillog", b"mx", frame, OLDER, partition=partition)
             out.flush()
 
 

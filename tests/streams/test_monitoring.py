@@ -1,6 +1,7 @@
 """Prometheus asks real jobs, every dashboard and rule is evaluated on what they tell, and operators hear of alerts."""
 
 import json
+import re
 import socket
 import subprocess
 import urllib.error
@@ -149,6 +150,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         feed(broker.bootstrap, REFERENCE * 1000, maillog=(folder / "broken.log", 0))
         ask_hooks(ports["policy"], ports["dovecot"])
         with KafkaOutbox(broker.bootstrap) as out:
+            out.send("maillog", b"fast", of_a_host_ahead(timedelta(hours=9)))
             out.send("tallies", b"x", b"?")
             out.flush()
         rules.write_text("[rules.account_send_rate]\nlimit = 1\n")
@@ -169,6 +171,13 @@ def write_what_the_jobs_read(bootstrap: str) -> None:
         out.send("settings", allowed.key.encode(), encode(allowed))
         out.send("events", b"mx", encode_frame([old]), (("source", b"maillog-9"), ("offset", b"1")))
         out.flush()
+
+
+def of_a_host_ahead(by: timedelta) -> bytes:
+    """A line of just now."""
+    return (
+        f"{datetime.now(UTC) + by:%Y-%m-%dT%H:%M:%S}+00:00 fast postfix/pickup[1]: 4F0000: uid=0 from=<root>".encode()
+    )
 
 
 def ask_hooks(policy: int, dovecot: int) -> None:
@@ -227,6 +236,10 @@ def test_unreadable_lines_and_refused_rules_are_told(watched: Watched, eventuall
     assert refused["annotations"]["summary"] == "The new rules file is wrong; the old rules are kept"
     told(watched, eventually, "SekimoriTalliesUnreadable", job="detect")
     told(watched, eventually, "SekimoriDecisionsUnreadable", job="enforce", topic="enforcement")
+    (clock,) = told(watched, eventually, "SekimoriClockWrong", job="normalize", host="fast")
+    assert re.search(
+        r"The clock or the zone of fast is wrong: its lines are 32\d\d\d s ahead", clock["annotations"]["summary"]
+    )
 
 
 def told(

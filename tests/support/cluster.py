@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.adapters.kafka.client import KafkaLog, TopicReader
 from pipeline.adapters.kafka.outbox import KafkaOutbox
+from pipeline.partition import REFERENCE
 from schemas.codec import decode_decision
 from schemas.enforcement import Decision
 from tests.support.paths import RECORDED, ROOT
@@ -99,13 +100,14 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60.0, *j
 def feed(bootstrap: str, reference_ms: int, **logs: tuple[Path, int]) -> int:
     """Sends each topic's log file to a partition, in frames; returns the number of lines."""
     lines_sent = 0
+    older = [(REFERENCE, b"%d" % reference_ms)]
     with KafkaOutbox(bootstrap) as out:
         for topic, (path, partition) in logs.items():
             lines = path.read_bytes().splitlines()
             lines_sent += len(lines)
             for at in range(0, len(lines), FRAME):
                 frame = b"\n".join(lines[at : at + FRAME])
-                out.send(topic, b"mx", frame, partition=partition, timestamp_ms=reference_ms)
+                out.send(topic, b"mx", frame, older, partition=partition)
         out.flush()
     return lines_sent
 

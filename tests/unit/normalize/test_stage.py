@@ -114,7 +114,9 @@ def test_a_state_of_another_source_is_none_of_ours() -> None:
     assert stage.position == -1
 
 
-@pytest.mark.parametrize(("version", "why"), [(NEWEST + 1, "is version 2, and this program knows"), (0, "version 0")])
+@pytest.mark.parametrize(
+    ("version", "why"), [(NEWEST + 1, f"is version {NEWEST + 1}, and this program knows"), (0, "version 0")]
+)
 def test_a_state_of_another_version_is_refused(version: int, why: str) -> None:
     with pytest.raises(StateUnreadable, match=why) as caught:
         normalize_stage("maillog-0").load([part._replace(version=version) for part in BEFORE_VERSIONS])

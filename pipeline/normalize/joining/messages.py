@@ -10,8 +10,8 @@
 import msgspec
 
 from pipeline.formats.reading.programs import LOCAL, WEBMAILS
-from pipeline.normalize.generations import Dumped, Generations, Key
-from pipeline.normalize.webmail import WebmailMessages
+from pipeline.normalize.joining.generations import Dumped, Generations, Key
+from pipeline.normalize.joining.webmail import WebmailMessages
 from schemas.event import Event
 
 

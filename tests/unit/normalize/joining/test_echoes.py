@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.formats.reading.lines import LineReader
-from pipeline.normalize.join import Joiner
+from pipeline.normalize.joining.join import Joiner
 from schemas.event import Event
 
 REFERENCE = 1_796_083_200.0

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 import msgspec
 
 from pipeline.formats.reading.programs import SHARED_SESSIONS
-from pipeline.normalize.echoes import Echoes, EchoState
-from pipeline.normalize.generations import Dumped
-from pipeline.normalize.messages import MtaMessage, MtaMessages
-from pipeline.normalize.sessions import FailedSessions
-from pipeline.normalize.webmail import WebmailMessage, WebmailMessages
+from pipeline.normalize.joining.echoes import Echoes, EchoState
+from pipeline.normalize.joining.generations import Dumped
+from pipeline.normalize.joining.messages import MtaMessage, MtaMessages
+from pipeline.normalize.joining.sessions import FailedSessions
+from pipeline.normalize.joining.webmail import WebmailMessage, WebmailMessages
 from schemas.event import Event
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.formats.reading.lines import LineReader
 from pipeline.normalize.enrich import Enricher
-from pipeline.normalize.join import Joiner
+from pipeline.normalize.joining.join import Joiner
 from pipeline.normalize.tally import Tallier
 from schemas.event import Event
 

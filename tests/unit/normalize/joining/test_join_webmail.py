@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline.formats.reading.lines import LineReader
 from pipeline.normalize.enrich import Enricher
-from pipeline.normalize.join import Joiner
+from pipeline.normalize.joining.join import Joiner
 from pipeline.normalize.tally import Tallier
 from schemas.event import Event
 from schemas.tally import Tally

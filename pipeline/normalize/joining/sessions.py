@@ -6,7 +6,7 @@
 """
 
 from pipeline.formats.reading.programs import SUMMED_SESSIONS, TWICE_TOLD_SESSIONS
-from pipeline.normalize.generations import Dumped, Generations, Key
+from pipeline.normalize.joining.generations import Dumped, Generations, Key
 from schemas.event import Event
 
 

@@ -8,7 +8,7 @@ so: its failures of the next seconds are trouble of the server, not guessing.
 """
 
 from pipeline.formats.reading.programs import ASKED, MTAS, SASL, SMTP_AUTH
-from pipeline.normalize.generations import Key
+from pipeline.normalize.joining.generations import Key
 from schemas.event import Event
 
 REMEMBERED = 600.0  # seconds for which a front end is known to log its failures

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.formats.reading.lines import LineReader
-from pipeline.normalize.join import Joiner
+from pipeline.normalize.joining.join import Joiner
 from schemas.event import Event
 
 REFERENCE = 1_796_083_200.0
