@@ -1,6 +1,7 @@
 """``tallies`` -> windows, rules, decisions -> ``enforcement``."""
 
 from pipeline.adapters.kafka.client import TopicReader
+from pipeline.adapters.kafka.sweeper import Sweeper
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
 from pipeline.adapters.streams.watch import AllowlistWatch, RulesWatch
@@ -26,8 +27,11 @@ def run(settings: Settings, metrics: str | None = None) -> None:
         return DetectStage(partition, settings.partitions, recorder, in_force, limit)
 
     job = StreamJob("detect", settings, [TALLIES], DETECT_STATE, make, recorder)
+    sweeper = Sweeper(settings.brokers, recorder)
     operators.start()
+    sweeper.start()
     try:
         Worker(job, recorder, metrics, watch.poll).run()
     finally:
         operators.stop()
+        sweeper.stop()

@@ -92,6 +92,7 @@ DETECT: tuple[MetricFamily, ...] = (
     MetricFamily("sekimori_detect_evicted_total", "counter", "Subjects forgotten to stay in bounds"),
     MetricFamily("sekimori_detect_subjects", "gauge", "Subjects remembered", ("partition",)),
     MetricFamily("sekimori_detect_dead_letters_total", "counter", "Messages that could not be read"),
+    MetricFamily("sekimori_detect_swept_total", "counter", "Tombstones for decisions that had been over for a day"),
     MetricFamily("sekimori_detect_settings_total", "counter", "Messages of the allowlist read", ("outcome",)),
 )
 

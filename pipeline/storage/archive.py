@@ -9,7 +9,7 @@ from pipeline.storage.rows import LATEST, Release
 from pipeline.storage.sql import utc
 from pipeline.storage.storing import EventFrame, Sink, Storable
 from schemas.codec import decode_dead_letters, decode_decision, decode_events, decode_text
-from schemas.enforcement import split_key
+from schemas.enforcement import OVER, split_key
 from schemas.origin import origin_of
 from schemas.topics import DEAD_LETTERS, ENFORCEMENT, EVENTS, Topic
 
@@ -21,7 +21,9 @@ def messages_of(record: Record) -> Sequence[Storable]:
     """What is to be stored of a message. One that cannot be read becomes a dead letter."""
     try:
         if record.topic == ENFORCEMENT.name:
-            return [_release(record) if record.value is None else decode_decision(record.value)]
+            if record.value is not None:
+                return [decode_decision(record.value)]
+            return [] if any(name == OVER for name, _ in record.headers) else [_release(record)]
         if record.value is None:
             return []
         if record.topic == DEAD_LETTERS.name:

@@ -12,6 +12,7 @@ from pipeline.enforce.table import DecisionTable
 from pipeline.metrics import Recorder
 from pipeline.ports import FollowedLog, Record
 from schemas.codec import decode_decision, decode_setting, decode_text
+from schemas.enforcement import OVER
 from schemas.topics import ENFORCEMENT, SETTINGS
 
 _log = structlog.get_logger()
@@ -98,8 +99,8 @@ class EnforcementReader:
             key = decode_text(record.key, "the key")
             if record.topic == SETTINGS.name:
                 return table.allow(key, None if record.value is None else decode_setting(record.value))
-            if record.value is None:
-                return table.apply(key, None)
+            if record.value is None:  # what is over goes by itself, and a new decision must not go with it
+                return not any(name == OVER for name, _ in record.headers) and table.apply(key, None)
             decision = decode_decision(record.value)
             changed = table.apply(key, decision)
             if live and changed:

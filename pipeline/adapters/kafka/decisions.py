@@ -8,7 +8,7 @@ from pipeline.adapters.kafka.client import KafkaLog, partition_counts, servers
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.ports import Record
 from schemas.codec import DecodeError, decode_decision, decode_setting
-from schemas.enforcement import Decision
+from schemas.enforcement import OVER, Decision
 from schemas.setting import Setting
 from schemas.topics import ENFORCEMENT, SETTINGS
 
@@ -36,12 +36,16 @@ class DecisionTopics:
         return self._last(SETTINGS.name, decode_setting)
 
     def lifted(self) -> list[dict[str, str]]:
-        """Who lifted which decision or entry, when and why, as far as the topics still know."""
+        """Who lifted which decision or entry, when and why, as far as the topics still know.
+
+        What was only swept because its time was over is left out.
+        """
         found = {}
         for topic in (ENFORCEMENT.name, SETTINGS.name):
             for partition in range(partition_counts(self._brokers, [topic])[topic]):
                 for record in KafkaLog(self._brokers, _WAIT).read(topic, partition, 0):
-                    found[record.key] = _tombstone(record) if record.value is None else None
+                    lifted = record.value is None and not any(name == OVER for name, _ in record.headers)
+                    found[record.key] = _tombstone(record) if lifted else None
         return [tombstone for tombstone in found.values() if tombstone is not None]
 
     def write(self, topic: str, key: str, message: bytes) -> None:
