@@ -35,6 +35,14 @@ class _Until(msgspec.Struct):
 _UNTIL = msgspec.json.Decoder(_Until)
 
 
+def is_over(value: bytes, now: float) -> bool:
+    """Is this message a decision whose time is over? What cannot be read is not."""
+    try:
+        return decoded(_UNTIL.decode, value).expires_at.timestamp() <= now
+    except DecodeError:
+        return False
+
+
 class Sweep:
     """Takes the topic's records in their order, from its start, and says what is to be written."""
 

@@ -1,11 +1,12 @@
 """What operators read from and write to the topics ``enforcement`` and ``settings``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
 from pipeline.adapters.kafka.client import KafkaLog, partition_counts, servers
 from pipeline.adapters.kafka.outbox import KafkaOutbox
+from pipeline.enforce.sweep import is_over
 from pipeline.ports import Record
 from schemas.codec import DecodeError, decode_decision, decode_setting
 from schemas.enforcement import OVER, Decision
@@ -27,9 +28,19 @@ class DecisionTopics:
         self._brokers = brokers
         self._unreadable = unreadable
 
-    def decisions(self) -> list[Decision]:
-        """The last decision of each key."""
-        return self._last(ENFORCEMENT.name, decode_decision)
+    def decisions(self, now: datetime | None = None) -> list[Decision]:
+        """The last decision of each key, with ``now`` those that are not over then: the others are neither kept nor
+        decoded, however many they are."""
+        if now is None:
+            return self._last(ENFORCEMENT.name, decode_decision)
+        at, last = now.timestamp(), dict[bytes, bytes]()
+        for partition in range(partition_counts(self._brokers, [ENFORCEMENT.name])[ENFORCEMENT.name]):
+            for record in KafkaLog(self._brokers, _WAIT).read(ENFORCEMENT.name, partition, 0):
+                if record.value is None or is_over(record.value, at):
+                    last.pop(record.key or b"", None)
+                else:
+                    last[record.key or b""] = record.value
+        return self._decoded(ENFORCEMENT.name, last, decode_decision)
 
     def allowlist(self) -> list[Setting]:
         """Every allowlist entry."""
@@ -63,8 +74,11 @@ class DecisionTopics:
             outbox.flush()
 
     def _last(self, topic: str, decode: Callable[[bytes], T]) -> list[T]:
+        return self._decoded(topic, KafkaLog(self._brokers, _WAIT).state(topic), decode)
+
+    def _decoded(self, topic: str, last: Mapping[bytes, bytes], decode: Callable[[bytes], T]) -> list[T]:
         found = []
-        for key, value in KafkaLog(self._brokers, _WAIT).state(topic).items():
+        for key, value in last.items():
             try:
                 found.append(decode(value))
             except DecodeError as error:

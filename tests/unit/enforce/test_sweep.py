@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.enforce.sweep import MARGIN, Message, Sweep
+from pipeline.enforce.sweep import MARGIN, Message, Sweep, is_over
 from pipeline.ports import Record
-from schemas.codec import decode_decision, encode
+from schemas.codec import DecodeError, decode_decision, encode
 from schemas.enforcement import OVER
 from tests.support.decisions import AT, NOW, decision
 from tests.support.foreign import records
@@ -111,3 +111,14 @@ def test_what_cannot_be_read_is_left_where_it_is(foreign: list[Record]) -> None:
         sweep.take(record)
     sweep.take(Record("enforcement", 0, 9, 0, made.key.encode(), encode(made)))
     assert Message(made.key.encode(), None) in sweep.over(NOW)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@given(records("enforcement"))
+def test_whether_a_message_is_over_is_what_the_decision_says(record: Record) -> None:
+    value = record.value or b""
+    try:
+        over = decode_decision(value).expires_at.timestamp() <= NOW
+    except DecodeError:
+        return
+    assert is_over(value, NOW) == over
