@@ -273,13 +273,9 @@ class BySubject(Generic[T]):
 
     def clear(self) -> None:
         """Removes all, one by one: at once a million would hold up every thread."""
-        for by_name in self._names.values():
-            while by_name:
-                by_name.popitem()
-        for by_length in self._networks.values():
-            for by_network in by_length.values():
-                while by_network:
-                    by_network.popitem()
+        for values in (*self._names.values(), *self._networks[32].values(), *self._networks[128].values()):
+            while values:
+                values.popitem()
 
     def values(self) -> Iterator[T]:
         """Every value."""
