@@ -1,9 +1,9 @@
 """``tallies`` -> windows, rules, decisions -> ``enforcement``."""
 
 from pipeline.adapters.kafka.client import TopicReader
-from pipeline.adapters.kafka.sweeper import Sweeper
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
+from pipeline.adapters.streams.sweeper import Sweeper
 from pipeline.adapters.streams.watch import AllowlistWatch, RulesWatch
 from pipeline.adapters.streams.worker import Worker
 from pipeline.detect.allowlist import Allowlist

@@ -273,7 +273,10 @@ class BySubject(Generic[T]):
 
     def clear(self) -> None:
         """Removes all, one by one: at once a million would hold up every thread."""
-        for values in (*self._names.values(), *self._networks[32].values(), *self._networks[128].values()):
+        every: list[dict[Any, T]] = list(self._names.values())
+        for by_length in self._networks.values():
+            every += by_length.values()
+        for values in every:
             while values:
                 values.popitem()
 

@@ -7,9 +7,9 @@ from pipeline.adapters.demo.broker import EmbeddedBroker
 from pipeline.adapters.kafka.client import KafkaLog
 from pipeline.adapters.kafka.decisions import DecisionTopics
 from pipeline.adapters.kafka.outbox import KafkaOutbox
-from pipeline.adapters.kafka.sweeper import Sweeper
 from pipeline.adapters.kafka.topics import create_topics
 from pipeline.adapters.prometheus import PrometheusRecorder
+from pipeline.adapters.streams.sweeper import Sweeper
 from pipeline.storage.archive import messages_of
 from pipeline.storage.rows import Release
 from schemas.codec import encode
