@@ -4,6 +4,7 @@ from pipeline.adapters.kafka.access import cluster_of
 from pipeline.adapters.kafka.client import TopicReader
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
+from pipeline.adapters.streams.sweeper import Sweeper
 from pipeline.adapters.streams.watch import AllowlistWatch, RulesWatch
 from pipeline.adapters.streams.worker import Worker
 from pipeline.detect.allowlist import Allowlist
@@ -27,8 +28,11 @@ def run(settings: Settings, metrics: str | None = None) -> None:
         return DetectStage(partition, settings.partitions, recorder, in_force, limit)
 
     job = StreamJob("detect", settings, [TALLIES], DETECT_STATE, make, recorder)
+    sweeper = Sweeper(settings.brokers, recorder)
     operators.start()
+    sweeper.start()
     try:
-        Worker(job, recorder, metrics, watch.poll, operators.check).run()
+        Worker(job, recorder, metrics, watch.poll).run()
     finally:
         operators.stop()
+        sweeper.stop()

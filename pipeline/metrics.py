@@ -58,6 +58,8 @@ ENFORCE: tuple[MetricFamily, ...] = (
     MetricFamily("sekimori_enforce_lag_messages", "gauge", "Messages in Kafka that the table does not show yet"),
     MetricFamily("sekimori_enforce_reads_total", "counter", "Full readings of the topics", ("outcome",)),
     MetricFamily("sekimori_enforce_snapshot_age_seconds", "gauge", "Seconds since the last snapshot; NaN: none"),
+    MetricFamily("sekimori_enforce_clock_leaps_total", "counter", "Times that the clock of the host was moved"),
+    MetricFamily("sekimori_enforce_failures_total", "counter", "Rounds of the agent's housekeeping that failed"),
     MetricFamily("sekimori_enforce_snapshots_total", "counter", "Snapshots by what became of them", ("outcome",)),
 )
 
@@ -89,9 +91,13 @@ DETECT: tuple[MetricFamily, ...] = (
     MetricFamily(
         "sekimori_detect_repeated_frames_total", "counter", "Frames left out because they were counted before"
     ),
+    MetricFamily(
+        "sekimori_detect_frames_ahead_total", "counter", "Frames far ahead of all others of their source, counted"
+    ),
     MetricFamily("sekimori_detect_evicted_total", "counter", "Subjects forgotten to stay in bounds"),
     MetricFamily("sekimori_detect_subjects", "gauge", "Subjects remembered", ("partition",)),
     MetricFamily("sekimori_detect_dead_letters_total", "counter", "Messages that could not be read"),
+    MetricFamily("sekimori_detect_swept_total", "counter", "Tombstones for decisions that had been over for a day"),
     MetricFamily("sekimori_detect_settings_total", "counter", "Messages of the allowlist read", ("outcome",)),
 )
 

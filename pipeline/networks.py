@@ -271,6 +271,15 @@ class BySubject(Generic[T]):
             and (value := values.get(network.value >> (network.length - length))) is not None
         ]
 
+    def clear(self) -> None:
+        """Removes all, one by one: at once a million would hold up every thread."""
+        every: list[dict[Any, T]] = list(self._names.values())
+        for by_length in self._networks.values():
+            every += by_length.values()
+        for values in every:
+            while values:
+                values.popitem()
+
     def values(self) -> Iterator[T]:
         """Every value."""
         for by_name in self._names.values():

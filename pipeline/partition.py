@@ -14,9 +14,8 @@ import msgspec
 
 from pipeline.ports import Record
 from schemas.dead_letter import DeadLetter
-from schemas.tally import Tally
+from schemas.tally import LAST_TIME, Tally
 
-SOURCE, OFFSET = "source", "offset"  # headers: which raw frame a message was made from
 REFERENCE = "reference"  # header: milliseconds since 1970 of lines that are sent later than they were written
 FORMAT = "format"  # header of a saved part: the version of its format
 
@@ -122,19 +121,19 @@ def arrival_of(record: Record) -> tuple[float, bool]:
     That is the time of the message, as the broker stamped it; a sender of older lines says by a header that they are
     older, and how old. What is no such header, or says that they are newer, is left out.
     """
-    told = dict(record.headers).get(REFERENCE, b"")
+    told = dict(record.headers).get(REFERENCE) or b""
     if told.isdigit() and len(told) < len(str(record.timestamp_ms)) + 1 and int(told) <= record.timestamp_ms:
         return int(told) / 1000, False
     return record.timestamp_ms / 1000, True
 
 
 def unreadable(source: str, record: Record, why: str) -> DeadLetter:
-    """The dead letter for a message that is no message of ours."""
+    """The dead letter for a message that is no message of ours; a time that cannot be is moved to the nearest one."""
     return DeadLetter(
         source=source,
         offset=record.offset,
         index=0,
         reason=why,
         raw=(record.value or b"").decode("utf-8", "backslashreplace")[:4096],
-        time=datetime.fromtimestamp(record.timestamp_ms / 1000, UTC),
+        time=datetime.fromtimestamp(min(max(record.timestamp_ms / 1000, 0), LAST_TIME - 1), UTC),
     )

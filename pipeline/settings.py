@@ -34,7 +34,8 @@ class Settings:
     * ``state_dir``: where the enforcement agent and the shipper keep their state.
     * ``log_json``: structured logs as JSON lines.
     * ``checkpoint_seconds``: how often streaming jobs save their state (0.2 to 600 s).
-    * ``dovecot_api_key``: what Dovecot must send as ``X-API-Key``; empty for none.
+    * ``dovecot_api_key``: what Dovecot must send as ``X-API-Key``, or as the password of Basic authentication;
+      empty for none.
     * ``clickhouse``: the analytical store, ``host:port`` or ``clickhouse://user:password@host/base``; empty: none.
     * ``store_days``: days that it keeps, in whole months; 0 keeps everything.
     * ``analysis``: a folder made by ``sekimori load``, for notebooks; they prefer it to ``clickhouse``.

@@ -1,7 +1,8 @@
 """A block decision. Topic ``enforcement``, compacted: read from the start it gives today's state.
 
 The key is ``kind:rule:subject`` (a subject may be restricted by several rules at once, and one rule must not wipe
-out another's decision). A tombstone (null value) lifts it; its headers ``actor`` and ``note`` say who and why.
+out another's decision). A tombstone (null value) lifts it; its headers ``actor`` and ``note`` say who and why. One with
+the header ``over`` was written because the decision's time had long been over.
 """
 
 import hashlib
@@ -12,6 +13,9 @@ import msgspec
 from msgspec import Meta
 
 from schemas.kinds import Action, Mode, Scope, SubjectKind
+
+OVER = "over"
+"""Header of a tombstone that lifts nothing: the decision had been over for a day, and the topic need not keep it."""
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -112,9 +112,8 @@ def list_(
     wanted += [_subject(address, "ip")] if address else []
     found = [
         d
-        for d in topics.decisions()
-        if (everything or d.expires_at > now)
-        and all(concerns((d.subject_kind, d.subject), subject) for subject in wanted)
+        for d in topics.decisions(None if everything else now)
+        if all(concerns((d.subject_kind, d.subject), subject) for subject in wanted)
         and rule in {None, d.rule}
         and mode in {None, d.mode}
     ]

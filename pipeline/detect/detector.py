@@ -17,6 +17,7 @@ import msgspec
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.decide import Episode, Verdict, decide, is_running, open_episode
 from pipeline.detect.judge import Judge, Look, ask_at_next_tally
+from pipeline.detect.sources import Sources
 from pipeline.rules import RuleSet
 from pipeline.rules.rule import Accuses
 from pipeline.windows.layout import SEEN, SEND, SLOT, entries, has_entries_of, is_whole, latest, new_state
@@ -38,12 +39,14 @@ KINDS: tuple[CountedKind, ...] = get_args(CountedKind)
 
 @dataclass
 class Findings:
-    """What came of a batch: decisions, accusations (tallies for the accused networks), and what was let pass."""
+    """What came of a batch: decisions, accusations (tallies for the accused networks), what was let pass, and
+    whether its frame was counted before (``repeated``) or claims to be far ahead of what was (``ahead``)."""
 
     decisions: list[Decision] = field(default_factory=list)
     accusations: list[Tally] = field(default_factory=list)
     allowed: int = 0
     repeated: int = 0
+    ahead: int = 0
 
 
 class _Saved(msgspec.Struct, array_like=True):
@@ -70,7 +73,7 @@ class Detector:
         self._judge = Judge(rules)
         self._limit = max(1, limit // SHARDS)
         self._shards = [_Shard() for _ in range(SHARDS)]
-        self._sources: dict[str, int] = {}
+        self._sources = Sources()
         self._origins: dict[CountedKind, Origins] = {kind: Origins() for kind in KINDS}
         self.evicted = 0
         self.position = -1
@@ -80,11 +83,11 @@ class Detector:
         that it was made from ("" for none). Pure but for the state that it keeps."""
         findings = Findings()
         self.position = position
-        if source:
-            if offset <= self._sources.get(source, -1):
-                findings.repeated += 1
-                return findings
-            self._sources[source] = offset
+        place = self._sources.count(source, offset) if source else "next"
+        if place == "again":
+            findings.repeated += 1
+            return findings
+        findings.ahead += place == "ahead"
         shards, origins, weights, home = self._shards, self._origins, self._judge.weights, self._judge.at_home
         for tally in tallies:
             kind, subject, country = tally.kind, tally.subject, tally.country
@@ -203,13 +206,13 @@ class Detector:
             shard.dirty = True
 
     def sources(self) -> bytes:
-        """Up to where the raw frames of each source are counted. Saved after the shards of a checkpoint, as it was
+        """Which raw frames of each source are counted. Saved after the shards of a checkpoint, as it was
         before them; see ``load_sources``."""
-        return msgspec.msgpack.encode(self._sources)
+        return self._sources.dump()
 
     def load_sources(self, saved: bytes) -> None:
         """Inverse of ``sources``. Raises msgspec.DecodeError, ValueError."""
-        self._sources = msgspec.msgpack.decode(saved, type=dict[str, int])
+        self._sources.load(saved)
 
     def dump(self, number: int) -> bytes | None:
         """One shard (0 to ``SHARDS`` - 1), compressed, with the position it has counted to; None if unchanged."""

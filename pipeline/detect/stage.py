@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from pipeline.detect.allowlist import Allowlist
-from pipeline.detect.detector import SHARDS, Detector
+from pipeline.detect.detector import SHARDS, Detector, Findings
 from pipeline.metrics import Recorder
-from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, loading, partition_of, source_of, unreadable
+from pipeline.partition import Outgoing, StatePart, loading, partition_of, source_of, unreadable
 from pipeline.ports import Record
 from pipeline.rules import RuleSet
 from pipeline.windows.peers import pack_network
 from schemas.codec import decode_tallies, encode
+from schemas.origin import RawFrame, origin_of
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, ENFORCEMENT, TALLIES
 
-NEWEST = 1  # version of the format that states are saved in
+NEWEST = 2  # version of the format that states are saved in; 1 kept one offset of each source
 _SOURCES_KEY, _POSITION_KEY = b"sources", b"position"
 
 InForce = Callable[[], tuple[RuleSet, Allowlist]]
@@ -44,18 +45,16 @@ class DetectStage:
 
     def process(self, record: Record) -> list[Outgoing]:
         """See ``PartitionStage``. Decisions have ids of their own, so that sending them again changes nothing."""
-        headers = dict(record.headers)
         try:
-            source = (headers.get(SOURCE) or b"").decode()
+            frame = origin_of(record.headers) or RawFrame("", 0)
             tallies = decode_tallies(record.value or b"")
             for tally in tallies:
                 _check_network(tally)
-            offset = int(headers.get(OFFSET) or b"0")
         except ValueError as error:
             self.detector.position = record.offset
             return [self._dead_letter(record, str(error))]
-        findings = self.detector.count(tallies, record.offset, source, offset)
-        self._measure(findings.repeated, findings.allowed, len(tallies))
+        findings = self.detector.count(tallies, record.offset, frame.source, frame.offset)
+        self._measure(findings, len(tallies))
         out = []
         for decision in findings.decisions:
             self._recorder.add("sekimori_detect_decisions_total", 1, decision.rule, decision.mode)
@@ -69,10 +68,11 @@ class DetectStage:
         self._recorder.add("sekimori_detect_dead_letters_total")
         return Outgoing(DEAD_LETTERS.name, encode(unreadable(source, record, why)), record.key)
 
-    def _measure(self, repeated: int, allowed: int, tallies: int) -> None:
+    def _measure(self, findings: Findings, tallies: int) -> None:
         self._recorder.add("sekimori_detect_tallies_total", tallies)
-        self._recorder.add("sekimori_detect_repeated_frames_total", repeated)
-        self._recorder.add("sekimori_detect_allowed_total", allowed)
+        self._recorder.add("sekimori_detect_repeated_frames_total", findings.repeated)
+        self._recorder.add("sekimori_detect_frames_ahead_total", findings.ahead)
+        self._recorder.add("sekimori_detect_allowed_total", findings.allowed)
         self._recorder.add("sekimori_detect_evicted_total", self.detector.evicted - self._evicted)
         self._evicted = self.detector.evicted
 

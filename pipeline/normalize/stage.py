@@ -10,9 +10,10 @@ from pipeline.formats.reading.lines import split_frame
 from pipeline.metrics import Recorder
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.normalize.unkeyed import HALF, PASSED, Passing, by_host, is_unkeyed
-from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, arrival_of, loading, partition_of, source_of
+from pipeline.partition import Outgoing, StatePart, arrival_of, loading, partition_of, source_of
 from pipeline.ports import Record
 from schemas.codec import encode_frame
+from schemas.origin import origin_headers
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, EVENTS, TALLIES
 
@@ -83,7 +84,7 @@ class NormalizeStage:
         batch = self._normalizer.normalize(frame, reference, source, record.offset, live)
         self._measure(record, batch.lines, batch.ignored, len(batch.dead_letters))
         self._recorder.add("sekimori_normalize_moved_total", batch.moved.lines)
-        origin = ((SOURCE, source.encode()), (OFFSET, str(record.offset).encode()))
+        origin = origin_headers(source, record.offset)
         out = []
         if batch.events:
             out.append(Outgoing(EVENTS.name, encode_frame(batch.events), record.key, headers=origin))

