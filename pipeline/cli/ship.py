@@ -13,14 +13,20 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from pipeline.adapters.files.feed import World
 from pipeline.adapters.files.frames import TopicChoice
+from pipeline.adapters.files.packing import MAGIC, packing_of
 from pipeline.adapters.files.positions import Positions
-from pipeline.adapters.files.shipper import Options, Shipper, World
+from pipeline.adapters.files.shipper import Options, Shipper
+from pipeline.adapters.files.tail import Tail
 from pipeline.adapters.kafka.client import KafkaLog, servers
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.logs import set_up_logs
+from pipeline.adapters.metrics_thread import served_metrics
+from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.cli.common import clear_errors, json_option
 from pipeline.cli.terminal import print_json, progress
+from pipeline.metrics import SHIP
 from pipeline.settings import Settings
 
 # After this the broker counts as down, positions are read back, and sending begins again.
@@ -44,6 +50,13 @@ _COLUMNS = (
 @click.option("--host", default=socket.gethostname, show_default="this host", help="The host that wrote the files.")
 @click.option("--from-start/--from-end", default=True, show_default=True, help="Where a file never shipped begins.")
 @click.option("--again", is_flag=True, help="Forget how far the files were shipped.")
+@click.option(
+    "--olddir",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Another folder that rotated files are moved to.",
+)
+@click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics and /healthz there.")
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Folder for positions.")
 @click.option("--batch-lines", type=click.IntRange(1, 10_000), default=200, show_default=True, help="Of one message.")
 @click.option(
@@ -59,6 +72,8 @@ def ship(
     host: str,
     from_start: bool,
     again: bool,
+    olddir: tuple[Path, ...],
+    metrics: str | None,
     state: Path | None,
     batch_lines: int,
     linger_ms: int,
@@ -67,8 +82,13 @@ def ship(
 ) -> None:
     """Sends log FILES to Kafka, whole lines, each once, and remembers how far it came.
 
-    Plain or gz files; with --follow plain ones only, and they need not exist yet. What was sent is not sent again,
-    also after a crash: give --again for that. SIGTERM and Ctrl-C stop it in good order.
+    Plain files, or packed ones (gz, xz, bz2, zst); with --follow plain ones only, and they need not exist yet. What was
+    sent is not sent again, also after a crash: give --again for that. SIGTERM and Ctrl-C stop it in good order.
+
+    Files that were rotated, also while this was stopped, are finished. They are known by their first bytes, in the
+    file's folder, the folders in it and in --olddir, whatever their names and whether they are packed. One that came
+    and went unseen is found by its name, in the file's folder and in --olddir: mail.log.1, mail.log-20261124,
+    mail-20261124.log, mail.log.old and the like, also packed.
 
     \b
       sekimori ship /var/log/mail.log --follow
@@ -82,8 +102,9 @@ def ship(
     set_up_logs(settings.log_json)
     # The client library tells of every try to connect; what matters of that we say ourselves.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    options = Options(host, topic, batch_lines, linger_ms, follow, from_end=not from_start)
-    with clear_errors(), ExitStack() as stack:
+    options = Options(host, topic, batch_lines, linger_ms, follow)
+    recorder = PrometheusRecorder(SHIP)
+    with clear_errors(ValueError), ExitStack() as stack:
         stopping = stack.enter_context(_stopping())
         bar = stack.enter_context(progress(*_COLUMNS, shown=not follow and not as_json, transient=False))
         task = bar.add_task("shipping", total=None)
@@ -93,32 +114,47 @@ def ship(
             wait=stopping.wait,
             monotonic=time.monotonic,
             now_ms=lambda: time.time_ns() // 1_000_000,
+            recorder=recorder,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
         folder = (state or settings.state_dir) / "ship"
-        positions = [stack.enter_context(Positions(folder, path)) for path in files]
-        if again:
-            for known in positions:
-                known.forget()
-        shipper = Shipper(files, positions, options, world)
-        stack.callback(shipper.close)
+        streams = []
+        for path in files:
+            positions = stack.enter_context(Positions(folder, path))
+            if again:
+                positions.forget()
+            known = positions.load()
+            places, seen = (known.files, known.seen) if known else (None, None)
+            tail = Tail(path, places, not from_start, seen, olddir, files)
+            stack.callback(tail.close)
+            streams.append((tail, positions))
+        shipper = Shipper(streams, options, world)
+        stack.enter_context(served_metrics(metrics, recorder, shipper.health))
         shipper.run()
     _report(shipper, files, as_json)
 
 
 def _check(files: tuple[Path, ...], follow: bool) -> None:
+    """What cannot be shipped is said. With ``follow`` one that cannot be read now waits, if there are others."""
     if len(set(files)) < len(files):
         raise click.UsageError("a file is given twice")
-    for path in files:
-        if not path.exists():
-            if not follow:
-                raise click.UsageError(f"there is no file {path}; with --follow it may come later")
-        elif not path.is_file():
-            raise click.UsageError(f"{path} is no regular file")
-        elif not os.access(path, os.R_OK):
-            raise click.UsageError(f"{path} cannot be read; is this user in the group adm?")
-        elif follow and path.open("rb").read(2) == b"\x1f\x8b":
-            raise click.UsageError(f"{path} is packed and will not grow; ship it without --follow")
+    problems = [problem for path in files if (problem := _problem(path, follow))]
+    if problems and (not follow or len(problems) == len(files)):
+        raise click.UsageError(problems[0])
+
+
+def _problem(path: Path, follow: bool) -> str:
+    if not path.exists():
+        return "" if follow else f"there is no file {path}; with --follow it may come later"
+    if not path.is_file():
+        return f"{path} is no regular file"
+    if not os.access(path, os.R_OK):
+        return f"{path} cannot be read; is this user in the group adm?"
+    if follow:
+        with path.open("rb") as file:
+            if packing_of(file.read(MAGIC)):
+                raise click.UsageError(f"{path} is packed and will not grow; ship it without --follow")
+    return ""
 
 
 @contextmanager

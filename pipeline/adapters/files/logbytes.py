@@ -38,6 +38,10 @@ class Bytes:
         """When it was last written, nanoseconds since 1970."""
         return os.fstat(self._descriptor).st_mtime_ns
 
+    def linked(self) -> bool:
+        """Whether it still has a name somewhere."""
+        return os.fstat(self._descriptor).st_nlink > 0
+
     def progress(self, at: int) -> tuple[int, int]:
         """(done, all) in bytes on the disk, if ``at`` is read."""
         return at, self.size()

@@ -1,169 +1,109 @@
 """A log file as it grows, through rotation, truncation and restarts of the reader.
 
-Files are told apart by device and inode and by their first bytes, since inodes are used again. A file that was
-renamed (logrotate ``create``) is read to its end, and for a while on, because its writer may not have noticed yet. A
-file that was cut (``copytruncate``) is finished from its copy. Both also work when it happened while nobody read. What
-is written and cut between two looks leaves no trace: that is in the nature of ``copytruncate``.
+Files are known by their first bytes, whatever they are called and wherever they are moved, packed or not; device and
+inode are a hint. A file that was renamed (logrotate ``create``) is read to its end, and for a while on, because its
+writer may not have noticed yet. A file that was cut (``copytruncate``) is finished from its copy. Both also work when
+it happened while nobody read. What is written and cut between two looks leaves no trace: that is in the nature of
+``copytruncate``.
 """
 
 import os
-import re
-import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate
-from operator import is_not, sub
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
-from pipeline.adapters.files.frames import MAX_LINE, shortened
 from pipeline.adapters.files.logbytes import HEAD, Bytes, digest, open_bytes
+from pipeline.adapters.files.rotated import Rotations, Seen, identity
+from pipeline.adapters.files.source import Piece, Place, Replaced, Source
 
-CHUNK = 1_048_576
 # How long a renamed file is still read: until the writer has surely been told to open the new one.
 GRACE_SECONDS = 60.0
+AGAIN_SECONDS = 5.0  # until what could not be read or found is tried again, at first
+SLOWEST_SECONDS = 600.0
+MAX_MISSING = 16  # files that are still looked for
+MAX_MISSED = 3  # beginnings at which a file was not found, until it is given up
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Place:
-    """How far one file was read. ``id`` names its content for as long as it is read, wherever it is moved to."""
-
-    id: str
-    device: int
-    inode: int
-    offset: int
-    head: str
-    head_size: int
-
-
-@dataclass
-class Source:
-    """One file that is being read. ``offset`` is read, ``acknowledged`` is with the broker, both bytes.
-
-    ``skip``: for each topic, up to where the broker already has what comes after ``acknowledged``.
-    """
-
-    path: Path
-    content: Bytes
-    id: str
-    offset: int = 0
-    acknowledged: int = 0
-    skip: dict[str, int] = field(default_factory=dict)
-    rotated: bool = False
-    quiet_since: float | None = None
-    head: bytes = b""
-    searched: int = 0  # up to here there is no line feed after ``offset``
-
-    def place(self) -> Place:
-        """What to remember of it."""
-        device, inode = self.content.identity
-        return Place(self.id, device, inode, self.acknowledged, digest(self.head), len(self.head))
-
-    def rewind(self, skip: dict[str, int]) -> None:
-        """Back to what is acknowledged."""
-        self.offset, self.skip, self.searched = self.acknowledged, skip, 0
-
-    def to_end(self) -> None:
-        """Passes over the whole lines that are there."""
-        size = self.content.size()
-        begin = max(0, size - CHUNK)
-        self.offset = self.acknowledged = begin + self.content.read(begin, size - begin).rfind(b"\n") + 1
-        self.head = self.content.read(0, HEAD)
-
-    def replaced(self, read_to: int) -> bool:
-        """True if what was read up to ``read_to`` is no longer what the file holds."""
-        return self.content.size() < read_to or self.content.read(0, len(self.head)) != self.head
-
-    def lines(self, final: bool) -> "Piece | None":
-        """The next whole lines; with ``final`` also a last one without line feed. None if there are none.
-
-        Raises Replaced, OSError.
-        """
-        lines, ends = self._next(final)
-        # Looked at after reading: what was cut or written over meanwhile is never taken for the file's next lines.
-        if self.replaced(ends[-1] if ends else self.offset):
-            raise Replaced
-        if len(self.head) < HEAD:
-            self.head = self.content.read(0, HEAD)
-        if not ends:
-            return None
-        begin, self.offset, self.searched = self.offset, ends[-1], 0
-        cut = 0
-        if self.offset - begin > MAX_LINE:
-            sizes = list(map(sub, ends, [begin, *ends]))
-            sizes = [size - 1 for size in sizes[:-1]] + [sizes[-1] - (self.content.read(ends[-1] - 1, 1) == b"\n")]
-            whole, lines = lines, [shortened(line, size) for line, size in zip(lines, sizes, strict=True)]
-            cut = sum(map(is_not, whole, lines))
-        return Piece(self, lines, ends, cut)
-
-    def _next(self, final: bool) -> tuple[list[bytes], list[int]]:
-        data = self.content.read(self.offset, CHUNK)
-        end = data.rfind(b"\n")
-        if end >= 0:
-            lines = data[:end].split(b"\n")
-            return lines, list(accumulate((len(line) + 1 for line in lines), initial=self.offset))[1:]
-        if len(data) == CHUNK:
-            length = self._long_line(final)
-            return ([data], [self.offset + length]) if length else ([], [])
-        return ([data], [self.offset + len(data)]) if final and data else ([], [])
-
-    def _long_line(self, final: bool) -> int:
-        """Bytes of a line that is longer than ``CHUNK``, its line feed included; 0 if it has no end yet."""
-        at = max(self.searched, self.offset + CHUNK)
-        while chunk := self.content.read(at, CHUNK):
-            found = chunk.find(b"\n")
-            if found >= 0:
-                return at + found + 1 - self.offset
-            at += len(chunk)
-        self.searched = at
-        return at - self.offset if final else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Lines of one file. ``ends``: the position after each; ``cut``: how many were too long and were shortened."""
-
-    source: Source
-    lines: Sequence[bytes]
-    ends: Sequence[int]
-    cut: int
-
-
-class Replaced(Exception):
-    """The file was cut or written over since it was last read."""
 
 
 class Tail:
     """One path and whatever was rotated away from it. ``changed`` is set when files come or go, for the caller to save.
 
-    ``places``: where an earlier reader stopped, oldest file first; None if there was none. ``from_end``: if there was
-    none, begin at the end of the file that is there now.
+    ``places``: where an earlier reader stopped, oldest file first, None if there was none; ``seen``: what it had done
+    with, None if it did not remember. ``from_end``: if there was none, begin at the end of the file that is there now.
+    ``folders``: where rotated files are besides; ``others``: logs that are none of its rotated files.
+
+    ``trouble``: why not all can be read now. ``lost``: files whose rest was not found, so far; ``missing``: those that
+    are still looked for.
     """
 
-    def __init__(self, path: Path, places: Sequence[Place] | None = None, from_end: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        places: Sequence[Place] | None = None,
+        from_end: bool = False,
+        seen: Sequence[Seen] | None = None,
+        folders: Sequence[Path] = (),
+        others: Sequence[Path] = (),
+    ) -> None:
         self.path = path
+        self.name = str(path)
         self.sources: list[Source] = []
+        self.missing: list[Place] = []
         self.changed = False
+        self.trouble: OSError | None = None
+        self.lost = 0
+        self._rotations = Rotations(path, folders, others)
+        self._from_end = from_end and places is None and path.exists()
+        self._look_again_at, self._find_again_at, self._patience = 0.0, 0.0, AGAIN_SECONDS
         self._resume(places or ())
-        if self._notice() and from_end and places is None:
-            self.sources[0].to_end()
+        if seen is not None:
+            self._rotations.remember(seen)
+        else:
+            last = self.sources[-1] if places and self.sources else None
+            self._rotations.pass_over(last.content.modified_ns() if last else float("inf"))
+        self.trouble = self._notice(0.0)
+
+    def over(self, final: bool) -> bool:
+        """See ``feed.Stream``."""
+        return final
+
+    def seen(self) -> list[Seen]:
+        """What is done with, to be remembered."""
+        return self._rotations.seen()
+
+    def places(self) -> list[Place]:
+        """What is not done with, to be remembered."""
+        return [*self.missing, *(source.place() for source in self.sources)]
+
+    def acknowledge(self) -> None:
+        """The broker has all that was read."""
+        for source in self.sources:
+            source.acknowledged = source.offset
 
     def poll(self, now: float, final: bool = False) -> Piece | None:
         """The next lines, or None if there are none now. ``now``: seconds of any steady clock.
 
-        ``final``: nothing will be added any more, so last lines without a line feed count. Raises OSError.
+        ``final``: nothing will be added any more, so last lines without a line feed count; then, and only then, it
+        raises OSError for what cannot be read. Otherwise that is told by ``trouble``, and tried again.
         """
-        self._notice()
+        trouble = self._notice(now)
         for source in list(self.sources):
+            if now < source.again_at and not final:
+                trouble = trouble or source.trouble
+                continue
             over = final or self._left_alone(source, now)
             try:
                 piece = source.lines(over)
             except Replaced:
                 self._replace(source)
                 return self.poll(now, final)
+            except OSError as error:
+                trouble = trouble or error
+                source.trouble, source.again_at = error, now + AGAIN_SECONDS
+                continue
             if piece is not None:
                 source.quiet_since = None
                 return piece
@@ -171,6 +111,9 @@ class Tail:
                 self._forget(source)
             elif source.quiet_since is None:
                 source.quiet_since = now
+        self.trouble = trouble or self._rotations.trouble
+        if final and trouble is not None:
+            raise trouble
         return None
 
     @staticmethod
@@ -185,62 +128,140 @@ class Tail:
     def _resume(self, places: Sequence[Place]) -> None:
         for place in places:
             source = self._find(place)
-            if source is None:
-                if place.offset or place.head_size:
-                    _log.warning("file_gone", file=str(self.path), note="what was not sent of it is lost")
+            if source is not None:
+                source.rotated = source.path != self.path
+                self.sources.append(source)
+                self.changed = self.changed or source.content.identity != (place.device, place.inode)
+            elif place.offset or place.head_size:
                 self.changed = True
-                continue
-            source.rotated = source.path != self.path
-            self.sources.append(source)
+                if place.missed + 1 < MAX_MISSED:
+                    self._miss(place)
+                else:
+                    _log.warning("file_given_up", file=str(self.path), read_to=place.offset)
+
+    def _miss(self, place: Place) -> None:
+        """What was rotated away is not there: say so, and go on looking for it."""
+        self.lost += 1
+        self.missing = [*self.missing, replace(place, missed=place.missed + 1)][-MAX_MISSING:]
+        self._patience = AGAIN_SECONDS
+        _log.warning(
+            "file_gone",
+            file=str(self.path),
+            read_to=place.offset,
+            known_missing_bytes=max(0, place.size - place.offset),
+            note="missing is what was written to it after the bytes that were sent; it is looked for by its first "
+            "bytes: if it was moved to another folder, name that with --olddir",
+        )
+
+    def _find_missing(self, now: float) -> None:
+        if now < self._find_again_at or not self.missing:
+            return
+        self._find_again_at, self._patience = now + self._patience, min(2 * self._patience, SLOWEST_SECONDS)
+        for place in list(self.missing):
+            source = self._find(place)
+            if source is not None:
+                source.rotated = source.path != self.path
+                self.missing.remove(place)
+                self.sources.insert(0, source)
+                self.changed = True
+                _log.info("file_found", file=str(source.path), read_to=place.offset)
 
     def _find(self, place: Place) -> Source | None:
-        """The file that was read up to ``place``: by inode, or a copy of it (also packed) by its first bytes."""
-        moved = [p for p in self._siblings() if _identity(p) == (place.device, place.inode)]
-        for path in [*moved, *(p for p in self._siblings() if p not in moved)]:
-            content = self._open(path)
-            if content is None:
-                continue
+        """The file that was read up to ``place``, wherever it is now."""
+        opened = {source.content.identity for source in self.sources}
+        inode = place.device, place.inode
+
+        def fits(content: Bytes) -> bool:
+            # Only whole lines prove that it is another copy: those that were sent.
+            if content.identity in opened or (not place.offset and content.identity != inode):
+                return False
+            return digest(content.read(0, place.head_size)) == place.head and content.size() >= place.offset
+
+        found = self._rotations.find(fits, inode)
+        if found is None:
+            return None
+        path, content = found
+        head = content.read(0, place.head_size)
+        return Source(path, content, place.id, place.offset, place.offset, head=head, size=place.size)
+
+    def _notice(self, now: float) -> OSError | None:
+        """Opens what is new at the path, and what came and went between two looks. Returned is why it cannot."""
+        self._find_missing(now)
+        last = self.sources[-1] if self.sources else None
+        if last is not None:
+            last.rotated = last.content.identity != identity(self.path)
+        if last is None or last.rotated or now >= self._look_again_at:
+            self._open_unsent(now)
+        if last is None or last.rotated:
             try:
-                head = content.read(0, place.head_size)
-                same = digest(head) == place.head and content.size() >= place.offset
-            except OSError:  # a damaged or unfinished gz file is not it
-                same = False
-            if same and (place.head_size or path in moved):
-                return Source(path, content, place.id, place.offset, place.offset, head=head)
-            content.close()
+                self._open_path(last)
+            except OSError as error:
+                return error
         return None
 
-    def _notice(self) -> bool:
-        """Opens what is new at the path, and what came and went between two looks. True if something was opened."""
-        last = self.sources[-1] if self.sources else None
-        now_there = _identity(self.path)
-        if last is not None:
-            last.rotated = last.content.identity != now_there
-            if not last.rotated:
-                return False
-        between = self._siblings_after(last) if last is not None else []
-        opened = False
-        for path in [*between, self.path]:
-            content = self._open(path)
-            if content is not None:
-                for source in self.sources:
-                    source.rotated = True
-                self.sources.append(Source(path, content, os.urandom(8).hex(), rotated=path != self.path))
-                self.changed = opened = True
-        return opened
+    def _open_unsent(self, now: float) -> None:
+        """Opens rotated files that nobody read."""
+        here = [source for source in self.sources[-1:] if not source.rotated]
+        for path, content, head, end in self._rotations.unsent(self.sources):
+            source = Source(path, content, os.urandom(8).hex(), end, end, head=head, rotated=True)
+            self.sources.insert(len(self.sources) - len(here), source)
+            self.changed = True
+        self._look_again_at = now + AGAIN_SECONDS if self._rotations.unreadable else float("inf")
+
+    def _open_path(self, last: Source | None) -> None:
+        try:
+            content = open_bytes(self.path)
+        except FileNotFoundError:
+            return
+        try:
+            head = content.read(0, HEAD)
+            known = next((s for s in self.sources if s.content.identity == content.identity), None)
+            if known is None and last is not None and self._is_copy_of(last, content, head):
+                known = last
+            if known is not None:  # it was written anew, or moved back
+                known.content.close()
+                known.content, known.path, known.rotated = content, self.path, False
+                self.sources.remove(known)
+                self.sources.append(known)
+                self.changed = True
+                return
+            end = self._rotations.place_of(content, head)
+            source = Source(self.path, content, os.urandom(8).hex(), head=head)
+            if end is not None and 0 < end <= content.size():
+                source.offset = source.acknowledged = end
+            if self._from_end:
+                source.to_end()
+        except OSError:
+            content.close()
+            raise
+        self._from_end = False
+        self._append(source)
+
+    @staticmethod
+    def _is_copy_of(last: Source, content: Bytes, head: bytes) -> bool:
+        """Whether the file at the path is ``last``, written anew. Few bytes prove it only if that is gone."""
+        if not last.head or not head.startswith(last.head) or content.size() < last.offset:
+            return False
+        return len(last.head) == HEAD or not last.content.linked()
+
+    def _append(self, source: Source) -> None:
+        for other in self.sources:
+            other.rotated = True
+        self.sources.append(source)
+        self.changed = True
 
     def _replace(self, source: Source) -> None:
         """``source`` was cut: finish its copy, if there is one, then begin at its start under a new id."""
         self.changed = True
         at = self.sources.index(source)
-        place = source.place()
-        copy = self._find(Place(place.id, -1, -1, source.offset, place.head, place.head_size))
+        place = replace(source.place(), device=-1, inode=-1, offset=source.offset)
+        copy = self._find(place)
         if copy is not None:
             copy.acknowledged, copy.skip, copy.rotated = source.acknowledged, source.skip, True
             self.sources.insert(at, copy)
             at += 1
         elif source.head:
-            _log.warning("file_cut", file=str(source.path), note="what was not sent of it is lost")
+            self._miss(place)
         self.sources[at] = Source(source.path, source.content, os.urandom(8).hex(), rotated=source.rotated)
 
     def _forget(self, source: Source) -> None:
@@ -248,47 +269,5 @@ class Tail:
         if source.acknowledged == source.offset and source is not self.sources[-1]:
             source.content.close()
             self.sources.remove(source)
+            self._rotations.done(source)
             self.changed = True
-
-    def _siblings(self) -> Iterator[Path]:
-        """The path and what logrotate and its like made of it: ``.1``, ``.2.gz``, ``-20261124``."""
-        yield self.path
-        rotated = re.compile(re.escape(self.path.name) + r"[.-]\d[\d.-]*(\.gz)?")
-        try:
-            names = sorted(os.listdir(self.path.parent))
-        except OSError:
-            return
-        yield from (self.path.parent / name for name in names if rotated.fullmatch(name))
-
-    def _siblings_after(self, last: Source) -> list[Path]:
-        known = {source.content.identity for source in self.sources}
-        since = last.content.modified_ns()
-        found = []
-        for path in self._siblings():
-            if path == self.path or _identity(path) in known:
-                continue
-            try:
-                modified = path.stat().st_mtime_ns
-            except OSError:
-                continue
-            if modified > since:
-                found.append((modified, path))
-        return [path for _, path in sorted(found)]
-
-    def _open(self, path: Path) -> Bytes | None:
-        try:
-            return open_bytes(path)
-        except FileNotFoundError:
-            return None
-        except PermissionError:
-            if path == self.path and not self.sources:
-                raise
-            return None
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
