@@ -107,8 +107,8 @@ class Rotations:
             while len(self._seen) > 2 * NEWEST:
                 self._seen.pop(next(iter(self._seen)))
 
-    def place_of(self, content: Bytes, head: bytes) -> int | None:
-        """How far a file was sent that begins so: -1 if it was never ours, ``None`` if it is new. Raises OSError."""
+    def place_of(self, head: bytes) -> int | None:
+        """How far a file was sent that begins so: -1 if it was never ours, ``None`` if it is new."""
         sizes = {size for _, size in self._seen if size <= len(head)}
         for size in sorted(sizes, reverse=True):
             end = self._seen.get((digest(head[:size]), size))
@@ -124,6 +124,7 @@ class Rotations:
         found: list[tuple[int, Path, Bytes, bytes, int]] = []
         unfinished: dict[Path, _Look] = {}
         heads = {source.content.read(0, HEAD) for source in sources}
+        proofs = tuple(s.head for s in sources if len(s.head) == HEAD or b"\n" in s.head)
         opened = {source.content.identity for source in sources}
         looks = self._rotated()
         self._known = {path: look for path, look in looks if self._known.get(path) == look}
@@ -136,7 +137,7 @@ class Rotations:
         for _, modified, path, look, content in sorted(plain_first, key=lambda entry: entry[:3]):
             try:
                 head = content.read(0, HEAD)
-                end = self._end_of(content, head, heads)
+                end = None if head.startswith(proofs) else self._end_of(content, head, heads)
             except OSError as error:
                 content.close()
                 self.unreadable[path] = error
@@ -158,19 +159,19 @@ class Rotations:
         """From where it is to be sent; ``None`` if there is nothing."""
         if not head or head in heads:
             return None
-        end = self.place_of(content, head)
+        end = self.place_of(head)
         if end is None:
             return 0
         # A packed file was whole when it was packed: its size is not worth the time.
         return end if end >= 0 and not content.packed and content.size() > end else None
 
-    def find(self, fits: Callable[[Bytes], bool], inode: tuple[int, int]) -> tuple[Path, Bytes] | None:
-        """A file that ``fits``: of this ``inode``, else with the name of a rotated one, else of any name, also in the
-        folders below; of several the longest. The caller closes it."""
+    def find(self, fits: Callable[[Bytes], bool], inode: tuple[int, int], anywhere: bool) -> tuple[Path, Bytes] | None:
+        """A file that ``fits``: of this ``inode``, else with the name of a rotated one, else (``anywhere``) of any
+        name, also in the folders below; of several the longest. The caller closes it."""
         named = [self.path, *(path for path, _ in self._rotated())]
         other = self._others_than(frozenset(named))
         same = [path for path in (*named, *other) if identity(path) == inode]
-        for paths in (same, named, other):
+        for paths in (same, named, other if anywhere else []):
             best: tuple[int, Path, Bytes] | None = None
             for path in paths:
                 content = self._open(path)

@@ -172,12 +172,15 @@ class Tail:
         inode = place.device, place.inode
 
         def fits(content: Bytes) -> bool:
-            # Only whole lines prove that it is another copy: those that were sent.
-            if content.identity in opened or (not place.offset and content.identity != inode):
+            if content.identity in opened or (not place.head_size and content.identity != inode):
+                return False
+            # Where no whole line was sent, the first bytes prove little: it must be new to us besides.
+            proved = place.offset or content.identity == inode
+            if not proved and self._rotations.place_of(content.read(0, HEAD)) is not None:
                 return False
             return digest(content.read(0, place.head_size)) == place.head and content.size() >= place.offset
 
-        found = self._rotations.find(fits, inode)
+        found = self._rotations.find(fits, inode, anywhere=place.offset > 0)
         if found is None:
             return None
         path, content = found
@@ -225,7 +228,7 @@ class Tail:
                 self.sources.append(known)
                 self.changed = True
                 return
-            end = self._rotations.place_of(content, head)
+            end = self._rotations.place_of(head)
             source = Source(self.path, content, os.urandom(8).hex(), head=head)
             if end is not None and 0 < end <= content.size():
                 source.offset = source.acknowledged = end
@@ -260,9 +263,15 @@ class Tail:
             copy.acknowledged, copy.skip, copy.rotated = source.acknowledged, source.skip, True
             self.sources.insert(at, copy)
             at += 1
-        elif source.head:
+        elif source.head and not (source.rotated and source.offset >= source.size):
             self._miss(place)
-        self.sources[at] = Source(source.path, source.content, os.urandom(8).hex(), rotated=source.rotated)
+        if source.rotated:  # another rotated file has its place: it may be known under another name
+            self.sources.remove(source)
+            source.content.close()
+            self._rotations.done(source)
+            self._look_again_at = 0.0
+        else:
+            self.sources[at] = Source(source.path, source.content, os.urandom(8).hex())
 
     def _forget(self, source: Source) -> None:
         # The last one stays: what comes next is told by being newer.
