@@ -13,10 +13,12 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from pipeline.adapters.files.feed import World
+from pipeline.adapters.files.feed import Keeper, Stream, World
 from pipeline.adapters.files.frames import TopicChoice
+from pipeline.adapters.files.journal import JOURNAL, JournalTail, journal_command
 from pipeline.adapters.files.packing import MAGIC, packing_of
-from pipeline.adapters.files.positions import Positions
+from pipeline.adapters.files.pipe import STANDARD_INPUT, PipeTail, Unkept
+from pipeline.adapters.files.positions import Positions, Remembered
 from pipeline.adapters.files.shipper import Options, Shipper
 from pipeline.adapters.files.tail import Tail
 from pipeline.adapters.kafka.client import KafkaLog, servers
@@ -38,7 +40,7 @@ _COLUMNS = (
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--follow", is_flag=True, help="Go on as the files grow, through rotation and truncation.")
 @click.option(
     "--topic",
@@ -56,6 +58,13 @@ _COLUMNS = (
     type=click.Path(path_type=Path, file_okay=False),
     help="Another folder that rotated files are moved to.",
 )
+@click.option("--journal", is_flag=True, help="Ship the journal of systemd, besides FILES if there are any.")
+@click.option(
+    "--journal-from",
+    type=click.Path(path_type=Path, exists=True),
+    help="A folder of journal files, or one, in place of this host's.",
+)
+@click.option("--match", multiple=True, metavar="FIELD=VALUE", help="Of the journal only such entries.")
 @click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics and /healthz there.")
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Folder for positions.")
 @click.option("--batch-lines", type=click.IntRange(1, 10_000), default=200, show_default=True, help="Of one message.")
@@ -73,6 +82,9 @@ def ship(
     from_start: bool,
     again: bool,
     olddir: tuple[Path, ...],
+    journal: bool,
+    journal_from: Path | None,
+    match: tuple[str, ...],
     metrics: str | None,
     state: Path | None,
     batch_lines: int,
@@ -84,6 +96,8 @@ def ship(
 
     Plain files, or packed ones (gz, xz, bz2, zst); with --follow plain ones only, and they need not exist yet. What was
     sent is not sent again, also after a crash: give --again for that. SIGTERM and Ctrl-C stop it in good order.
+    Named pipes and standard input ("-") can be read only once: what a killed shipper held of them is gone. A host
+    without log files ships its journal with --journal, whose cursor is kept.
 
     Files that were rotated, also while this was stopped, are finished. They are known by their first bytes, in the
     file's folder, the folders in it and in --olddir, whatever their names and whether they are packed. One that came
@@ -92,13 +106,15 @@ def ship(
 
     \b
       sekimori ship /var/log/mail.log --follow
+      sekimori ship --journal --follow
       sekimori ship old/mail.log.2.gz --topic maillog --host mx1
     """
     with clear_errors(ValueError):
         settings = Settings.from_env(os.environ)
         bootstrap = broker or settings.brokers
         servers(bootstrap)
-    _check(files, follow)
+    journal = journal or journal_from is not None
+    _check(files, follow, journal)
     set_up_logs(settings.log_json)
     # The client library tells of every try to connect; what matters of that we say ourselves.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
@@ -118,24 +134,46 @@ def ship(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
         folder = (state or settings.state_dir) / "ship"
-        streams = []
+        streams: list[tuple[Stream, Keeper]] = []
         for path in files:
-            positions = stack.enter_context(Positions(folder, path))
-            if again:
-                positions.forget()
-            known = positions.load()
+            if _is_pipe(path):
+                pipe = PipeTail(path, follow)
+                stack.callback(pipe.close)
+                streams.append((pipe, Unkept()))
+                continue
+            positions, known = _positions(stack, folder, path, again)
             places, seen = (known.files, known.seen) if known else (None, None)
             tail = Tail(path, places, not from_start, seen, olddir, files)
             stack.callback(tail.close)
             streams.append((tail, positions))
+        if journal:
+            positions, known = _positions(stack, folder, journal_from or JOURNAL, again)
+            place = known.files[0] if known else None
+            entries = JournalTail(journal_command(journal_from, match), place, follow, not from_start)
+            stack.callback(entries.close)
+            streams.append((entries, positions))
         shipper = Shipper(streams, options, world)
         stack.enter_context(served_metrics(metrics, recorder, shipper.health))
         shipper.run()
     _report(shipper, files, as_json)
 
 
-def _check(files: tuple[Path, ...], follow: bool) -> None:
+def _positions(stack: ExitStack, folder: Path, path: Path, again: bool) -> tuple[Positions, Remembered | None]:
+    """What is kept of a path, ours until the end."""
+    positions = stack.enter_context(Positions(folder, path))
+    if again:
+        positions.forget()
+    return positions, positions.load()
+
+
+def _is_pipe(path: Path) -> bool:
+    return str(path) in STANDARD_INPUT or path.is_fifo()
+
+
+def _check(files: tuple[Path, ...], follow: bool, journal: bool) -> None:
     """What cannot be shipped is said. With ``follow`` one that cannot be read now waits, if there are others."""
+    if not files and not journal:
+        raise click.UsageError("name a file, - for standard input, or --journal")
     if len(set(files)) < len(files):
         raise click.UsageError("a file is given twice")
     problems = [problem for path in files if (problem := _problem(path, follow))]
@@ -144,6 +182,8 @@ def _check(files: tuple[Path, ...], follow: bool) -> None:
 
 
 def _problem(path: Path, follow: bool) -> str:
+    if _is_pipe(path):
+        return ""
     if not path.exists():
         return "" if follow else f"there is no file {path}; with --follow it may come later"
     if not path.is_file():

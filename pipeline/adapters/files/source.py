@@ -16,7 +16,8 @@ CHUNK = 1_048_576
 class Place:
     """How far one file was read. ``id`` names its content for as long as it is read, wherever it is moved to.
 
-    ``size``: bytes that it had when it was last looked at; ``missed``: beginnings at which it was not found.
+    ``size``: bytes that it had when it was last looked at; ``missed``: beginnings at which it was not found;
+    ``cursor``: of a journal.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Place:
     head_size: int
     size: int = 0
     missed: int = 0
+    cursor: str = ""
 
 
 @dataclass

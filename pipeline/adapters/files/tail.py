@@ -109,7 +109,7 @@ class Tail:
                 return piece
             if over and source.rotated:
                 self._forget(source)
-            elif source.quiet_since is None:
+            elif source.quiet_since is None and source.rotated:  # silence before says nothing of its writer
                 source.quiet_since = now
         self.trouble = trouble or self._rotations.trouble
         if final and trouble is not None:
