@@ -10,21 +10,15 @@ from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import murmur2
 
+from pipeline.adapters.kafka.errors import translated
 from pipeline.adapters.kafka.memory import fold
-from pipeline.ports import BrokerUnavailable, MessageRefused, Places, Record, TopicMissing
+from pipeline.ports import BrokerUnavailable, Places, Record, TopicMissing
 
 POLL_MS = 500
 REQUEST_MS = 10_000
 HEARTBEAT_MS = 3_000
 # Both brokers lie at hand in tests; in production a broker that needs longer than this is as good as down.
 BOOTSTRAP_MS = 5_000
-
-_REFUSED = (
-    kafka_errors.MessageSizeTooLargeError,
-    kafka_errors.RecordListTooLargeError,
-    kafka_errors.InvalidRecordError,
-)
-_MISSING = (kafka_errors.UnknownTopicOrPartitionError, kafka_errors.UnknownTopicIdError)
 
 
 def servers(bootstrap: str) -> list[str]:
@@ -37,27 +31,6 @@ def servers(bootstrap: str) -> list[str]:
     if not found:
         raise ValueError("no Kafka broker given; give host:port, such as 127.0.0.1:9092")
     return found
-
-
-def translate(error: kafka_errors.KafkaError, bootstrap: str) -> Exception:
-    """The client library's error in the words of ``pipeline.ports``."""
-    if isinstance(error, _REFUSED):
-        return MessageRefused(str(error))
-    if isinstance(error, _MISSING):
-        return TopicMissing(f"{error}; make the topics with: sekimori prepare --broker {bootstrap}")
-    return BrokerUnavailable(
-        f"the Kafka broker at {bootstrap} does not answer ({error}); "
-        f"is it running, and is this the address that it advertises? Set SEKIMORI_BROKERS or --broker"
-    )
-
-
-@contextmanager
-def translated(bootstrap: str) -> Iterator[None]:
-    """Turns every error of the client library into one of ``pipeline.ports``."""
-    try:
-        yield
-    except kafka_errors.KafkaError as error:
-        raise translate(error, bootstrap) from error
 
 
 def connected(maker: Callable[..., Any], bootstrap: str, **settings: Any) -> Any:

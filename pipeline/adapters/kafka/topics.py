@@ -7,7 +7,8 @@ from typing import Any, Literal
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from pipeline.adapters.kafka.client import admin, translate
+from pipeline.adapters.kafka.client import admin
+from pipeline.adapters.kafka.errors import translate
 from schemas.topics import TOPICS, Topic
 
 # A table that every agent reads whole gains nothing from partitions, and one keeps all its keys in order.
