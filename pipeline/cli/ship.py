@@ -13,19 +13,19 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from pipeline.adapters.files.feed import Keeper, Stream, World
-from pipeline.adapters.files.frames import TopicChoice
-from pipeline.adapters.files.journal import JOURNAL, JournalTail, journal_command
 from pipeline.adapters.files.packing import MAGIC, packing_of
-from pipeline.adapters.files.pipe import STANDARD_INPUT, PipeTail, Unkept
-from pipeline.adapters.files.positions import Positions, Remembered
-from pipeline.adapters.files.shipper import Options, Shipper
-from pipeline.adapters.files.tail import Tail
 from pipeline.adapters.kafka.client import KafkaLog, servers
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.logs import set_up_logs
 from pipeline.adapters.metrics_thread import served_metrics
 from pipeline.adapters.prometheus import PrometheusRecorder
+from pipeline.adapters.shipping.feed import Keeper, Stream, World
+from pipeline.adapters.shipping.frames import TopicChoice
+from pipeline.adapters.shipping.journal import JOURNAL, JournalTail, journal_command
+from pipeline.adapters.shipping.pipe import STANDARD_INPUT, PipeTail, Unkept
+from pipeline.adapters.shipping.positions import Positions, Remembered
+from pipeline.adapters.shipping.shipper import Options, Shipper
+from pipeline.adapters.shipping.tail import Tail
 from pipeline.cli.common import clear_errors, json_option
 from pipeline.cli.terminal import print_json, progress
 from pipeline.metrics import SHIP

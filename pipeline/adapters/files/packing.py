@@ -2,12 +2,13 @@
 
 import bz2
 import gzip
-import importlib
 import io
 import lzma
 import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple, cast
+
+import zstandard
 
 MAGIC = 10
 """Bytes from the start of a file that tell what it is packed with."""
@@ -26,14 +27,10 @@ class _Zstd(io.RawIOBase):
     """The content of zst. As the others it raises EOFError where data is cut off."""
 
     def __init__(self, packed: BinaryIO) -> None:
-        try:
-            self._library: Any = importlib.import_module("zstandard")  # only who has such files needs it
-        except ModuleNotFoundError:
-            raise OSError("to read zst, install the Python package zstandard") from None
         self._packed = packed
         self._content = b""
         self._rest = b""  # packed, behind the end of a frame
-        self._frame: Any = None
+        self._frame: zstandard.ZstdDecompressionObj | None = None
 
     def readable(self) -> bool:
         return True
@@ -45,10 +42,10 @@ class _Zstd(io.RawIOBase):
                 return 0
             if not data:
                 raise EOFError("Compressed file ended before the end of its last frame")
-            frame = self._frame or self._library.ZstdDecompressor().decompressobj()
+            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
             try:
                 self._content = frame.decompress(data)
-            except self._library.ZstdError as error:
+            except zstandard.ZstdError as error:
                 raise OSError(f"damaged zst data: {error}") from None
             self._rest, self._frame = (frame.unused_data, None) if frame.eof else (b"", frame)
         given, self._content = self._content[: len(buffer)], self._content[len(buffer) :]

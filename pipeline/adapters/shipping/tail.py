@@ -15,8 +15,8 @@ from pathlib import Path
 import structlog
 
 from pipeline.adapters.files.logbytes import HEAD, Bytes, digest, open_bytes
-from pipeline.adapters.files.rotated import Rotations, Seen, identity
-from pipeline.adapters.files.source import Piece, Place, Replaced, Source
+from pipeline.adapters.shipping.rotated import DoneFile, Rotations, identity
+from pipeline.adapters.shipping.source import Piece, Place, Replaced, Source
 
 # How long a renamed file is still read: until the writer has surely been told to open the new one.
 GRACE_SECONDS = 60.0
@@ -44,7 +44,7 @@ class Tail:
         path: Path,
         places: Sequence[Place] | None = None,
         from_end: bool = False,
-        seen: Sequence[Seen] | None = None,
+        seen: Sequence[DoneFile] | None = None,
         folders: Sequence[Path] = (),
         others: Sequence[Path] = (),
     ) -> None:
@@ -70,7 +70,7 @@ class Tail:
         """See ``feed.Stream``."""
         return final
 
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[DoneFile]:
         """What is done with, to be remembered."""
         return self._rotations.seen()
 

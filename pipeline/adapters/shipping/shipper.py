@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from pipeline.adapters.files.feed import Feed, Keeper, Stream, World
-from pipeline.adapters.files.frames import TopicChoice, frames
+from pipeline.adapters.shipping.feed import Feed, Keeper, Stream, World
+from pipeline.adapters.shipping.frames import TopicChoice, frames
 from pipeline.ports import BrokerUnavailable, Outbox, TopicMissing
 from schemas.topics import AUTHLOG, MAILLOG
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from pipeline.adapters.files.feed import World
-from pipeline.adapters.files.positions import Positions, StateError
-from pipeline.adapters.files.shipper import Options, Shipper
-from pipeline.adapters.files.tail import AGAIN_SECONDS, MAX_MISSED, Tail
+from pipeline.adapters.shipping.feed import World
+from pipeline.adapters.shipping.positions import Positions, StateError
+from pipeline.adapters.shipping.shipper import Options, Shipper
+from pipeline.adapters.shipping.tail import AGAIN_SECONDS, MAX_MISSED, Tail
 from pipeline.metrics import MemoryRecorder
-from tests.unit.adapters.files.test_pipe import arrived
-from tests.unit.adapters.files.test_tail import Disturbed, append
+from tests.unit.adapters.shipping.test_pipe import arrived
+from tests.unit.adapters.shipping.test_tail import Disturbed, append
 
 
 class Shipment:

@@ -6,8 +6,8 @@ from itertools import accumulate
 from operator import is_not, sub
 from pathlib import Path
 
-from pipeline.adapters.files.frames import MAX_LINE, shortened
 from pipeline.adapters.files.logbytes import HEAD, Bytes, digest
+from pipeline.adapters.shipping.frames import MAX_LINE, shortened
 
 CHUNK = 1_048_576
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import structlog
 
-from pipeline.adapters.files.pipe import MAX_HELD, PipeBytes, PipeSource
-from pipeline.adapters.files.rotated import Seen
-from pipeline.adapters.files.source import Piece, Place, Source
+from pipeline.adapters.shipping.pipe import MAX_HELD, PipeBytes, PipeSource
+from pipeline.adapters.shipping.rotated import DoneFile
+from pipeline.adapters.shipping.source import Piece, Place, Source
 
 AGAIN_SECONDS = 5.0  # until journalctl is started again
 JOURNAL = Path("/var/log/journal")
@@ -132,6 +132,7 @@ class JournalTail:
         if self._again_at is None:
             self._again_at = now + AGAIN_SECONDS
             self.trouble = error
+            _log.warning("journal_ended", status=status, note="it is started again, after the last entry")
         elif now >= self._again_at:
             self._again_at = None
             if self._source.acknowledged < self._source.offset:
@@ -155,7 +156,7 @@ class JournalTail:
         at = self._source.acknowledged
         return [Place(self._source.id, 0, 0, at, "", 0, cursor=self._cursors.at(at))]
 
-    def seen(self) -> list[Seen] | None:
+    def seen(self) -> list[DoneFile] | None:
         """See ``feed.Stream``."""
         return None
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.files.feed import World
-from pipeline.adapters.files.journal import JournalTail
-from pipeline.adapters.files.pipe import MAX_HELD, PipeTail, Unkept
-from pipeline.adapters.files.positions import Positions
-from pipeline.adapters.files.shipper import Options, Shipper
+from pipeline.adapters.shipping.feed import World
+from pipeline.adapters.shipping.journal import JournalTail
+from pipeline.adapters.shipping.pipe import MAX_HELD, PipeTail, Unkept
+from pipeline.adapters.shipping.positions import Positions
+from pipeline.adapters.shipping.shipper import Options, Shipper
 from pipeline.metrics import MemoryRecorder
-from tests.unit.adapters.files.test_tail import Disturbed
+from tests.unit.adapters.shipping.test_tail import Disturbed
 
 
 def world(broker: Disturbed, stops: bool = False) -> World:

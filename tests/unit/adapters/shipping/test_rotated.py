@@ -10,10 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from pipeline.adapters.files.rotated import rotation_names
-from pipeline.adapters.files.tail import GRACE_SECONDS
+from pipeline.adapters.shipping.rotated import rotation_names
+from pipeline.adapters.shipping.tail import GRACE_SECONDS
 from tests.unit.adapters.files.test_packing import PACK
-from tests.unit.adapters.files.test_tail import Shipping, append
+from tests.unit.adapters.shipping.test_tail import Shipping, append
 
 SUFFIX = {"gzip": ".gz", "xz": ".xz", "bzip2": ".bz2", "zst": ".zst"}
 

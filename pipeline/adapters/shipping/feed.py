@@ -7,9 +7,9 @@ from typing import Protocol
 
 import structlog
 
-from pipeline.adapters.files.positions import Remembered, StateError
-from pipeline.adapters.files.rotated import Seen
-from pipeline.adapters.files.source import Piece, Place, Source
+from pipeline.adapters.shipping.positions import Remembered, StateError
+from pipeline.adapters.shipping.rotated import DoneFile
+from pipeline.adapters.shipping.source import Piece, Place, Source
 from pipeline.metrics import Recorder
 from pipeline.ports import Outbox, PartitionLog
 
@@ -57,7 +57,7 @@ class Stream(Protocol):
     def places(self) -> list[Place]:
         """What is not done with, to be remembered."""
 
-    def seen(self) -> list[Seen] | None:
+    def seen(self) -> list[DoneFile] | None:
         """What is done with, to be remembered."""
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class Keeper(Protocol):
     def load(self) -> Remembered | None:
         """What was saved last, None if nothing was."""
 
-    def save(self, files: list[Place], log: dict[str, tuple[int, int]], seen: Sequence[Seen] | None) -> None:
+    def save(self, files: list[Place], log: dict[str, tuple[int, int]], seen: Sequence[DoneFile] | None) -> None:
         """Replaces what was saved, whole or not at all."""
 
 

@@ -13,13 +13,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pipeline.adapters.files.feed import World
-from pipeline.adapters.files.frames import MAX_LINE
-from pipeline.adapters.files.positions import Positions
-from pipeline.adapters.files.shipper import Options, Shipper
-from pipeline.adapters.files.source import CHUNK
-from pipeline.adapters.files.tail import GRACE_SECONDS, Tail
 from pipeline.adapters.kafka.memory import MemoryLog
+from pipeline.adapters.shipping.feed import World
+from pipeline.adapters.shipping.frames import MAX_LINE
+from pipeline.adapters.shipping.positions import Positions
+from pipeline.adapters.shipping.shipper import Options, Shipper
+from pipeline.adapters.shipping.source import CHUNK
+from pipeline.adapters.shipping.tail import GRACE_SECONDS, Tail
 from pipeline.metrics import MemoryRecorder
 from pipeline.ports import BrokerUnavailable, Outbox
 

@@ -10,8 +10,8 @@ from typing import Self
 
 import msgspec
 
-from pipeline.adapters.files.rotated import Seen
-from pipeline.adapters.files.source import Place
+from pipeline.adapters.shipping.rotated import DoneFile
+from pipeline.adapters.shipping.source import Place
 
 NEWEST = 1  # version of the format that positions are saved in
 
@@ -27,7 +27,7 @@ class Remembered(msgspec.Struct, frozen=True):
     files: list[Place]
     log: dict[str, tuple[int, int]]
     version: int = 1
-    seen: Sequence[Seen] | None = None
+    seen: Sequence[DoneFile] | None = None
 
 
 class _Versioned(msgspec.Struct):
@@ -79,7 +79,7 @@ class Positions:
             f"sekimori that wrote it; {_WITHOUT}"
         )
 
-    def save(self, files: list[Place], log: dict[str, tuple[int, int]], seen: Sequence[Seen] | None = None) -> None:
+    def save(self, files: list[Place], log: dict[str, tuple[int, int]], seen: Sequence[DoneFile] | None = None) -> None:
         """Replaces what was saved, whole or not at all. Raises StateError."""
         content = msgspec.json.encode(Remembered(self._path, files, log, NEWEST, seen))
         half = self.file.with_suffix(".part")

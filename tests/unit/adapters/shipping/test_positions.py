@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.files.feed import World
-from pipeline.adapters.files.positions import NEWEST, Positions, StateError
-from pipeline.adapters.files.shipper import Options, Shipper
-from pipeline.adapters.files.tail import Tail
 from pipeline.adapters.kafka.memory import MemoryLog
+from pipeline.adapters.shipping.feed import World
+from pipeline.adapters.shipping.positions import NEWEST, Positions, StateError
+from pipeline.adapters.shipping.shipper import Options, Shipper
+from pipeline.adapters.shipping.tail import Tail
 from pipeline.metrics import MemoryRecorder
 from tests.support.paths import RECORDED
 

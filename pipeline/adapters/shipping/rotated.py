@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from pipeline.adapters.files.logbytes import HEAD, Bytes, digest, open_bytes
-from pipeline.adapters.files.source import Source
+from pipeline.adapters.shipping.source import Source
 
 NEWEST = 1000  # rotated files of one log that are looked at, and remembered
 _LOOKED_AT = 20_000  # files of all names, when one is looked for
@@ -35,7 +35,7 @@ def rotation_names(name: str) -> re.Pattern[str]:
     return re.compile(rf"(?:{'|'.join(forms)}){_PACK}")
 
 
-class Seen(msgspec.Struct, frozen=True, array_like=True):
+class DoneFile(msgspec.Struct, frozen=True, array_like=True):
     """A file that is done. ``end``: up to where it was sent; -1: it is older than our beginning, and was never ours."""
 
     head: str
@@ -77,11 +77,11 @@ class Rotations:
         self.trouble: OSError | None = None
         self._unfinished: dict[Path, _Look] = {}
 
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[DoneFile]:
         """What to remember."""
-        return [Seen(head, size, end) for (head, size), end in self._seen.items()]
+        return [DoneFile(head, size, end) for (head, size), end in self._seen.items()]
 
-    def remember(self, seen: Sequence[Seen]) -> None:
+    def remember(self, seen: Sequence[DoneFile]) -> None:
         """Inverse of ``seen``."""
         self._seen = {(entry.head, entry.head_size): entry.end for entry in seen}
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.adapters.files.logbytes import Bytes
-from pipeline.adapters.files.positions import Remembered
-from pipeline.adapters.files.rotated import Seen
-from pipeline.adapters.files.source import CHUNK, Piece, Place, Source
+from pipeline.adapters.shipping.positions import Remembered
+from pipeline.adapters.shipping.rotated import DoneFile
+from pipeline.adapters.shipping.source import CHUNK, Piece, Place, Source
 
 STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 MAX_HELD = 16 * CHUNK  # bytes of one line without an end, which is then cut
@@ -114,7 +114,7 @@ class PipeTail:
         """See ``feed.Stream``: nothing can be read again by another process."""
         return [Place(self._source.id, 0, 0, self._source.acknowledged, "", 0)]
 
-    def seen(self) -> list[Seen] | None:
+    def seen(self) -> list[DoneFile] | None:
         """See ``feed.Stream``."""
         return None
 
@@ -130,5 +130,5 @@ class Unkept:
         """Nothing."""
         return None
 
-    def save(self, files: list[Place], log: dict[str, tuple[int, int]], seen: Sequence[Seen] | None) -> None:
+    def save(self, files: list[Place], log: dict[str, tuple[int, int]], seen: Sequence[DoneFile] | None) -> None:
         """Nowhere."""
