@@ -20,6 +20,8 @@ TABLE = Routes(FORMATS)
 _NEVER_TWICE = re.compile(r"[(<]")  # a user's name and session, or the whole header of RFC 5424
 _ROUTES = 4096  # tags are written by whoever writes to syslog: the cache is bounded
 _HEADS = 65_536
+_REPEATED = "message repeated "
+_TIMES = re.compile(rf"{_REPEATED}([0-9]{{1,6}}) times")
 _NO_HEADER = ("{", "[", "<")
 _DEEPEST = 3  # envelopes within envelopes
 _LONGEST_HEAD = 200
@@ -52,6 +54,9 @@ class LineReader:
         append = outcomes.append
         for line in lines:
             parts = line.split(": ", 2)
+            if len(parts) == 3 and parts[1][:17] == _REPEATED:
+                append(self._read_repeated(line, parts, reference))
+                continue
             head, bracket, pid = parts[0].partition("[")
             known = heads.get(head)
             if known is None or len(parts) == 1 or (bracket and not pid[:-1].isdigit()):
@@ -63,6 +68,16 @@ class LineReader:
             else:
                 append(reader(time, host, program, service, parts[-1], ""))
         return outcomes
+
+    def _read_repeated(self, line: str, parts: list[str], reference: float) -> Outcome:
+        """rsyslog writes one line for equal ones that came one after another: it stands for as many as it says."""
+        repeated = _TIMES.fullmatch(parts[1])
+        if repeated is None or not parts[2].startswith("[ ") or not parts[2].endswith("]"):
+            return self._read_new(line, parts, reference)
+        outcome = self._read_inner(f"{parts[0]}: {parts[2][2:-1]}", reference, 0)
+        if isinstance(outcome, Event):
+            outcome.count *= int(repeated[1])
+        return outcome
 
     def _read_new(self, line: str, parts: list[str], reference: float, depth: int = 0) -> Outcome:
         """A line whose head is new. If its time and its tag are not, nothing more need be looked at."""

@@ -4,7 +4,7 @@ from datetime import UTC
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.formats.reading.lines import LineReader
@@ -56,3 +56,18 @@ def test_another_hosts_name_stays_its_own(host: str) -> None:
     line = "Nov 24 01:50:43 {} postfix/smtpd[1]: connect from unknown[192.0.2.7]"
     read = [reader.read(line.format(each), REFERENCE) for each in (host, "mx", host, "mx")]
     assert [each.host for each in read if isinstance(each, Event)] == [host, "mx", host, "mx"]
+
+
+@given(st.integers(0, 999_999), st.sampled_from(LINES))
+def test_a_line_that_stands_for_many_counts_as_many(times: int, line: str) -> None:
+    """``message repeated N times``, as rsyslog folds equal lines, right after the header and nowhere else."""
+    before, colon, text = line.partition(": ")
+    assume(colon and not line.startswith(("{", "[", "<1")) and not text.startswith("message repeated "))
+    read = LineReader().read(line, REFERENCE)
+    folded = LineReader().read(f"{before}: message repeated {times} times: [ {text}]", REFERENCE)
+    if isinstance(read, Event):
+        read.count *= times
+    assert folded == read
+    inside = f"Nov 24 01:50:43 mx dovecot: imap-login: x: message repeated {times} times: [ {text}]"
+    other = LineReader().read(inside, REFERENCE)
+    assert not isinstance(other, Event) or other.count <= 1
