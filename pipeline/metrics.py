@@ -130,7 +130,21 @@ STORE: tuple[MetricFamily, ...] = (
     ),
 )
 
-METRICS: tuple[MetricFamily, ...] = (*ENFORCE, *NORMALIZE, *DETECT, *STREAM, *STORE)
+SHIP: tuple[MetricFamily, ...] = (
+    MetricFamily("sekimori_ship_lines_total", "counter", "Lines that the broker has acknowledged"),
+    MetricFamily("sekimori_ship_messages_total", "counter", "Messages that they went in"),
+    MetricFamily("sekimori_ship_bytes_total", "counter", "Bytes of those lines"),
+    MetricFamily("sekimori_ship_shortened_lines_total", "counter", "Lines that were too long and were shortened"),
+    MetricFamily("sekimori_ship_lag_bytes", "gauge", "Bytes that wait in a file, as it was last looked at", ("file",)),
+    MetricFamily("sekimori_ship_unreadable", "gauge", "1 while a file, or one rotated, cannot be read", ("file",)),
+    MetricFamily(
+        "sekimori_ship_state_age_seconds", "gauge", "Time since positions could be saved; 0: they are", ("file",)
+    ),
+    MetricFamily("sekimori_ship_lost_files_total", "counter", "Rotated files whose rest was not found", ("file",)),
+    MetricFamily("sekimori_ship_broker_up", "gauge", "1 while the broker takes what is sent"),
+)
+
+METRICS: tuple[MetricFamily, ...] = (*SHIP, *ENFORCE, *NORMALIZE, *DETECT, *STREAM, *STORE)
 
 
 class MemoryRecorder:
