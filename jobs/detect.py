@@ -1,8 +1,10 @@
 """``tallies`` -> windows, rules, decisions -> ``enforcement``."""
 
+from pipeline.adapters.kafka.access import cluster_of
 from pipeline.adapters.kafka.client import TopicReader
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
+from pipeline.adapters.streams.sweeper import Sweeper
 from pipeline.adapters.streams.watch import AllowlistWatch, ReleaseWatch, RulesWatch
 from pipeline.adapters.streams.worker import Worker
 from pipeline.detect.allowlist import Allowlist
@@ -16,8 +18,8 @@ def run(settings: Settings, metrics: str | None = None) -> None:
     """Works until SIGTERM or SIGINT. ``metrics``: ``host:port``. Raises RulesError, SettingsError, StateUnreadable."""
     recorder = PrometheusRecorder()
     watch = RulesWatch(settings.rules, settings.home, recorder)
-    operators = AllowlistWatch(lambda: TopicReader(settings.brokers, [SETTINGS.name]), recorder)
-    lifted = ReleaseWatch(lambda: TopicReader(settings.brokers, [ENFORCEMENT.name]))
+    operators = AllowlistWatch(lambda: TopicReader(cluster_of(settings), [SETTINGS.name]), recorder)
+    lifted = ReleaseWatch(lambda: TopicReader(cluster_of(settings), [ENFORCEMENT.name]))
 
     def in_force() -> tuple[RuleSet, Allowlist]:
         return watch.rules, Allowlist(watch.rules.file.allow, lambda: operators.granted)
@@ -27,10 +29,13 @@ def run(settings: Settings, metrics: str | None = None) -> None:
         return DetectStage(partition, settings.partitions, recorder, in_force, limit, lambda: lifted.releases)
 
     job = StreamJob("detect", settings, [TALLIES], DETECT_STATE, make, recorder)
+    sweeper = Sweeper(settings.brokers, recorder)
     operators.start()
     lifted.start()
+    sweeper.start()
     try:
-        Worker(job, recorder, metrics, watch.poll, operators.check, lifted.check).run()
+        Worker(job, recorder, metrics, watch.poll).run()
     finally:
         operators.stop()
         lifted.stop()
+        sweeper.stop()

@@ -2,7 +2,7 @@
 
 The key is ``kind:rule:subject`` (a subject may be restricted by several rules at once, and one rule must not wipe
 out another's decision). A tombstone (null value) lifts it; its headers ``actor`` and ``note`` say who and why. One with
-the header ``why`` was written by no operator: the decision's time was over.
+the header ``over`` was written because the decision's time had long been over.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ from schemas.kinds import Action, Mode, Scope, SubjectKind
 MANUAL: Final = "manual"
 """The rule of what operators decide themselves."""
 
-WHY: Final = "why"
-"""Header of a tombstone that no operator wrote: why. One without it is a release."""
-
 HELD_BY: Final = "held_by"
 """Parameter of a decision in shadow mode that is held until an operator lets it go: by what."""
 
 HELD: Final = ("issued_at", "expires_at")
 """Headers of a release: both times of the decision that it lifts."""
+
+OVER = "over"
+"""Header of a tombstone that lifts nothing: the decision had been over for a day, and the topic need not keep it."""
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -17,9 +17,9 @@ from pipeline.detect.allowlist import Allowlist, Ours
 from pipeline.detect.brake import HourlyBrake, held, hurts_customers
 from pipeline.detect.decide import Episode, Verdict, decide, following, is_running, open_episode
 from pipeline.detect.judge import Judge, Look, ask_at_next_tally
-from pipeline.detect.release import Released
-from pipeline.detect.releasing import accused_from, release
+from pipeline.detect.release import Released, accused_from, release
 from pipeline.detect.shard import KINDS, SHARDS, Shard
+from pipeline.detect.sources import Sources
 from pipeline.rules import RuleSet
 from pipeline.rules.rule import Accuses
 from pipeline.windows.layout import SEEN, SEND, SLOT, entries, has_entries_of, is_whole, latest, new_state
@@ -38,7 +38,8 @@ MAX_ACCUSED = 512  # networks that one episode accuses
 
 @dataclass
 class Findings:
-    """What came of a batch: decisions, accusations (tallies for the accused networks), and what was let pass. ``held``:
+    """What came of a batch: decisions, accusations (tallies for the accused networks), what was let pass, and
+    whether its frame was counted before (``repeated``) or claims to be far ahead of what was (``ahead``). ``held``:
     which of the decisions the brake holds, or would hold."""
 
     decisions: list[Decision] = field(default_factory=list)
@@ -46,6 +47,7 @@ class Findings:
     allowed: int = 0
     held: list[Decision] = field(default_factory=list)
     repeated: int = 0
+    ahead: int = 0
 
 
 class _Saved(msgspec.Struct, array_like=True):
@@ -68,7 +70,7 @@ class Detector:
         self._judge = Judge(rules)
         self._limit = max(1, limit // SHARDS)
         self._shards = [Shard() for _ in range(SHARDS)]
-        self._sources: dict[str, int] = {}
+        self._sources = Sources()
         self._origins: dict[CountedKind, Origins] = {kind: Origins() for kind in KINDS}
         self.evicted = 0
         self.position = -1
@@ -78,11 +80,11 @@ class Detector:
         that it was made from ("" for none). Pure but for the state that it keeps."""
         findings = Findings()
         self.position = position
-        if source:
-            if offset <= self._sources.get(source, -1):
-                findings.repeated += 1
-                return findings
-            self._sources[source] = offset
+        place = self._sources.count(source, offset) if source else "next"
+        if place == "again":
+            findings.repeated += 1
+            return findings
+        findings.ahead += place == "ahead"
         shards, origins, weights, home = self._shards, self._origins, self._judge.weights, self._judge.at_home
         for tally in tallies:
             kind, subject, country = tally.kind, tally.subject, tally.country
@@ -101,8 +103,8 @@ class Detector:
         return findings
 
     def _new(self, shard: Shard, kind: CountedKind, subject: str) -> bytearray:
-        if len(shard.states[kind]) >= self._limit:
-            self._evict(shard, kind)
+        if sum(map(len, shard.states.values())) >= self._limit:
+            self._evict(shard)
         return shard.states[kind].setdefault(subject, new_state())
 
     def _look(self, shard: Shard, tally: Tally, state: bytearray, peer: bytes, findings: Findings) -> None:
@@ -186,59 +188,66 @@ class Detector:
             episode.looked_at.add(network)
 
     def release(self, releases: Iterable[Released], reached: float | None = None) -> int:
-        """Ends what operators lifted, see ``detect.releasing``; returns how many of these were new.
+        """Ends what operators lifted, see ``detect.release``; returns how many of these were new.
 
         ``reached``: the latest event time that had been counted then; None: as far as the subject was counted. Networks
         are to be told of to the detectors of all partitions, since accounts accuse them.
         """
         return sum(release(self._shards, self.rules, released, reached) for released in releases)
 
-    def _evict(self, shard: Shard, kind: CountedKind) -> None:
+    def _evict(self, shard: Shard) -> None:
         """Makes room: those first that never succeeded, were never restricted, are the longest quiet, in that order.
         Restrictions that still run are not forgotten."""
-        states = shard.states[kind]
-        restricted = {subject for _, k, subject in shard.episodes if k == kind}
+        restricted = {(kind, subject) for _, kind, subject in shard.episodes}
+        states = {(kind, subject): state for kind, of in shard.states.items() for subject, state in of.items()}
 
-        def worth(subject: str) -> tuple[bool, bool, int]:
-            state = states[subject]
-            return has_entries_of(state, SEEN, SEND), subject in restricted, latest(state)
+        def worth(key: tuple[CountedKind, str]) -> tuple[bool, bool, int]:
+            return has_entries_of(states[key], SEEN, SEND), key in restricted, latest(states[key])
 
         now = max(map(latest, states.values())) * SLOT
         evicted = set(heapq.nsmallest(len(states) // EVICT_SHARE + 1, states, key=worth))
-        for subject in evicted:
-            del states[subject]
-        for key, episode in list(shard.episodes.items()):
-            if key[1] == kind and key[2] in evicted and not is_running(episode, now):
-                del shard.episodes[key]
+        for kind, subject in evicted:
+            del shard.states[kind][subject]
+        for episode, of in list(shard.episodes.items()):
+            if episode[1:] in evicted and not is_running(of, now):
+                del shard.episodes[episode]
         self.evicted += len(evicted)
 
     def subjects(self) -> int:
         """How many are remembered."""
         return sum(len(states) for shard in self._shards for states in shard.states.values())
 
+    def restart(self, position: int) -> None:
+        """Messages after ``position`` are others than those that were counted: none of them is left out."""
+        self.position = position
+        for shard in self._shards:
+            shard.position = min(shard.position, position)
+        self.renew()
+
+    def renew(self) -> None:
+        """Every shard counts as changed."""
+        for shard in self._shards:
+            shard.dirty = True
+
     def sources(self) -> bytes:
-        """Up to where the raw frames of each source are counted. Saved after the shards of a checkpoint, as it was
+        """Which raw frames of each source are counted. Saved after the shards of a checkpoint, as it was
         before them; see ``load_sources``."""
-        return msgspec.msgpack.encode(self._sources)
+        return self._sources.dump()
 
     def load_sources(self, saved: bytes) -> None:
         """Inverse of ``sources``. Raises msgspec.DecodeError, ValueError."""
-        self._sources = msgspec.msgpack.decode(saved, type=dict[str, int])
+        self._sources.load(saved)
 
     def dump(self, number: int) -> bytes | None:
         """One shard (0 to ``SHARDS`` - 1), compressed, with the position it has counted to; None if unchanged."""
         shard = self._shards[number]
         if not shard.dirty:
             return None
-        shard.dirty, shard.position = False, self.position
+        shard.dirty, shard.position = False, max(shard.position, self.position)
         self._forget_episodes(shard)
         episodes = [(*key, episode) for key, episode in shard.episodes.items()]
         saved = _Saved(shard.position, shard.states, episodes, self.rules.fingerprint)
         return compress(msgspec.msgpack.encode(saved), 1)
-
-    def has_releases(self, number: int) -> bool:
-        """Does a shard know of anything that operators lifted?"""
-        return any(episode.counted_from for episode in self._shards[number].episodes.values())
 
     def _forget_episodes(self, shard: Shard) -> None:
         """Drops what no longer counts as a repetition, whatever may still come late."""

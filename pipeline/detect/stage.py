@@ -3,19 +3,20 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pipeline.detect.allowlist import Allowlist
-from pipeline.detect.detector import Detector
+from pipeline.detect.detector import Detector, Findings
 from pipeline.detect.release import Reached, Released
 from pipeline.detect.shard import SHARDS
 from pipeline.metrics import Recorder
-from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, loading, partition_of, unreadable
+from pipeline.partition import Outgoing, StatePart, loading, partition_of, source_of, unreadable
 from pipeline.ports import Record
 from pipeline.rules import RuleSet
 from pipeline.windows.peers import pack_network
 from schemas.codec import decode_tallies, encode
+from schemas.origin import RawFrame, origin_of
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, ENFORCEMENT, TALLIES
 
-FIRST, NEWEST = 1, 2  # versions of the format that states are saved in; the second knows of releases
+NEWEST = 2  # version of the format that states are saved in; 1 kept one offset of each source, and knew no releases
 _SOURCES_KEY, _POSITION_KEY, _BRAKE_KEY = b"sources", b"position", b"brake"
 
 InForce = Callable[[], tuple[RuleSet, Allowlist]]
@@ -51,6 +52,7 @@ class DetectStage:
         self._reached = Reached()
         self.detector = Detector(*in_force(), limit, holds=True)
         self._evicted = 0
+        self.life = 0
 
     @property
     def position(self) -> int:
@@ -60,20 +62,17 @@ class DetectStage:
     def process(self, record: Record) -> list[Outgoing]:
         """See ``PartitionStage``. Decisions have ids of their own, so that sending them again changes nothing."""
         self._release(self._releases())
-        headers = dict(record.headers)
         try:
-            source = (headers.get(SOURCE) or b"").decode()
+            frame = origin_of(record.headers) or RawFrame("", 0)
             tallies = decode_tallies(record.value or b"")
             for tally in tallies:
                 _check_network(tally)
-            offset = int(headers.get(OFFSET) or b"0")
         except ValueError as error:
             self.detector.position = record.offset
             return [self._dead_letter(record, str(error))]
         self._reached.note(record.timestamp_ms / 1000, max([t.at for t in tallies], default=0.0))
-        findings = self.detector.count(tallies, record.offset, source, offset)
-        self._measure(findings.repeated, findings.allowed, len(tallies))
-        self._recorder.add("sekimori_detect_held_total", len(findings.held))
+        findings = self.detector.count(tallies, record.offset, frame.source, frame.offset)
+        self._measure(findings, len(tallies))
         out = []
         for decision in findings.decisions:
             self._recorder.add("sekimori_detect_decisions_total", 1, decision.rule, decision.mode)
@@ -83,16 +82,26 @@ class DetectStage:
         return out
 
     def _dead_letter(self, record: Record, why: str) -> Outgoing:
-        source = f"{record.topic}-{record.partition}"
+        source = source_of(record.topic, record.partition, self.life)
         self._recorder.add("sekimori_detect_dead_letters_total")
         return Outgoing(DEAD_LETTERS.name, encode(unreadable(source, record, why)), record.key)
 
-    def _measure(self, repeated: int, allowed: int, tallies: int) -> None:
+    def _measure(self, findings: Findings, tallies: int) -> None:
         self._recorder.add("sekimori_detect_tallies_total", tallies)
-        self._recorder.add("sekimori_detect_repeated_frames_total", repeated)
-        self._recorder.add("sekimori_detect_allowed_total", allowed)
+        self._recorder.add("sekimori_detect_repeated_frames_total", findings.repeated)
+        self._recorder.add("sekimori_detect_frames_ahead_total", findings.ahead)
+        self._recorder.add("sekimori_detect_allowed_total", findings.allowed)
+        self._recorder.add("sekimori_detect_held_total", len(findings.held))
         self._recorder.add("sekimori_detect_evicted_total", self.detector.evicted - self._evicted)
         self._evicted = self.detector.evicted
+
+    def restart(self, position: int) -> None:
+        """See ``PartitionStage``. A frame that was counted and is sent again is known all the same."""
+        self.detector.restart(position)
+
+    def renew(self) -> None:
+        """See ``PartitionStage``."""
+        self.detector.renew()
 
     def refresh(self) -> None:
         """See ``PartitionStage``."""
@@ -119,12 +128,11 @@ class DetectStage:
         for number in range(SHARDS):
             dumped = self.detector.dump(number)
             if dumped is not None:
-                version = NEWEST if self.detector.has_releases(number) else FIRST  # those of before read it, too
-                yield StatePart(prefix + str(number).encode(), dumped, version)
+                yield StatePart(prefix + str(number).encode(), dumped, NEWEST)
         if brake:
-            yield StatePart(prefix + _BRAKE_KEY, brake, NEWEST)
-        yield StatePart(prefix + _SOURCES_KEY, sources, FIRST)
-        yield StatePart(prefix + _POSITION_KEY, str(position).encode(), FIRST)
+            yield StatePart(prefix + _BRAKE_KEY, brake, NEWEST, after=True)
+        yield StatePart(prefix + _SOURCES_KEY, sources, NEWEST, after=True)
+        yield StatePart(prefix + _POSITION_KEY, str(position).encode(), NEWEST, after=True)
 
     def load(self, saved: Iterable[StatePart]) -> None:
         """See ``PartitionStage``."""

@@ -20,6 +20,10 @@ class UnreadableRequest(ValueError):
     """It is no request of this hook's. A line hook closes the connection, an HTTP hook answers 400."""
 
 
+class RequestTooLong(ValueError):
+    """It has more bytes than the hook's ``longest``. A line hook closes the connection, an HTTP hook answers 413."""
+
+
 class NoSuchRequest(LookupError):
     """HTTP only: another method, path or command is wanted, as the message says. It is answered with 404."""
 
@@ -33,6 +37,12 @@ class Answer(Protocol):
 
     def encode(self) -> bytes:
         """The bytes to send; of an HTTP hook the body, which is JSON."""
+
+
+def refusal_of(error: Exception) -> str:
+    """Why a request is refused, in one word for the metrics."""
+    words = {UnreadableRequest: "unreadable", RequestTooLong: "too_long", NoSuchRequest: "command"}
+    return words.get(type(error), "failed")
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,8 @@ class HttpHook:
     """Requests over HTTP; answers are JSON with status 200.
 
     ``answer(request, context, now)`` as of a LineHook; it raises UnreadableRequest and NoSuchRequest. ``api_key``:
-    what a request must bring as ``X-API-Key``, by the settings; "" for nothing.
+    what a request must bring as ``X-API-Key`` or as the password of Basic authentication, by the settings; "" for
+    nothing.
     """
 
     name: str

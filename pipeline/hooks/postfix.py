@@ -19,7 +19,8 @@ _WEBMAIL: Final = b"webmail"
 
 
 class PolicyRequest(NamedTuple):
-    """What we need of a request. ``account`` is in lower case and empty if nobody has logged in."""
+    """What we need of a request. ``account`` is in lower case and empty if nobody has logged in. ``instance``: which
+    message it is about, its queue id where the mail server gives no instance, "" if neither is known."""
 
     state: bytes
     account: str
@@ -64,7 +65,7 @@ def parse(request: bytes) -> PolicyRequest:
         address=_text(given.get(b"client_address", b"")),
         recipient=_text(given.get(b"recipient", b"")),
         recipients=int(count),
-        instance=_text(given.get(b"instance", b"")),
+        instance=_text(given.get(b"instance") or given.get(b"queue_id", b"")),
         webmail=given.get(b"policy_context") == _WEBMAIL,
     )
 

@@ -90,8 +90,8 @@ class Brake(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RulesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file. ``subjects``: how many are remembered, of each kind, over all partitions. ``mode``: ``shadow``
-    puts every rule that is not off in shadow mode."""
+    """The whole file. ``subjects``: how many are remembered, of all kinds together, over all partitions. ``mode``:
+    ``shadow`` puts every rule that is not off in shadow mode."""
 
     rules: dict[str, RuleConfig]
     allow: Allow = Allow()

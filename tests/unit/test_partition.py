@@ -90,6 +90,7 @@ class Worker:
     def _steps(self) -> Iterator[None]:
         stage = self.make()
         stage.load(self.world.states[self.state].values())
+        stage.renew()  # a new owner's first checkpoint is whole
         at, commit, saving, start = self.world.committed[self.where], 0, iter(()), -1
         log = self.world.topics[self.where]
         while at < len(log):

@@ -9,6 +9,8 @@ import structlog
 
 from pipeline.adapters.agent.http_server import hook_app
 from pipeline.adapters.agent.line_server import LineServer
+from pipeline.adapters.agent.sockets import SocketAccess
+from pipeline.adapters.connections import Connections
 from pipeline.adapters.http import host_port, serve_http
 from pipeline.hooks.hook import Context, Hook, LineHook
 from pipeline.hooks.shadow import in_shadow
@@ -33,12 +35,20 @@ def _tell(hook: str, outcome: str, answer: bytes) -> None:
 
 
 class HookServers(AsyncExitStack):
-    """Listens until it is closed."""
+    """Listens until it is closed. ``access``: to UNIX sockets."""
 
-    def __init__(self, context: Context, clock: Callable[[], float], settings: Settings) -> None:
+    def __init__(
+        self,
+        context: Context,
+        clock: Callable[[], float],
+        settings: Settings,
+        connections: Connections,
+        access: SocketAccess | None = None,
+    ) -> None:
         super().__init__()
-        self._context, self._clock, self._settings = context, clock, settings
-        self._lines = LineServer(context, clock)
+        self._context, self._clock, self._settings, self._connections = context, clock, settings, connections
+        self._access = access
+        self._lines = LineServer(context, clock, connections)
 
     async def __aenter__(self) -> Self:
         self.push_async_callback(self._lines.close)
@@ -56,8 +66,10 @@ class HookServers(AsyncExitStack):
             hook = in_shadow(hook, _tell)
         if not isinstance(hook, LineHook):
             app = hook_app(hook, self._context, self._clock, hook.api_key(self._settings))
-            self.push_async_callback((await serve_http(app, *host_port(str(place)))).cleanup)
+            self.push_async_callback(
+                (await serve_http(app, *host_port(str(place)), self._connections, hook.name)).cleanup
+            )
         elif isinstance(place, Path):
-            await self._lines.listen_unix(hook, place)
+            await self._lines.listen_unix(hook, place, self._access)
         else:
             await self._lines.listen_tcp(hook, *host_port(str(place)))

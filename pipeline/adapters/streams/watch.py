@@ -1,4 +1,4 @@
-"""What may change while a detector runs: the rules file, the allowlist of operators, and what they lift."""
+"""What may change while a job runs: the rules file, the GeoIP file, the allowlist of operators, and what they lift."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 
+from pipeline.adapters.geoip import GeoFile, GeoFileError
 from pipeline.adapters.kafka.tables import TableReader, applied
 from pipeline.detect.granted import Granted
 from pipeline.detect.release import Released, release_of
@@ -13,8 +14,8 @@ from pipeline.metrics import Recorder
 from pipeline.ports import FollowedLog, Record
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import RulesError, load
-from schemas.codec import decode_setting
-from schemas.enforcement import HELD, WHY
+from schemas.codec import decode_setting, decode_text
+from schemas.enforcement import HELD, OVER
 from schemas.topics import SETTINGS
 
 _log = structlog.get_logger()
@@ -58,6 +59,25 @@ class RulesWatch:
         return status.st_mtime_ns, status.st_ino
 
 
+class GeoWatch:
+    """Follows the GeoIP file; keeps the old one, and says why, when the new one is damaged: half copied, perhaps."""
+
+    def __init__(self, geo: GeoFile, recorder: Recorder) -> None:
+        self._geo, self._recorder, self._told = geo, recorder, ""
+
+    def poll(self) -> None:
+        """To be called now and then."""
+        told = ""
+        try:
+            self._geo.reload_if_changed()
+        except GeoFileError as error:
+            told = str(error)
+            if told != self._told:
+                self._recorder.add("sekimori_normalize_geoip_refused_total")
+                _log.error("geoip_refused", error=told, kept="the file that was read before")
+        self._told = told
+
+
 class AllowlistWatch:
     """Follows ``settings``, see ``adapters/kafka/tables``. ``granted`` is another object after each change, so that
     whoever looks things up in it never sees a change half done. ``reading`` opens the topic."""
@@ -65,8 +85,7 @@ class AllowlistWatch:
     def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder) -> None:
         self.granted = Granted()
         self._recorder = recorder
-        self._broken = False
-        self._reader = TableReader(reading, self, self._end, "settings")
+        self._reader = TableReader(reading, self, "settings")
 
     def start(self) -> None:
         """Begins to follow."""
@@ -75,11 +94,6 @@ class AllowlistWatch:
     def stop(self) -> None:
         """Ends the thread."""
         self._reader.stop()
-
-    def check(self) -> None:
-        """Raises RuntimeError if the allowlist is no longer followed: better no job than one that overlooks it."""
-        if self._broken:
-            raise RuntimeError("the allowlist is no longer read, see the log: start the job again")
 
     def empty(self) -> Granted:
         """See ``Table``."""
@@ -106,13 +120,10 @@ class AllowlistWatch:
     def lost(self) -> None:
         """See ``Table``."""
 
-    def _end(self) -> None:
-        self._broken = not self._reader.stopping
-
     def _apply(self, granted: Granted, record: Record) -> None:
         def apply() -> bool:
             setting = None if record.value is None else decode_setting(record.value)
-            return granted.apply((record.key or b"").decode(), setting)
+            return granted.apply(decode_text(record.key, "the key"), setting)
 
         self._recorder.add("sekimori_detect_settings_total", 1, applied(record, apply))
 
@@ -124,8 +135,7 @@ class ReleaseWatch:
     def __init__(self, reading: Callable[[], FollowedLog]) -> None:
         self.releases: tuple[Released, ...] = ()
         self._known: dict[bytes, Released] = {}
-        self._broken = False
-        self._reader = TableReader(reading, self, self._end, "releases")
+        self._reader = TableReader(reading, self, "releases")
 
     def start(self) -> None:
         """Begins to follow."""
@@ -134,11 +144,6 @@ class ReleaseWatch:
     def stop(self) -> None:
         """Ends the thread."""
         self._reader.stop()
-
-    def check(self) -> None:
-        """Raises RuntimeError if releases are no longer heard: better no job than one that overlooks them."""
-        if self._broken:
-            raise RuntimeError("releases are no longer read, see the log: start the job again")
 
     def empty(self) -> dict[bytes, Released]:
         """See ``Table``."""
@@ -166,14 +171,11 @@ class ReleaseWatch:
     def lost(self) -> None:
         """See ``Table``."""
 
-    def _end(self) -> None:
-        self._broken = not self._reader.stopping
-
 
 def _note_release(known: dict[bytes, Released], record: Record) -> bool:
     """Is the record a release? Then it is known from now on. The time is when it was written."""
     headers = dict(record.headers)
-    if record.value is not None or record.key is None or WHY in headers:
+    if record.value is not None or record.key is None or OVER in headers:
         return False
     held = (_time(headers.get(name)) for name in HELD)
     release = release_of(record.key.decode("utf-8", "backslashreplace"), record.timestamp_ms / 1000, *held)

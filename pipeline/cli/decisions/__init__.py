@@ -1,7 +1,11 @@
 """``sekimori decisions``: who is restricted and why, and what an operator does about it."""
 
+import os
+
 import click
 
+from pipeline.adapters.kafka.access import cluster_of
+from pipeline.cli.common import clear_errors
 from pipeline.cli.decisions.changing import allow, block, disallow, release
 from pipeline.cli.decisions.holding import let_go_
 from pipeline.cli.decisions.looking import allowlist, list_, show
@@ -17,4 +21,5 @@ def decisions(ctx: click.Context, brokers: str) -> None:
     A SUBJECT is an account (user@domain), an address, a prefix (CIDR), a country (two capital letters), or
     'account|address'. Whatever is done here reaches every mail server within seconds.
     """
-    ctx.obj = brokers
+    with clear_errors():
+        ctx.obj = cluster_of(Settings.from_env(os.environ), brokers)

@@ -24,8 +24,8 @@ from pipeline.cli.decisions.looking import ID
 from pipeline.cli.terminal import printable
 from pipeline.enforce.terms import LOGIN_ACTIONS, terms_of
 from pipeline.hooks.effects import effects, why_without_effect
-from pipeline.networks import Subject, concerns, is_same
-from pipeline.subjects import named_subject
+from pipeline.networks import Subject
+from pipeline.subjects import concerns, is_same, named_subject
 from schemas.codec import encode
 from schemas.enforcement import MANUAL, Decision, decision_id
 from schemas.kinds import ACTIONS, SCOPES, Action, Scope, SubjectKind
@@ -93,7 +93,7 @@ def block(
     if not what:
         raise click.UsageError(why_without_effect(subject_kind, action, scope))
     ask_if_wide((subject_kind, name), yes, "restrict")
-    for d in in_force(topics.decisions(), now):
+    for d in topics.decisions(now):
         if d.key == made.key and not replace:
             raise click.UsageError(f"an operator restricts it already: {told(d)}. To put yours in its place: --replace")
     topics.write(ENFORCEMENT.name, made.key, encode(made))

@@ -9,11 +9,12 @@ import msgspec
 
 from pipeline.adapters.kafka.decisions import DecisionTopics
 from pipeline.cli.common import json_option
-from pipeline.cli.decisions.common import in_force, kind_option, pass_topics, typed
+from pipeline.cli.decisions.common import kind_option, pass_topics, typed
 from pipeline.cli.terminal import plain_table, printable, safe, table_console
 from pipeline.detect.brake import is_held
-from pipeline.networks import Subject, concerns, subject_of_key
+from pipeline.networks import Subject
 from pipeline.rules import RULES
+from pipeline.subjects import concerns, subject_of_key
 from schemas.codec import encode
 from schemas.enforcement import MANUAL, Decision
 from schemas.kinds import SubjectKind
@@ -45,8 +46,7 @@ def list_(
     now = datetime.now(UTC)
     wanted = [typed(account, "account")] if account else []
     wanted += [typed(address, "ip")] if address else []
-    known = topics.decisions()
-    known = known if everything else in_force(known, now)
+    known = topics.decisions(None if everything else now)
     found = [
         d
         for d in known

@@ -13,6 +13,7 @@ from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.watch import AllowlistWatch, ReleaseWatch, RulesWatch
 from pipeline.rules.config import RulesError
 from schemas.codec import encode
+from schemas.enforcement import OVER
 from schemas.setting import Setting
 from schemas.tally import Tally
 from tests.support.decisions import NOW, allow, decision
@@ -139,19 +140,22 @@ def test_messages_that_cannot_be_obeyed_are_told_and_counted_and_hurt_no_other(e
     assert [log["event"] for log in logs].count("message_unreadable") == 8
 
 
-def test_a_reader_that_broke_ends_the_job(eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> MemoryReader:
-        raise ZeroDivisionError
+def test_a_reader_that_breaks_is_told_and_reads_again(eventually: Eventually) -> None:
+    broker, broken = Broker(), [ZeroDivisionError(), KeyError("settings"), OSError(24, "Too many open files")]
+    write(broker.log, allow("alice@example.org"))
 
-    ended: list[BaseException | None] = []
-    monkeypatch.setattr("threading.excepthook", lambda args: ended.append(args.exc_value))
-    watch = AllowlistWatch(broken, PrometheusRecorder())
-    watch.check()
-    watch.start()
-    eventually(lambda: ended)
-    with pytest.raises(RuntimeError, match="start the job again"):
-        watch.check()
-    watch.stop()
+    def reading() -> MemoryReader:
+        if broken:
+            raise broken.pop()
+        return broker.open()
+
+    with capture_logs() as logs:
+        watch = AllowlistWatch(reading, PrometheusRecorder())
+        watch.start()
+        eventually(lambda: watch.granted.covers(ALICE))
+        watch.stop()
+    told = [log["error"] for log in logs if log["event"] == "topics_unavailable"]
+    assert [word.split("(")[0] for word in told] == ["OSError", "KeyError", "ZeroDivisionError"]
 
 
 # --- what operators lift ---------------------------------------------------------------------------------------------
@@ -175,7 +179,7 @@ def test_releases_are_heard_and_who_lifted_what_is_told(eventually: Eventually) 
         try:
             eventually(lambda: [r.subject for r in watch.releases] == ["alice@example.org"])
             before = watch.releases
-            lift(over.key, ("why", b"over"))
+            lift(over.key, (OVER, b"2026"))
             lift(manual.key, *told)
             lift("nonsense", *told)
             log.send("enforcement", b"account:account_send_rate:carol@example.org", encode(found[0]))
@@ -189,4 +193,3 @@ def test_releases_are_heard_and_who_lifted_what_is_told(eventually: Eventually) 
             watch.stop()
     (line,) = [one for one in logs if one["event"] == "decision_released"]
     assert (line["key"], line["actor"], line["note"]) == (found[1].key, "operator:hana", "ticket 4711")
-    watch.check()
