@@ -9,8 +9,8 @@ from typing import Any, Concatenate, ParamSpec
 import click
 import msgspec
 
-from pipeline.adapters.kafka.access import cluster_of
 from pipeline.adapters.kafka.decisions import DecisionTopics
+from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.cli.common import Duration, clear_errors, json_option
 from pipeline.cli.terminal import plain_table, printable, safe, table_console
 from pipeline.enforce.table import MANUAL
