@@ -27,8 +27,8 @@ def backtest(rules_path: Path, baseline: Path | None, trial: Trial, as_json: boo
     """Shows what another rules file would have done differently.
 
     FILES are logs of any of the known formats, plain or packed; without any, stored events are taken. They are read
-    once; both rules files judge the same counts. What lies before --from is counted (of stored events, 30 days of it), but
-    not reported. Nothing is sent anywhere.
+    once; both rules files judge the same counts. What lies before --from is counted (of stored events, 30 days of it),
+    but not reported. Nothing is sent anywhere.
     """
     if html and not html.parent.is_dir():
         raise click.BadParameter(f"there is no folder {html.parent}", param_hint="--html")
