@@ -1,7 +1,7 @@
 """``tallies`` -> windows, rules, decisions -> ``enforcement``."""
 
-from pipeline.adapters.kafka.access import cluster_of
 from pipeline.adapters.kafka.client import TopicReader
+from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
 from pipeline.adapters.streams.sweeper import Sweeper

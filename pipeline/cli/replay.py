@@ -39,7 +39,7 @@ def replay(
 ) -> None:
     """Shows what Sekimori would have decided on these logs.
 
-    FILES are logs of any of the known formats, plain or packed, `-` for standard input. Several files are read side by
+    FILES are logs of any known format, plain or packed, `-` for standard input. Several files are read side by
     side, in the order of time, as the cluster would have read them. Nothing is sent anywhere.
     """
     with clear_errors():

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 
-from pipeline.adapters.kafka.acls import grants_of
 from pipeline.adapters.kafka.client import admin
+from pipeline.adapters.kafka.security.acls import grants_of
 from tests.support.servers import ApacheKafka, free_port
 
 PASSWORD: Final = "correct-horse-battery"

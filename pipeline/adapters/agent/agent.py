@@ -14,7 +14,7 @@ import structlog
 from pipeline.adapters.agent.reader import Clock, EnforcementReader, topics_of
 from pipeline.adapters.agent.snapshot import SnapshotError, candidates, load_slices, write_snapshot, written_at
 from pipeline.adapters.geoip import GeoFile, GeoFileError
-from pipeline.adapters.kafka.access import cluster_of
+from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.enforce.clock import TrustedClock
 from pipeline.enforce.limiter import Limiter
 from pipeline.enforce.table import DecisionTable

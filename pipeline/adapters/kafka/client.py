@@ -10,10 +10,10 @@ from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import murmur2
 
-from pipeline.adapters.kafka.access import access_of
 from pipeline.adapters.kafka.errors import translated
 from pipeline.adapters.kafka.headers import read_leniently
 from pipeline.adapters.kafka.memory import fold
+from pipeline.adapters.kafka.security.access import access_of
 from pipeline.ports import BrokerUnavailable, Places, Record, TopicMissing
 
 POLL_MS = 500

@@ -9,8 +9,8 @@ from typing import Self
 
 import structlog
 
-from pipeline.adapters.kafka.access import cluster_of
 from pipeline.adapters.kafka.follow import follow
+from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.metrics import Recorder
 from pipeline.ports import Record, StoreUnavailable

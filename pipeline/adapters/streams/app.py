@@ -13,7 +13,7 @@ from typing import Any, Final
 import faust
 from faust.transport.drivers import aiokafka
 
-from pipeline.adapters.kafka.access import cluster_of
+from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.adapters.streams.ending import Ending
 from pipeline.settings import Settings
 from schemas.topics import LARGE

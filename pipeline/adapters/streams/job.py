@@ -22,8 +22,8 @@ from typing import Any, Final, Generic, TypeVar
 import structlog
 from faust.types import TP
 
-from pipeline.adapters.kafka.access import cluster_of
 from pipeline.adapters.kafka.client import KafkaLog
+from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.adapters.streams.app import faust_app
 from pipeline.adapters.streams.ending import Ending
 from pipeline.adapters.streams.held import Held

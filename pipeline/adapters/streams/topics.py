@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 import structlog
 from faust.types import TP
 
-from pipeline.adapters.kafka.access import cluster_of
 from pipeline.adapters.kafka.client import KafkaLog, wait_until_up
 from pipeline.adapters.kafka.found import TopicFound, ends_of, topics_found
+from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.adapters.streams.states import patiently
 from pipeline.metrics import Recorder
 from pipeline.ports import BrokerUnavailable, TopicMissing

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from pipeline.adapters.kafka.access import cluster_of
+from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.cli.common import clear_errors
 from pipeline.cli.decisions.changing import allow, block, disallow, release
 from pipeline.cli.decisions.holding import let_go_

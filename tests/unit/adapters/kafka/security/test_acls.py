@@ -1,6 +1,6 @@
 """The least that each job needs, as commands of Kafka's own."""
 
-from pipeline.adapters.kafka.acls import NEEDS, as_commands, grants_of
+from pipeline.adapters.kafka.security.acls import NEEDS, as_commands, grants_of
 from schemas.topics import TOPICS
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.kafka.access import OPEN, Access, access_of, cluster_of
+from pipeline.adapters.kafka.security.access import OPEN, Access, access_of, cluster_of
 from pipeline.settings import Settings, SettingsError
 
 
