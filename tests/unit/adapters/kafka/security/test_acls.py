@@ -39,5 +39,5 @@ def test_the_page_says_the_same() -> None:
     for row in re.findall(r"^\| `(\w+)` \|(.*)\|$", (ROOT / "docs/kafka.md").read_text(), re.M):
         rows[row[0]] = [tuple(re.findall(r"`([^`]+)`", cell)) for cell in row[1].split("|")]
     for job, need in NEEDS.items():
-        reads, writes = (tuple(topic.name for topic in topics) for topic in (need.reads, need.writes))
+        reads, writes = (tuple(topic.name for topic in some) for some in (need.reads, need.writes))
         assert rows[job] == [reads, writes, GROUPS.get(job, ())]
