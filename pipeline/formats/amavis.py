@@ -6,6 +6,7 @@ What stands in quotes is the sender's; the message id stands to the right of the
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, masked
 from pipeline.formats.reading.format import Format, Outcome, Role
 from schemas.event import Event
@@ -52,4 +53,15 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format("amavis", Role.FILTER, {"amavis": read, "amavisd": read})
+FORMAT = Format(
+    "amavis",
+    Role.FILTER,
+    {"amavis": read, "amavisd": read},
+    clients=(
+        ClientText("sender", r"\] <([^<>]*)> -> ", Escape.QUOTED),
+        ClientText("recipient", r"-> <([^<>]*)>|>,<([^<>]*)>", Escape.QUOTED),
+        ClientText("message id", r"Message-ID: <([^<>]*)>"),
+        ClientText("first hop, out of a header", r"\](?::\d+)? \[([^\[\]]*)\] <", Escape.ADDRESS),
+        ClientText("DKIM selector", r"dkim_sd=([^,:]*):", Escape.GRAPHIC),
+    ),
+)

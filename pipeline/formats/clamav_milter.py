@@ -6,6 +6,7 @@ Addresses, subject and message id are the sender's; the name of what was found e
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText
 from pipeline.formats.reading.format import Format, Outcome, Role
 from schemas.event import Event
 
@@ -37,4 +38,15 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format("clamav-milter", Role.FILTER, {"clamav-milter": read})
+FORMAT = Format(
+    "clamav-milter",
+    Role.FILTER,
+    {"clamav-milter": read},
+    clients=(
+        ClientText("sender", r"from <([^<>]*)> to"),
+        ClientText("recipient", r" to <([^<>]*)>"),
+        ClientText("subject", r"subject '([^']*)'"),
+        ClientText("message id", r"message-id '<([^<>]*)>'"),
+        ClientText("date", r"date '([^']*)'"),
+    ),
+)

@@ -7,6 +7,7 @@ does not answer, Courier writes the same ``LOGIN FAILED`` as for a wrong passwor
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
@@ -63,4 +64,8 @@ FORMAT = Format(
     Role.ACCESS,
     dict.fromkeys(_SERVICES, read) | {"authdaemond": read_daemon},
     roles={"authdaemond": Role.ASKED},
+    clients=(
+        ClientText("user", r"user=([^,]*)"),
+        ClientText("mechanism", r"method=([^,]*)", Escape.WORD),
+    ),
 )

@@ -3,6 +3,7 @@
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role
 from schemas.event import Event
@@ -105,4 +106,12 @@ FORMAT = Format(
     {"courieresmtpd": read_server, "esmtpd": read_server, "esmtpd-msa": read_server, "esmtpd-ssl": read_server}
     | dict.fromkeys(_MODULES, read_queue),
     roles=dict.fromkeys(_MODULES, Role.QUEUE),
+    clients=(
+        ClientText("command", r"cmd: (?:AUTH PLAIN )?(.*)"),
+        ClientText("sender", r"from=<([^<>]*)>", Escape.QUOTED),
+        ClientText("recipient", r"(?:to|addr)=<([^<>]*)>|User <([^<>]*)>", Escape.QUOTED),
+        ClientText("HELO", r"dns; (\S+) \("),
+        ClientText("host by DNS", r"dns; \S+ \((\S+) \[", Escape.HOST),
+        ClientText("answer of another server", r"success: (.*)|addr=<[^<>]*>: (\d.*)"),
+    ),
 )

@@ -7,6 +7,7 @@ they imitate each other there is no account. Host names were looked up and hold 
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
@@ -100,4 +101,14 @@ def _reason(why: str) -> AuthReason:
     return "password" if why.startswith("authentication failure") else "unknown"
 
 
-FORMAT = Format(_NAME, Role.ACCESS, {"cyrus/": read_named} | dict.fromkeys(_SERVICES, read))
+FORMAT = Format(
+    _NAME,
+    Role.ACCESS,
+    {"cyrus/": read_named} | dict.fromkeys(_SERVICES, read),
+    clients=(
+        ClientText("user", r"(?:plaintext|PLAIN) \(([^()]*)\)|plaintext ([^\s()]+) SASL|user: ([^\s@]+)@mx"),
+        ClientText("user who got in", r"\] (\S+) plaintext|USAGE (\S+)", Escape.WORD),
+        ClientText("mechanism", r"\] ([A-Z][A-Z0-9-]*)(?: \(-|$| \[)", Escape.WORD),
+        ClientText("host by DNS", r"login: ([^\s\[\]]+) ?\[", Escape.HOST),
+    ),
+)

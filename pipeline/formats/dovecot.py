@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pipeline.formats import dovecot_auth, dovecot_login
 from pipeline.formats.dovecot_login import SERVICES
+from pipeline.formats.reading.clients import ClientText
 from pipeline.formats.reading.format import Format, Outcome, Reader, Role
 from schemas.event import Event
 
@@ -56,4 +57,9 @@ FORMAT = Format(
     {"dovecot": read} | dict.fromkeys(SERVICES, read_tagged),
     own_log=(_PROCESSES | READERS.keys(), read_process),
     renamed=read_renamed,
+    clients=(
+        *dovecot_login.FORMAT.clients,
+        *dovecot_auth.FORMAT.clients,
+        ClientText("user who got in", r"imap\(([^()]*)\)"),
+    ),
 )

@@ -8,6 +8,7 @@ of an MTA; with one, the login process says which protocol it was.
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
@@ -116,4 +117,14 @@ def _reason(what: str) -> AuthReason | None:
     return None
 
 
-FORMAT = Format(_NAME, Role.SASL, {"auth": read, "auth-worker": read}, within="dovecot")
+FORMAT = Format(
+    _NAME,
+    Role.SASL,
+    {"auth": read, "auth-worker": read},
+    within="dovecot",
+    clients=(
+        ClientText("user", r"(?:passwd-file|sql|ldap|pam|policy)\(([^,()]*)[,)]", longest=64),
+        ClientText("password", r"given password: ([^()]*)\)"),
+        ClientText("session, of a webmail that is trusted", r",<([^<>]*)>\)", Escape.WORD),
+    ),
+)

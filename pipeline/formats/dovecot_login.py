@@ -7,6 +7,7 @@ Address and session follow it, so they are found from the right; only a trusted 
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name, number
 from pipeline.formats.reading.format import Format, Outcome, Role, Session, Unreadable
 from schemas.event import Event
@@ -104,4 +105,15 @@ SERVICES = {
     "submission-login": "submission",
     "imap-urlauth-login": "imap",
 }
-FORMAT = Format(_NAME, Role.ACCESS, dict.fromkeys(SERVICES, read), session=Session.SUM, within="dovecot")
+FORMAT = Format(
+    _NAME,
+    Role.ACCESS,
+    dict.fromkeys(SERVICES, read),
+    session=Session.SUM,
+    within="dovecot",
+    clients=(
+        ClientText("user", r"user=<([^<>]*)>", longest=80),
+        ClientText("mechanism", r"method=([^\s<>,]*)", Escape.WORD, longest=64),
+        ClientText("session, of a webmail that is trusted", r"session=<([^<>]*)>"),
+    ),
+)

@@ -12,6 +12,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.exim_host import forged, host_at, recipients
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import MAX_REASON, account_name, pool_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.stamps import Stamps
@@ -257,4 +258,30 @@ def _with_host(event: Event, text: str) -> Event:
     return event
 
 
-FORMAT = Format(_NAME, Role.MTA, {"exim": read, "exim4": read}, bare=(("2", read_bare),))
+FORMAT = Format(
+    _NAME,
+    Role.MTA,
+    {"exim": read, "exim4": read},
+    bare=(("2", read_bare),),
+    clients=(
+        ClientText("HELO", r"(?:H=|failed for |connection from )(?:[\w.]+ )?\(([^()]*)\)", Escape.HOST),
+        ClientText("host by DNS", r"(?:H=|failed for |call from |connection from )([a-z][\w.]*) [(\[]", Escape.HOST),
+        ClientText("sender", r"<= ([^\s<>]+@[^\s<>]+)|F=<([^<>]*)>|from <([^<>]*)>|fail for <([^<>]*)>", Escape.QUOTED),
+        ClientText("message id", r" id=(\S+)", Escape.QUOTED),
+        ClientText("subject", r'T="((?:[^"\\]|\\.)*)"', Escape.BACKSLASH),
+        ClientText(
+            "recipient",
+            r" for ([^\s<>\[\]]+@\S+)|RCPT <([^<>]*)>|(?:[=>-]>|\*\*|==) (?:([^\s<>]+@\S+)|[^<>@]+ <([^<>]*)>)",
+            Escape.QUOTED,
+        ),
+        ClientText("user", r"set_id=([^()]*)\)"),
+        ClientText("command", r'error in "AUTH ([^"]*)" H='),
+        ClientText("server name of TLS", r"SNI=(\S+)", Escape.HOST),
+        ClientText("what came instead of a greeting", r'input="([^"]*)"'),
+        ClientText("HELO refused", r"EHLO or HELO (.*)|argument\(s\): (.*)"),
+        ClientText("certificate", r'DN="([^"]*)"', Escape.BACKSLASH),
+        ClientText("last command", r'last was "([^"]*)"'),
+        ClientText("answer of another server", r'C="([^"]*)"', Escape.BACKSLASH),
+        ClientText("error of another server", r"\]: (SMTP error .*)"),
+    ),
+)

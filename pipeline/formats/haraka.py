@@ -7,6 +7,7 @@ lines of a connection carry its UUID.
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Session
 from pipeline.formats.reading.stamps import Stamps
@@ -118,4 +119,20 @@ def _envelope(event: Event, text: str) -> Event:
     return event
 
 
-FORMAT = Format("haraka", Role.MTA, {"haraka": read}, session=Session.SHARED, bare=(("2", read_bare),))
+FORMAT = Format(
+    "haraka",
+    Role.MTA,
+    {"haraka": read},
+    session=Session.SHARED,
+    bare=(("2", read_bare),),
+    clients=(
+        ClientText("sender", r"sender <([^<>]*)>|sender=(\S+)", Escape.QUOTED),
+        ClientText("recipient", r"recipient <([^<>]*)>", Escape.QUOTED),
+        ClientText("message id", r"mid=<([^<>]*)>"),
+        ClientText("HELO", r"helo=(\S+)", Escape.WORD),
+        ClientText("last answer", r'lr="[^"]* ([^"\s]+)"', Escape.BACKSLASH),
+        ClientText("user", r'AUTH user="([^"]*)"', Escape.BACKSLASH),
+        ClientText("answer of another server", r'response="([^"]*)"', Escape.BACKSLASH),
+        ClientText("refusal of another server", r"(?:rejected|deferred): (.*)"),
+    ),
+)

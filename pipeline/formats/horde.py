@@ -7,6 +7,7 @@ the rest gives neither account nor address.
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.stamps import Stamps
@@ -62,4 +63,14 @@ def _who(said: str) -> tuple[str, str] | None:
     return (match["user"], match["ip"]) if match else None
 
 
-FORMAT = Format(_NAME, Role.WEBMAIL, {"HORDE": read, "horde": read}, bare=(("JFMASOND12", read_line),))
+FORMAT = Format(
+    _NAME,
+    Role.WEBMAIL,
+    {"HORDE": read, "horde": read},
+    bare=(("JFMASOND12", read_line),),
+    clients=(
+        ClientText("user", r"LOGIN for (\S+) [(\[t]|imap://([^@/]*)@"),
+        ClientText("header of a proxy", r"forwarded for \[([^\[\]]*)\]"),
+        ClientText("recipient", r"sent to (\S+) from", Escape.QUOTED),
+    ),
+)

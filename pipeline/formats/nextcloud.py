@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role
 from pipeline.formats.reading.stamps import Stamps
@@ -50,4 +51,14 @@ def _read(event: Event, message: str) -> Event:
     return event
 
 
-FORMAT = Format(_NAME, Role.WEBMAIL, {"Nextcloud": read, "nextcloud": read, "ownCloud": read}, objects=read_object)
+FORMAT = Format(
+    _NAME,
+    Role.WEBMAIL,
+    {"Nextcloud": read, "nextcloud": read, "ownCloud": read},
+    objects=read_object,
+    clients=(
+        ClientText("user", r"Login failed: '?([^\s']+)'? \("),
+        ClientText("User-Agent", r'"userAgent":"([^"]*)"'),
+        ClientText("URL", r'"url":"([^"]*)"'),
+    ),
+)

@@ -7,6 +7,7 @@ The login is last and is the client's text, in quotes that are not escaped; all 
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.stamps import Stamps
@@ -94,4 +95,11 @@ def _reason(status: str) -> AuthReason:
     return next((reason for words, reason in _REASONS if words in low), "password")
 
 
-FORMAT = Format(_NAME, Role.ACCESS, {"nginx": read}, bare=(("12", read_line),), bare_start=_START)
+FORMAT = Format(
+    _NAME,
+    Role.ACCESS,
+    {"nginx": read},
+    bare=(("12", read_line),),
+    bare_start=_START,
+    clients=(ClientText("user", r'login: "([^"]*)"'),),
+)

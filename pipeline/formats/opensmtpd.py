@@ -7,6 +7,7 @@ Commands, user names and envelope addresses are the client's; answers are the se
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Session
 from schemas.event import Event
@@ -115,4 +116,18 @@ def _delivery(event: Event, text: str) -> Event:
     return event
 
 
-FORMAT = Format("opensmtpd", Role.MTA, {"smtpd": read}, session=Session.SHARED)
+FORMAT = Format(
+    "opensmtpd",
+    Role.MTA,
+    {"smtpd": read},
+    session=Session.SHARED,
+    clients=(
+        ClientText("user", r"user=(\S+) result=(?:perm|temp)"),
+        ClientText("command", r'command="([^"]*)"'),
+        ClientText("recipient in a command", r"TO:<([^<>]*)>|recipient: <([^<>]*)>"),
+        ClientText("sender", r"from=<([^<>]*)>", Escape.QUOTED),
+        ClientText("recipient", r"(?:to|rcpt)=<([^<>-]+)>", Escape.QUOTED),
+        ClientText("host by DNS", r"host=<?([\w.]+)", Escape.HOST),
+        ClientText("answer of another server", r'stat="([^"]*)"'),
+    ),
+)

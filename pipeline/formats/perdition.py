@@ -6,6 +6,7 @@ The user stands in quotes that are not escaped: a line that could be read in two
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
@@ -53,4 +54,9 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format(_NAME, Role.ACCESS, dict.fromkeys(_TAGS, read))
+FORMAT = Format(
+    _NAME,
+    Role.ACCESS,
+    dict.fromkeys(_TAGS, read),
+    clients=(ClientText("user", r'authentication_id="([^"()]*)"'),),
+)

@@ -10,6 +10,7 @@ The sending pool is told by the tag: a transport of its own (``-o syslog_name=po
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import MAX_REASON, pool_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
@@ -73,4 +74,14 @@ def pool_of(program: str, instance: str) -> str | None:
     return pool_name(instance) if program in _OUTWARD and instance not in _STOCK else None
 
 
-FORMAT = Format(_NAME, Role.QUEUE, dict.fromkeys(AGENTS, read), within="postfix")
+FORMAT = Format(
+    _NAME,
+    Role.QUEUE,
+    dict.fromkeys(AGENTS, read),
+    within="postfix",
+    clients=(
+        ClientText("recipient", r"(?:orig_)?to=<([^<>]*)>", Escape.QUOTED),
+        ClientText("host by DNS", r"relay=([^\s\[,]+)\[\d", Escape.HOST),
+        ClientText("answer of another server", r"status=\w+ \((.*)\)"),
+    ),
+)

@@ -7,6 +7,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.postfix_delivery import read as read_delivery
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import MAX_REASON, number
 from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
@@ -82,4 +83,12 @@ FORMAT = Format(
     {"qmgr": read_qmgr, "oqmgr": read_qmgr, "cleanup": read_cleanup, "pickup": read_pickup},
     roles={"pickup": Role.LOCAL},
     within="postfix",
+    clients=(
+        ClientText("sender", r"from=<([^<>]*)>", Escape.QUOTED),
+        ClientText("recipient", r"to=<([^<>]*)>", Escape.QUOTED),
+        ClientText("message id", r"message-id=<([^<>]*)>"),
+        ClientText("header", r"Subject: (.*?) from unknown"),
+        ClientText("HELO", r"helo=<([^<>]*)>", Escape.NEUTERED),
+        ClientText("reason of another server", r"suspended: (.*)\)"),
+    ),
 )

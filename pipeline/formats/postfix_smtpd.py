@@ -8,6 +8,7 @@ client's; they stand to the right, and a line in which they imitate Postfix give
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON
 from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
@@ -169,4 +170,19 @@ def _envelope(text: str, start: int) -> tuple[str | None, str | None]:
     return text[start + 8 : middle], text[middle + 6 : end]
 
 
-FORMAT = Format(_NAME, Role.MTA, {"smtpd": read}, within="postfix")
+FORMAT = Format(
+    _NAME,
+    Role.MTA,
+    {"smtpd": read},
+    within="postfix",
+    clients=(
+        ClientText("user", r"failed: .*sasl_username=([^,()]*)"),
+        ClientText("sender of a message", r"sasl_sender=([^,]*)"),
+        ClientText("mechanism", r"SASL (\S+) auth", Escape.WORD),
+        ClientText("sender", r"from=<([^<>]*)>", Escape.QUOTED),
+        ClientText("recipient", r"to=<([^<>]*)>", Escape.QUOTED),
+        ClientText("HELO", r"helo=<([^<>]*)>", Escape.NEUTERED),
+        ClientText("address refused", r"\d\.\d\.\d <([^<>]*@[^<>]*)>: (?:Sender|Recipient)"),
+        ClientText("host by DNS", r"(?:from|client=) ?([a-z][\w.-]*)\[", Escape.HOST),
+    ),
+)

@@ -7,6 +7,7 @@ neither message nor recipient. vchkpw writes ``what user:address``; the user may
 import re
 from datetime import UTC, datetime, timedelta
 
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role
 from pipeline.formats.reading.stamps import Stamps
@@ -200,4 +201,13 @@ FORMAT = Format(
     roles={"vpopmail": Role.SASL, "vchkpw": Role.SASL},
     writes=(*_READERS, "tcpserver"),
     bare=(("@", read_bare),),
+    clients=(
+        ClientText("sender", r" from <([^<>]*)>|F:(\S+)"),
+        ClientText("recipient", r"to remote (\S+)| T:(\S+)$", Escape.WORD),
+        ClientText("answer of another server", r"(?:success|failure|deferral): (.*)/", Escape.WORD),
+        ClientText("user", r"(?:fail|found|given|denied|'\)) (\S+@[\w.]+):\d|AUTH::login .* '(\S+)'|FAILED: (\S+) - "),
+        ClientText("password", r"pass: '([^']*)'"),
+        ClientText("HELO", r" H:(\S+)", Escape.WORD),
+        ClientText("host by DNS", r"S:[\d.]+:([\w.]+)", Escape.HOST),
+    ),
 )

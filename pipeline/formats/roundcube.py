@@ -8,6 +8,7 @@ the start of the browser session's id, by which the two lines of one failure are
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Session, Unreadable
 from pipeline.formats.reading.proxies import real_address
@@ -147,4 +148,13 @@ FORMAT = Format(
     writes=("roundcube",),
     session=Session.TWICE,
     bare=(("[", read_line),),
+    clients=(
+        ClientText("user", r"(?:F\w+ login|Login failed) for (\S+) (?:against|from)"),
+        ClientText("server that the form chose", r"against (\S+) from", Escape.WORD),
+        ClientText("header of a proxy", r"X-Forwarded-For: ([^(),]*),"),
+        ClientText("server's answer", r"(?:PLAIN|LOGIN): (.*?) in /usr"),
+        ClientText("recipient", r"> for (\S+@[\w.]+)[;,]"),
+        ClientText("message id", r"Message <([^<>]*)>"),
+        ClientText("MTA's answer", r"; 250: (.*?queued) as"),
+    ),
 )

@@ -7,6 +7,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.pam import SERVICES
+from pipeline.formats.reading.clients import ClientText
 from pipeline.formats.reading.fields import account_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from schemas.event import Event
@@ -49,4 +50,12 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format(_NAME, Role.ASKED, {"saslauthd": read})
+FORMAT = Format(
+    _NAME,
+    Role.ASKED,
+    {"saslauthd": read},
+    clients=(
+        ClientText("user", r"\[user=([^\[\]@]*)(?:@[\w.]+)?\]"),
+        ClientText("realm", r"\[realm=([^\[\]]+)\]"),
+    ),
+)

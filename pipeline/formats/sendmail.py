@@ -11,6 +11,7 @@ with sendmail (cf/mailer).
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name, masked, pool_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Session, Unreadable
 from schemas.event import Event
@@ -211,4 +212,14 @@ FORMAT = Format(
     roles=dict.fromkeys(("sm-msp-queue", "sm-client", "sendmail-client"), Role.QUEUE),
     session=Session.SHARED,
     told_pid=True,
+    clients=(
+        ClientText("user", r"AUTH failure .*user=([^,\s]+),"),
+        ClientText("mechanism", r"AUTH failure \(([^()]*)\)", Escape.WORD),
+        ClientText("sender", r" from=<?([^<>,\s]+)>?,", Escape.QUOTED),
+        ClientText("recipient", r" to=<?([^<>,\s]+)>?,|>,<([^<>]*)>,", Escape.QUOTED),
+        ClientText("message id", r"msgid=<([^<>]*)>"),
+        ClientText("address refused", r"arg1=<([^<>]*)>|\d <([^<>]*)>\.\.\.|: <([^<>]*)>\.\.\."),
+        ClientText("host by DNS", r"(?:relay=|from |: )([a-z][\w.]+\.example(?:\.net)?)\.? \[", Escape.HOST),
+        ClientText("answer of another server", r"stat=(.*)"),
+    ),
 )

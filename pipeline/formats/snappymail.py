@@ -6,6 +6,7 @@ The user is the client's text; the address stands to its left.
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.stamps import Stamps
@@ -45,4 +46,10 @@ def _read(event: Event, text: str) -> Outcome:
     return event
 
 
-FORMAT = Format(_NAME, Role.WEBMAIL, {"snappymail": read, "rainloop": read}, bare=(("[", read_line),))
+FORMAT = Format(
+    _NAME,
+    Role.WEBMAIL,
+    {"snappymail": read, "rainloop": read},
+    bare=(("[", read_line),),
+    clients=(ClientText("user", r"user=(\S+)"),),
+)

@@ -3,6 +3,7 @@
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText
 from pipeline.formats.reading.fields import account_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.proxies import last_hop
@@ -37,4 +38,12 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format(_NAME, Role.WEBMAIL, {"sogod": read, "sogo": read})
+FORMAT = Format(
+    _NAME,
+    Role.WEBMAIL,
+    {"sogod": read, "sogo": read},
+    clients=(
+        ClientText("user", r"Login from .*user '([^']*)'"),
+        ClientText("header of a proxy", r"from '([^',]*), "),
+    ),
+)

@@ -3,6 +3,7 @@
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.stamps import Stamps
@@ -60,4 +61,13 @@ def _read(event: Event, text: str) -> Outcome:
     return event
 
 
-FORMAT = Format(_NAME, Role.WEBMAIL, {"squirrelmail": read}, bare=(("01", read_line),))
+FORMAT = Format(
+    _NAME,
+    Role.WEBMAIL,
+    {"squirrelmail": read},
+    bare=(("01", read_line),),
+    clients=(
+        ClientText("user", r"ERROR\] (\S+) \("),
+        ClientText("domain", r"ERROR\] \S+ \(([^()]*)\)"),
+    ),
+)

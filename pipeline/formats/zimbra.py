@@ -7,6 +7,7 @@ client, ``ip`` the proxy in front of mailboxd. The user name and the user agent 
 import re
 from datetime import datetime
 
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role
 from pipeline.formats.reading.stamps import Stamps
@@ -88,4 +89,14 @@ def _security(event: Event, text: str) -> Event | None:
     return event
 
 
-FORMAT = Format("zimbra", Role.ACCESS, {"mailboxd": read, "zimbra": read}, bare=(("2", read_bare),), bare_start=_START)
+FORMAT = Format(
+    "zimbra",
+    Role.ACCESS,
+    {"mailboxd": read, "zimbra": read},
+    bare=(("2", read_bare),),
+    bare_start=_START,
+    clients=(
+        ClientText("user", r"account=([^;]*);.*failed|failed for \[([^\]]*)\]", Escape.WORD),
+        ClientText("User-Agent", r"ua=([^;]*);"),
+    ),
+)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pipeline.formats.reading.clients import ClientText
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 
@@ -84,6 +85,7 @@ class Format(NamedTuple):
     * ``bare``: (first characters, reader) of lines that no syslog header begins.
     * ``bare_start``: how its bare lines begin, as a pattern; the shipper tells them by it. For programs on ``authlog``.
     * ``objects``: reader of JSON objects, or ``None``.
+    * ``clients``: what clients can write into its lines. Tests forge it, and demand that there is such a declaration.
     * ``told_pid``: its readers are told the process id in place of the service.
 
     For programs whose tag is no fixed word:
@@ -104,6 +106,7 @@ class Format(NamedTuple):
     bare_start: str = ""
     objects: ObjectReader | None = None
     told_pid: bool = False
+    clients: tuple[ClientText, ...] = ()
     own_log: tuple[frozenset[str], Reader] | None = None
     instances: tuple[str, Callable[[list[str]], Claim | None]] | None = None
     renamed: Reader | None = None

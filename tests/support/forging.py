@@ -1,0 +1,204 @@
+"""Forged lines: the examples of the formats, with a client's text in them that imitates the program.
+
+A format declares what clients can write where (``Format.clients``). ``place`` finds it in an example, ``Place.line``
+puts another text there, as the program would write it, and ``wrong`` says what came out of it that is not true.
+"""
+
+import json
+import random
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pipeline.formats import FORMATS
+from pipeline.formats.reading.clients import ClientText, Escape
+from pipeline.formats.reading.format import Outcome, Unreadable
+from schemas.event import Event
+from schemas.kinds import PASSWORD_ERRORS
+from tests.support.formats import FILES
+
+EVIL_IP, EVIL_IP6, EVIL_ACCOUNT, EVIL_ID = "6.6.6.6", "6::6", "v@x", "EV1LEV1LEV1L"
+
+CONTROL = dict.fromkeys((*range(32), 127), "?")
+_NEUTERED = str.maketrans(dict.fromkeys(' <>()\\";@', "?"))
+
+
+def _quoted(text: str) -> str:
+    local = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{local}"@x.example'
+
+
+def _backslash(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _address(text: str) -> str:
+    return next((ip for ip in (EVIL_IP, EVIL_IP6) if ip in text), "192.0.2.99")
+
+
+WRITERS = {
+    Escape.NONE: lambda text: text,
+    Escape.BACKSLASH: _backslash,
+    Escape.QUOTED: _quoted,
+    Escape.WORD: lambda text: text.strip(" ").partition(" ")[0] or "x",
+    Escape.GRAPHIC: lambda text: re.sub(r"[^!-+\--~]", "_", text),
+    Escape.NEUTERED: lambda text: text.translate(_NEUTERED),
+    Escape.HOST: lambda text: re.sub(r"[^A-Za-z0-9._-]", "", text) or "x",
+    Escape.ADDRESS: _address,
+}
+
+
+def written(client: ClientText, text: str) -> str:
+    """The client's text as the program writes it."""
+    text = WRITERS[client.escape](text.translate(CONTROL))
+    if client.longest and len(text) > client.longest:
+        return text[: client.longest - 3] + "..."
+    return text
+
+
+class Place(NamedTuple):
+    """Where in an example line a client's text stands; ``spans``: every place of the same text."""
+
+    format: str
+    line: str
+    client: ClientText
+    spans: tuple[tuple[int, int], ...]
+
+    @property
+    def text(self) -> str:
+        """What the example has there."""
+        start, end = self.spans[0]
+        return self.line[start:end]
+
+    def forged(self, text: str) -> str:
+        """The line with another text of the client's, not escaped yet."""
+        put = written(self.client, text)
+        if self.line.startswith("{"):
+            put = json.dumps(put, ensure_ascii=False)[1:-1]
+        line = self.line
+        for start, end in reversed(self.spans):
+            line = line[:start] + put + line[end:]
+        return line
+
+
+def _places() -> Iterator[Place]:
+    for entry in FORMATS:
+        for line, _, hostile in FILES[entry.name.replace("-", "_")]:
+            if hostile:
+                continue
+            for client in entry.clients:
+                spans = {
+                    found.span(group)
+                    for found in re.finditer(client.where, line)
+                    for group in range(1, found.re.groups + 1)
+                    if found[group] is not None
+                }
+                if spans:
+                    yield Place(entry.name, line, client, tuple(sorted(spans)))
+
+
+PLACES = tuple(_places())
+
+
+def wrong(true: Outcome, place: Place, text: str, outcome: Outcome) -> str:
+    """What the forged line gives that is not true; empty if all of it is true, or unknown."""
+    if isinstance(outcome, Unreadable):
+        return ""
+    if not isinstance(true, Event):
+        return f"a line that says nothing gives {outcome}" if isinstance(outcome, Event) and _says(outcome) else ""
+    if outcome is None:
+        return "the line is ignored" if true.kind != "other" else ""
+    known = {true.account, None}
+    if true.account is not None:
+        whole = written(place.client, text).lower()
+        known.add(true.account.replace(place.text.lower(), whole))
+        if place.line.startswith("{"):  # the envelope's escapes are undone
+            known.add(true.account.replace(place.text.lower(), whole))
+    if outcome.account not in known:
+        return f"account {outcome.account!r}"
+    if outcome.kind not in (true.kind, "other"):
+        return f"kind {outcome.kind}"
+    for field in ("client_ip", "queue_id", "session", "service", "method", "status", "pool", "nrcpt", "size", "dsn"):
+        value = getattr(outcome, field)
+        if value not in (getattr(true, field), None) and (field, place.client.name) not in _OWN:
+            return f"{field} {value!r}"
+    for field in ("time", "host", "program"):
+        if getattr(outcome, field) != getattr(true, field):
+            return f"{field} {getattr(outcome, field)!r}"
+    if outcome.count not in (true.count, 1):
+        return f"count {outcome.count}"
+    if outcome.kind == "auth_failure" and (true.reason in PASSWORD_ERRORS) != (outcome.reason in PASSWORD_ERRORS):
+        return f"reason {outcome.reason}"
+    return ""
+
+
+_OWN = {("method", "mechanism"), ("session", "session, of a webmail that is trusted")}
+
+
+def _says(event: Event) -> bool:
+    return (event.account or event.client_ip) is not None
+
+
+def evil(line: str) -> str:
+    """A copy of a line with the attacker's identities in place of all that it names."""
+    line = re.sub(r"[0-9]+ (?=attempts)", "9 ", line)
+    line = re.sub(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])", EVIL_IP, line)
+    line = re.sub(r"(?<![\w:])[0-9A-Fa-f]{0,4}(?:::?[0-9A-Fa-f]{1,4}){2,7}(?![\w:])", EVIL_IP6, line)
+    line = re.sub(r"(?:::ffff:)6\.6\.6\.6", EVIL_IP, line)
+    line = re.sub(r"[\w.+-]+@[\w.-]+\w", EVIL_ACCOUNT, line)
+    return re.sub(r"<[\w/+]{6,}>", "<x>", line)
+
+
+def body(line: str) -> str:
+    """A line without what stands before its first ``: ``."""
+    return line.partition(": ")[2] or line
+
+
+MARKS = (
+    EVIL_ACCOUNT, EVIL_IP, EVIL_IP6, f"[{EVIL_IP}]", "): ", ")", "]", ">", '"', "'", "}", ",", ";", "\\", " ", ": ",
+    "\t", "\r", "\x85", "\u2028", "%", "...", "?",
+    f": user=<{EVIL_ACCOUNT}>", f", rip={EVIL_IP}", f"client=unknown[{EVIL_IP}]", f" from {EVIL_IP}", " to=<",
+    f"sasl_username={EVIL_ACCOUNT}", ", session=<x>", f",{EVIL_IP},<x>", "): Password mismatch", ": unknown user",
+    f"> to=<{EVIL_ACCOUNT}> proto=ESMTP helo=<x", f" rhost={EVIL_IP}  user={EVIL_ACCOUNT}", f" ({EVIL_IP})",
+    f" [{EVIL_IP}]: ", f" from {EVIL_IP}. ", f" from {EVIL_IP}. AUTHENTICATE PLAIN: x", f" from {EVIL_IP} in session x",
+    "Temporary", "unavailable", "timeout", "disabled", "Could not connect",
+)  # fmt: skip
+
+
+class Forger:
+    """Texts that imitate a format: its own examples, whole, in pieces, and with pieces left out."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        self._random = random.Random(f"{name} {seed}")
+        rows = [evil(line) for line, _, _ in FILES[name.replace("-", "_")]]
+        self._copies = sorted({*rows, *map(body, rows)})
+        self._tokens = [re.findall(r"[\w.@]+|[^\w.@]", copy) for copy in self._copies]
+
+    def whole(self, place: Place) -> list[str]:
+        """What is tried always: the marks, copies of the format's lines, and the line's own text about the place."""
+        copy = evil(place.line)
+        cut = copy.find(evil(place.text)) if place.text else -1
+        texts = [*MARKS, *self._copies]
+        for start, end in place.spans:
+            before, after = evil(place.line[:start]), evil(place.line[end:])
+            for who in (EVIL_ACCOUNT, EVIL_IP, "x", "", "?"):
+                texts += [who + after, body(before) + who, body(before) + who + after, who + after + who]
+                for n in range(2, min(len(after), 60), 3):
+                    texts.append(who + after[:n])
+        return texts if cut < 0 else [*texts, copy[cut:]]
+
+    def random(self, place: Place) -> str:
+        """One to three pieces of the format's lines, or marks."""
+        pick = self._random
+        parts = []
+        for _ in range(pick.randint(1, 3)):
+            if pick.random() < 0.35:
+                parts.append(pick.choice(MARKS))
+                continue
+            tokens = pick.choice(self._tokens) if pick.random() < 0.5 else re.findall(
+                r"[\w.@]+|[^\w.@]", evil(place.line)
+            )
+            start = pick.randrange(len(tokens))
+            end = min(len(tokens), start + 1 + int(pick.expovariate(1 / 12)))
+            parts.append("".join(tokens[start:end]))
+        return "".join(parts)
