@@ -44,11 +44,11 @@ def read_tagged(time: datetime, host: str, program: str, service: str | None, fi
 
 
 def read_renamed(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
-    """A line under another name (``instance_name``): claimed only if it is a login or a refusal of Dovecot."""
+    """A line under another name (``instance_name``): claimed only if it is, or imitates, a login or a refusal."""
     if first.partition("(")[0] not in READERS or ("(" not in rest and "user=<" not in rest):
         return None
     outcome = read(time, host, program, service, first, rest)
-    return outcome if isinstance(outcome, Event) and outcome.kind != "other" else None
+    return None if isinstance(outcome, Event) and outcome.kind == "other" else outcome
 
 
 FORMAT = Format(

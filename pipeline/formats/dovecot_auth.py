@@ -72,16 +72,18 @@ def _refusal(event: Event, who: str, what: str) -> Event | Unreadable:
         return event
     base, _, inner = who.partition("(")
     session = None
-    if inner.endswith(">"):
+    if inner.endswith(">") and ",<" in inner:
+        if inner.count(",<") > 1:
+            return Unreadable(_NAME, "two places look like the session")
         inner, _, session = inner[:-1].rpartition(",<")
-    inner = inner.removesuffix(",")  # an empty session before 2.2.10
-    user, _, address = inner.rpartition(",")
+    if "," not in inner:  # no address was passed; what looks like one is the name that the client gave
+        return _failure(event, None if inner == "?" else account_name(inner), None, session, what)
+    user, _, address = inner.removesuffix(",").rpartition(",")  # an empty session before 2.2.10
     while user and (address == "master" or address.startswith("sasl:")):
         user, _, address = user.rpartition(",")
     client_ip = CANONICAL_IP[address]
     if client_ip is None:
-        user = inner if "," not in inner else user if not address else ""
-        if not user:
+        if address or not user:
             return Unreadable(_NAME, f"{base}(…): no user and address")
     return _failure(event, None if user == "?" else account_name(user), client_ip, session, what)
 
@@ -99,7 +101,7 @@ def _unusual(event: Event, text: str) -> Event | Unreadable:
     who, _, what = text.rpartition("): ")
     first, _, said = text.partition("): ")
     reason = _reason(said)
-    if reason == "policy" and said.count(_REFUSED) == 1 and not _looks_like_end(who[len(first) :]):
+    if said.startswith(_REFUSED) and said.count(_REFUSED) == 1 and not _looks_like_end(who[len(first) :]):
         return _refusal(event, first, said)
     if _reason(what) is None and reason is None:
         return event
@@ -123,7 +125,10 @@ FORMAT = Format(
     {"auth": read, "auth-worker": read},
     within="dovecot",
     clients=(
-        ClientText("user", r"(?:passwd-file|sql|ldap|pam|policy)\(([^,()]*)[,)]", longest=64),
+        ClientText("user", r"(?:passwd-file|sql|ldap|pam|policy)\(([^,()]*),", longest=64),
+        # No comma: a name with one and no address behind it would look like a name and an address. It gets this far
+        # only if auth_username_chars is empty and the asking program passes no address.
+        ClientText("user, without an address", r"(?:passwd-file|sql)\(([^,()]*)\)", Escape.GRAPHIC, longest=64),
         ClientText("password", r"given password: ([^()]*)\)"),
         ClientText("session, of a webmail that is trusted", r",<([^<>]*)>\)", Escape.WORD),
     ),

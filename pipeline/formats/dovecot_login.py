@@ -44,7 +44,7 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     """One line of a login process: a login, a failure, or a connection that ended without either."""
     said, found, fields = (first, "=", rest[6:]) if rest.startswith("user=<") else rest.partition(": user=<")
     event = Event("connect", time, host, program, service)
-    if not found:
+    if not found or "rip=" in said or "=<" in said:  # fields came before: it stands within the user's name
         event.kind = "other"
         return event if first.startswith("proxy(") else _other_order(event, first, rest)
     if said is not first:
@@ -113,7 +113,7 @@ FORMAT = Format(
     within="dovecot",
     clients=(
         ClientText("user", r"user=<([^<>]*)>", longest=80),
-        ClientText("mechanism", r"method=([^\s<>,]*)", Escape.WORD, longest=64),
-        ClientText("session, of a webmail that is trusted", r"session=<([^<>]*)>"),
+        ClientText("mechanism", r"user=<>, method=([^\s<>,]*)", Escape.WORD, longest=64),
+        ClientText("session, of a webmail that is trusted", r"session=<([^<>]*)>", Escape.WORD),
     ),
 )

@@ -31,11 +31,11 @@ _ADDRESS = r'(?:"(?:[^"\\]|\\.)*"(?:@[^\s<>]*)?|[^\s<>]+)'
 _ARRIVAL = re.compile(rf"(?:<=|\(=) (?P<sender><>|{_ADDRESS})(?: R=\S+)?(?: DS)?(?P<host> H=)?", re.DOTALL)
 _FIELDS = re.compile(  # between host and size; DN and U hold a client's text
     r"(?: TFO\*?)?(?: Ci=\S+)?(?: U=(?P<ident>\S+))?(?: P=(?P<proto>[\w-]+))?(?: L[*.]?-?)?(?: X=\S+)?(?: CV=\S+)?"
-    r'(?: DN="[^"]*")?(?: SNI=\S*)?(?: A=(?P<auth>[^\s:"]+)(?::(?P<user>[^\s":]+)(?::\S*)?)?)?(?: PRDR)?'
+    r'(?P<tls>(?: DN="[^"]*")?(?: SNI=\S*)?)(?: A=(?P<auth>[^\s:"]+)(?::(?P<user>[^\s":]+)(?::\S*)?)?)?(?: PRDR)?'
     r"(?: PRX=\S+)?(?: K)? S=(?P<size>[0-9]+)"
 )
 _ENVELOPE = re.compile(  # of a reject, after the host
-    r'(?: Ci=\S+)?(?: U=\S+)?(?: X=\S+)?(?: CV=\S+)?(?: DN="[^"]*")?(?: SNI=\S*)?'
+    r'(?: Ci=\S+)?(?: U=\S+)?(?: X=\S+)?(?: CV=\S+)?(?P<tls>(?: DN="[^"]*")?(?: SNI=\S*)?)'
     rf'(?: F=<(?P<sender>(?:{_ADDRESS})?)>)?(?: A=(?P<auth>[^\s:"]+)(?::(?P<user>[^\s":]+))?)?'
     r" (?P<soft>temporarily )?rejected (?P<what>.*)",
     re.DOTALL,
@@ -145,7 +145,7 @@ def _arrival(event: Event, text: str) -> Event | Unreadable:
     if fields is None:
         return event
     sure, event.nrcpt = recipients(text, fields.end())
-    if host is not None and not sure and forged(text, host):
+    if host is not None and not sure and (forged(text, host) or fields["tls"]):
         event.nrcpt = None
         return event
     event.size = int(fields["size"])
@@ -202,6 +202,9 @@ def _refusal(event: Event, text: str) -> Event | None:
     if envelope is None:
         return event
     event.sender, what = envelope["sender"], envelope["what"]
+    if envelope["tls"] and " rejected " in what:
+        event.sender = None
+        return event
     if envelope["auth"]:
         event.account, event.method = account_name(envelope["user"] or ""), _mechanism(envelope["auth"])
     rcpt = _RCPT.match(what)
@@ -276,10 +279,10 @@ FORMAT = Format(
         ),
         ClientText("user", r"set_id=([^()]*)\)"),
         ClientText("command", r'error in "AUTH ([^"]*)" H='),
-        ClientText("server name of TLS", r"SNI=(\S+)", Escape.HOST),
+        ClientText("server name of TLS", r"SNI=(\S+)"),
         ClientText("what came instead of a greeting", r'input="([^"]*)"'),
         ClientText("HELO refused", r"EHLO or HELO (.*)|argument\(s\): (.*)"),
-        ClientText("certificate", r'DN="([^"]*)"', Escape.BACKSLASH),
+        ClientText("certificate", r'DN="([^"]*)"'),
         ClientText("last command", r'last was "([^"]*)"'),
         ClientText("answer of another server", r'C="([^"]*)"', Escape.BACKSLASH),
         ClientText("error of another server", r"\]: (SMTP error .*)"),

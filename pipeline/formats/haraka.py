@@ -19,7 +19,7 @@ _LINE = re.compile(
     r"\[(?P<origin>[\w./-]+)\] {1,2}(?P<text>.*)",
     re.DOTALL,
 )
-_VALUE = r'(?:"(?:[^"\\]|\\.)*"|\S+)'
+_VALUE = r'(?:"(?:[^"\\]|\\.)*"|[^ ]+)'
 _CONNECT = re.compile(r"connect ip=(?P<ip>[0-9A-Fa-f:.]+) .*", re.DOTALL)
 _DISCONNECT = re.compile(
     rf"disconnect ip=(?P<ip>[0-9A-Fa-f:.]+) rdns={_VALUE} helo={_VALUE} (?:relay=[YN] )?.*? "
@@ -38,7 +38,7 @@ _DENIED = {"DENY": "550", "DENYDISCONNECT": "550", "DENYSOFT": "450", "DENYSOFTD
 _DELIVERED = re.compile(
     rf'delivered file=\S+ domain="?(?P<domain>[^\s"]+)"? .*? response=(?P<text>{_VALUE}) .*', re.DOTALL
 )
-_FAILED = re.compile(r"recipient <(?P<address>[^<>]*)> (?P<what>deferred|rejected): (?P<text>.*)", re.DOTALL)
+_FAILED = re.compile(rf"recipient {_ADDRESS} (?P<what>deferred|rejected): (?P<text>.*)", re.DOTALL)
 
 
 def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
@@ -128,7 +128,7 @@ FORMAT = Format(
     clients=(
         ClientText("sender", r"sender <([^<>]*)>|sender=(\S+)", Escape.QUOTED),
         ClientText("recipient", r"recipient <([^<>]*)>", Escape.QUOTED),
-        ClientText("message id", r"mid=<([^<>]*)>"),
+        ClientText("message id", r"mid=<([^<>]*)>", Escape.WORD),
         ClientText("HELO", r"helo=(\S+)", Escape.WORD),
         ClientText("last answer", r'lr="[^"]* ([^"\s]+)"', Escape.BACKSLASH),
         ClientText("user", r'AUTH user="([^"]*)"', Escape.BACKSLASH),

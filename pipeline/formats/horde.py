@@ -19,6 +19,7 @@ _TEXT = re.compile(r"(?:\[[a-z0-9_-]+\] )+(?P<what>FAILED LOGIN|Login success) f
 _IMP = re.compile(r"(?P<user>.*) (?:\((?P<ip>[^()\s]+)\)|\[(?P<old>[^\[\]\s]+)\])", re.DOTALL)
 _HORDE = re.compile(r"(?P<user>.*) to [a-z0-9_-]+ \((?P<ip>[^()\s]+)\)(?: \[(?:pid|on line) .*)?", re.DOTALL)
 _OLD = re.compile(r"(?P<user>.*) \[(?P<ip>[^\[\]\s]+)\] to Horde(?: \[(?:pid|on line) .*)?", re.DOTALL)
+_FORWARDED = " (forwarded for ["
 _OTHER_USER = re.compile(r" \(Horde user [^()]*\)$")
 
 
@@ -47,7 +48,7 @@ def _read(event: Event, text: str) -> Outcome:
     if who is None:
         return Unreadable(_NAME, "login without an address")
     user, address = who
-    if match["said"].count(" to ") != 1:
+    if match["said"].count(" to ") != 1 or match["said"].count(_FORWARDED) > 1:
         return event
     event.client_ip, event.account = CANONICAL_IP[address], account_name(_OTHER_USER.sub("", user))
     return event
@@ -56,7 +57,7 @@ def _read(event: Event, text: str) -> Outcome:
 def _who(said: str) -> tuple[str, str] | None:
     left, found, _ = said.partition(" to {")
     if found:
-        left, _, _ = left.partition(" (forwarded for [")
+        left = left.partition(_FORWARDED)[0] if left.endswith("])") else left
         match = _IMP.fullmatch(left)
         return (match["user"], match["ip"] or match["old"]) if match else None
     match = _HORDE.fullmatch(said) or _OLD.fullmatch(said)

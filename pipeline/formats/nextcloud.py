@@ -14,7 +14,11 @@ from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 
 _NAME = "nextcloud"
-_FAILED = re.compile(r"Login failed: '?(?P<user>.*?)'? \(Remote IP: '?(?P<ip>[^'()\s]+)'?\)", re.DOTALL)
+_FAILED = re.compile(
+    r"Login failed: (?:'(?P<old>.*)' \(Remote IP: '(?P<old_ip>[^'()\s]+)'\)|"
+    r"(?P<user>.*) \(Remote IP: (?P<ip>[^'()\s]+)\))",
+    re.DOTALL,
+)
 _PASSED = re.compile(r'Login successful: "?(?P<user>.*?)"?', re.DOTALL)
 _APP = re.compile(r"\{[\w-]+\} ")
 
@@ -43,7 +47,8 @@ def _read(event: Event, message: str) -> Event:
     failed = _FAILED.fullmatch(message)
     if failed is not None:
         event.kind, event.reason = "auth_failure", "password"
-        event.client_ip, event.account = CANONICAL_IP[failed["ip"]], account_name(failed["user"])
+        event.client_ip = CANONICAL_IP[failed["ip"] or failed["old_ip"]]
+        event.account = account_name(failed["user"] or failed["old"] or "")
         return event
     passed = _PASSED.fullmatch(message)
     if passed is not None:

@@ -101,5 +101,5 @@ FORMAT = Format(
     {"nginx": read},
     bare=(("12", read_line),),
     bare_start=_START,
-    clients=(ClientText("user", r'login: "([^"]*)"'),),
+    clients=(ClientText("user", r'failed.*login: "([^"]*)"'),),
 )

@@ -90,6 +90,8 @@ def _refusal(event: Event, failed: re.Match[str]) -> Event:
     event.client_ip = CANONICAL_IP[failed["ip"].strip("[]").removeprefix("IPv6:")] if failed["ip"] else None
     if failed["command"].upper().startswith("AUTH"):
         event.kind, event.reason = "auth_failure", _CODES.get(code, "temporary" if code < "500" else "mechanism")
+        if failed.string.count('" result="') > 1:  # the command holds one, too
+            event.reason = "password"
         if event.reason == "password":
             event.told_before()  # by the line before this one
         return event
@@ -123,7 +125,7 @@ FORMAT = Format(
     session=Session.SHARED,
     clients=(
         ClientText("user", r"user=(\S+) result=(?:perm|temp)"),
-        ClientText("command", r'command="([^"]*)"'),
+        ClientText("command", r'command="AUTH \S+ ([^"]*)"'),
         ClientText("recipient in a command", r"TO:<([^<>]*)>|recipient: <([^<>]*)>"),
         ClientText("sender", r"from=<([^<>]*)>", Escape.QUOTED),
         ClientText("recipient", r"(?:to|rcpt)=<([^<>-]+)>", Escape.QUOTED),

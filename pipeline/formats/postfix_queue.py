@@ -29,7 +29,7 @@ def read_qmgr(time: datetime, host: str, program: str, service: str | None, firs
     if not rest.startswith("from=<"):
         return read_delivery(time, host, program, service, first, rest)
     left, found, right = rest.rpartition(">, size=")
-    if found:
+    if found and not rest.endswith(", returned to sender"):
         size, _, tail = right.partition(", nrcpt=")
         nrcpt = _ACTIVE.get(tail) or number(tail.partition(" ")[0])
         if nrcpt is not None and size.isdecimal() and len(size) <= 18:

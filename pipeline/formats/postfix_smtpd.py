@@ -89,7 +89,7 @@ def _warning(event: Event, rest: str) -> Event | Unreadable:
         return event
     event.client_ip = CANONICAL_IP[match["ip"]]
     said = match["rest"]
-    if said.endswith(" authentication aborted"):
+    if said.endswith(" authentication aborted") and _FAILED not in said:
         event.kind, event.reason = "auth_failure", "aborted"
         return event
     method, found, outcome = said.partition(_FAILED)
@@ -98,10 +98,10 @@ def _warning(event: Event, rest: str) -> Event | Unreadable:
     if event.client_ip is None and match["ip"] != "unknown":
         return Unreadable(_NAME, "SASL failure without a client address")
     event.kind = "auth_failure"
-    if _FAILED in outcome or not _MECHANISM.fullmatch(method):
+    why, _, user = outcome.partition(_USER)
+    if _FAILED in why or not _MECHANISM.fullmatch(method):
         event.reason = "mechanism"
         return event
-    why, _, user = outcome.partition(_USER)
     event.method, event.reason = method, _sasl_reason(why)
     if user != "(unavailable)" and len(user) < _LOGGED_USER:
         event.account = user.lower() or None
@@ -176,7 +176,7 @@ FORMAT = Format(
     {"smtpd": read},
     within="postfix",
     clients=(
-        ClientText("user", r"failed: .*sasl_username=([^,()]*)"),
+        ClientText("user", r"failed: .*sasl_username=([^,()]+)"),
         ClientText("sender of a message", r"sasl_sender=([^,]*)"),
         ClientText("mechanism", r"SASL (\S+) auth", Escape.WORD),
         ClientText("sender", r"from=<([^<>]*)>", Escape.QUOTED),

@@ -74,6 +74,8 @@ def read_vchkpw(time: datetime, host: str, program: str, service: str | None, fi
         return event
     event.service, event.method = _SERVICES.get(match["service"]), match["method"]
     event.client_ip, text = CANONICAL_IP[client["ip"]], match["text"][: client.start()]
+    if ":" in client["ip"]:
+        event.client_ip = None  # the user's name may end in a part of it
     if text.startswith(_SUCCESS):
         event.kind, event.account = "auth_success", account_name(text.removeprefix(_SUCCESS))
         return event
@@ -167,7 +169,7 @@ def _smtpd(event: Event, text: str) -> Event | None:
     if bad is not None:
         event.kind, event.client_ip, event.reason = "reject", CANONICAL_IP[bad["ip"]], bad["text"][:MAX_REASON]
         return event
-    control = _CONTROL.fullmatch(text.partition("qmail-smtpd: ")[2] or text)
+    control = _CONTROL.fullmatch(text.removeprefix("qmail-smtpd: "))
     if control is None:
         return None
     event.client_ip, rest = CANONICAL_IP[control["ip"]], control["rest"]
@@ -202,10 +204,12 @@ FORMAT = Format(
     writes=(*_READERS, "tcpserver"),
     bare=(("@", read_bare),),
     clients=(
-        ClientText("sender", r" from <([^<>]*)>|F:(\S+)"),
+        ClientText("sender", r" from <([^<>]*)>|F:(\S+@\S+)"),
         ClientText("recipient", r"to remote (\S+)| T:(\S+)$", Escape.WORD),
         ClientText("answer of another server", r"(?:success|failure|deferral): (.*)/", Escape.WORD),
-        ClientText("user", r"(?:fail|found|given|denied|'\)) (\S+@[\w.]+):\d|AUTH::login .* '(\S+)'|FAILED: (\S+) - "),
+        ClientText(
+            "user", r"(?:fail|found|given|denied|'\)) (\S+@[\w.]+):\d|Reject::AUTH::login .* '(\S+)'|FAILED: (\S+) - "
+        ),
         ClientText("password", r"pass: '([^']*)'"),
         ClientText("HELO", r" H:(\S+)", Escape.WORD),
         ClientText("host by DNS", r"S:[\d.]+:([\w.]+)", Escape.HOST),

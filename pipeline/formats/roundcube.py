@@ -96,21 +96,32 @@ def _error(event: Event, said: str) -> Outcome:
     event.kind, event.reason = "auth_failure", "unknown"
     if said.count(" from ") > _MOST or _imitated(said) or said.count("). ") > ("(X-" in said):
         return event
-    user, found, after = said.rpartition(" from ")
-    end = _ERROR_END.fullmatch(after)
-    while found and end is None:  # the server's answer may hold the same word
-        user, found, more = user.rpartition(" from ")
-        after = f"{more} from {after}"
-        end = _ERROR_END.fullmatch(after)
-    if end is None or not found:
+    ends = _ends(said)
+    if not ends:
         return Unreadable(_NAME, "login without an address")
-    why = end["why"].partition(" in /")[0]
-    method = _METHOD.match(why)
+    user, end = ends[-1]
+    answered = [_METHOD.match(its["why"]) for _, its in ends]
+    method = answered[-1]
+    if any(answered[:-1]):  # one is in the user's name, or in what the server answered
+        return event
     event.method = method["method"] if method else "IMAP"
-    low = why.lower()
+    low = end["why"].rpartition(" in /")[0].lower()
+    if any(words in user.lower() for words, _ in _WHY):
+        low = low.replace(user.partition(" against ")[0].lower(), "")  # a server may repeat the name
     event.reason = next((reason for words, reason in _WHY if words in low), "password" if method else "temporary")
     account, found, server = user.rpartition(" against ")
     return _peer(event, account if found and " " not in server else user, end["peer"], said)
+
+
+def _ends(said: str) -> list[tuple[str, re.Match[str]]]:
+    """Each place where the user may end: (what is left of it, address and answer right of it)."""
+    words = said.split(" from ")
+    found = []
+    for place in range(1, len(words)):
+        end = _ERROR_END.fullmatch(" from ".join(words[place:]))
+        if end is not None:
+            found.append((" from ".join(words[:place]), end))
+    return found
 
 
 def _imitated(said: str) -> bool:
@@ -152,9 +163,7 @@ FORMAT = Format(
         ClientText("user", r"(?:F\w+ login|Login failed) for (\S+) (?:against|from)"),
         ClientText("server that the form chose", r"against (\S+) from", Escape.WORD),
         ClientText("header of a proxy", r"X-Forwarded-For: ([^(),]*),"),
+        ClientText("user, echoed by the server", r"failed for (\S+) (?:against|from).*(?:PLAIN|LOGIN): (.*?) in /usr"),
         ClientText("server's answer", r"(?:PLAIN|LOGIN): (.*?) in /usr"),
-        ClientText("recipient", r"> for (\S+@[\w.]+)[;,]"),
-        ClientText("message id", r"Message <([^<>]*)>"),
-        ClientText("MTA's answer", r"; 250: (.*?queued) as"),
     ),
 )

@@ -56,6 +56,6 @@ FORMAT = Format(
     {"saslauthd": read},
     clients=(
         ClientText("user", r"\[user=([^\[\]@]*)(?:@[\w.]+)?\]"),
-        ClientText("realm", r"\[realm=([^\[\]]+)\]"),
+        ClientText("user's realm", r"\[realm=([^\[\]]+)\]"),
     ),
 )

@@ -25,8 +25,9 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     event = Event("other", time, host, program, "webmail")
     if "SOGoRootPage" not in text or " for user '" not in text:
         return event
-    if text.count("' for user '") > 1:
-        event.kind, event.reason = "auth_failure", "unknown"
+    if text.count(" for user '") > 1:  # the user or the header imitates the line
+        if not text.partition(" from '")[0].endswith(" successful login"):
+            event.kind, event.reason = "auth_failure", "unknown"
         return event
     match = _LOGIN.fullmatch(text)
     if match is None:

@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 
-from pipeline.formats.reading.clients import ClientText
+from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
 from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.stamps import Stamps
@@ -68,6 +68,6 @@ FORMAT = Format(
     bare=(("01", read_line),),
     clients=(
         ClientText("user", r"ERROR\] (\S+) \("),
-        ClientText("domain", r"ERROR\] \S+ \(([^()]*)\)"),
+        ClientText("user's domain", r"ERROR\] \S+ \(([^()]*)\)", Escape.HOST),
     ),
 )

@@ -100,42 +100,65 @@ def _places() -> Iterator[Place]:
 PLACES = tuple(_places())
 
 
-def wrong(true: Outcome, place: Place, text: str, outcome: Outcome) -> str:
-    """What the forged line gives that is not true; empty if all of it is true, or unknown."""
+def wrong(true: Event | None, place: Place, text: str, outcome: Outcome) -> str:
+    """What the forged line gives that is not true; empty if all of it is true, or unknown.
+
+    ``true``: what the example gives; ``None``: it is ignored.
+    """
     if isinstance(outcome, Unreadable):
-        return ""
-    if not isinstance(true, Event):
-        return f"a line that says nothing gives {outcome}" if isinstance(outcome, Event) and _says(outcome) else ""
+        return ""  # it is told: there is a dead letter
+    if true is None:
+        return f"account or address of an ignored line: {outcome}" if outcome and _names(outcome) else ""
     if outcome is None:
-        return "the line is ignored" if true.kind != "other" else ""
-    known = {true.account, None}
-    if true.account is not None:
-        whole = written(place.client, text).lower()
-        known.add(true.account.replace(place.text.lower(), whole))
-        if place.line.startswith("{"):  # the envelope's escapes are undone
-            known.add(true.account.replace(place.text.lower(), whole))
-    if outcome.account not in known:
+        return "ignored, in silence" if true.kind != "other" else ""
+    if outcome.account not in _accounts(true, place, text):
         return f"account {outcome.account!r}"
     if outcome.kind not in (true.kind, "other"):
         return f"kind {outcome.kind}"
-    for field in ("client_ip", "queue_id", "session", "service", "method", "status", "pool", "nrcpt", "size", "dsn"):
+    if outcome.count not in (true.count, 1):
+        return f"count {outcome.count}"
+    for field in _HELD + (_HELD_OF_DELIVERIES if true.kind == "delivery" else ()):
         value = getattr(outcome, field)
-        if value not in (getattr(true, field), None) and (field, place.client.name) not in _OWN:
+        if value not in (getattr(true, field), None) and (field, place.client.name) not in _CHOSEN:
             return f"{field} {value!r}"
     for field in ("time", "host", "program"):
         if getattr(outcome, field) != getattr(true, field):
             return f"{field} {getattr(outcome, field)!r}"
-    if outcome.count not in (true.count, 1):
-        return f"count {outcome.count}"
-    if outcome.kind == "auth_failure" and (true.reason in PASSWORD_ERRORS) != (outcome.reason in PASSWORD_ERRORS):
-        return f"reason {outcome.reason}"
+    if outcome.kind == "auth_failure" and ("reason", place.client.name) not in _CHOSEN:
+        if true.reason in PASSWORD_ERRORS and outcome.reason not in PASSWORD_ERRORS:
+            return f"reason {outcome.reason}: guessing looks like trouble of the server's"
     return ""
 
 
-_OWN = {("method", "mechanism"), ("session", "session, of a webmail that is trusted")}
+_HELD = ("client_ip", "queue_id", "session", "service", "method", "pool", "nrcpt")
+_HELD_OF_DELIVERIES = ("status", "dsn")
+_ANSWERS = ("answer of another server", "error of another server", "refusal of another server")
+_CHOSEN = {
+    ("method", "mechanism"), ("reason", "mechanism"),  # an unknown one is not known
+    ("reason", "server's answer"),
+    ("session", "session, of a webmail that is trusted"),
+    *((field, name) for field in _HELD_OF_DELIVERIES for name in _ANSWERS),
+}  # fmt: skip
 
 
-def _says(event: Event) -> bool:
+_ANOTHER_VERSION = re.compile(r" \(horde user [^()]*\)$| address=\S+ host=\S+$| host=\S* port=[0-9]*$")
+"""What another version of the same program writes behind the user: whoever ends his name so gets it shortened. That
+names no account which he could not have named without it."""
+
+
+def _accounts(true: Event, place: Place, text: str) -> set[str | None]:
+    """The accounts that the line may give: the true one, and if it is the client's text, all of that."""
+    known = {true.account, None}
+    if place.client.name.startswith("user") or (true.account and true.account == place.text.lower()):
+        whole = written(place.client, text).lower()
+        known |= {whole, whole.strip(" "), whole.removesuffix(": ")}
+        known |= {whole[: found.start()] for found in _ANOTHER_VERSION.finditer(whole)}
+        if true.account is not None and place.text:
+            known.add(true.account.replace(place.text.lower(), whole))
+    return known
+
+
+def _names(event: Event) -> bool:
     return (event.account or event.client_ip) is not None
 
 
@@ -176,16 +199,15 @@ class Forger:
 
     def whole(self, place: Place) -> list[str]:
         """What is tried always: the marks, copies of the format's lines, and the line's own text about the place."""
-        copy = evil(place.line)
-        cut = copy.find(evil(place.text)) if place.text else -1
         texts = [*MARKS, *self._copies]
         for start, end in place.spans:
             before, after = evil(place.line[:start]), evil(place.line[end:])
             for who in (EVIL_ACCOUNT, EVIL_IP, "x", "", "?"):
                 texts += [who + after, body(before) + who, body(before) + who + after, who + after + who]
-                for n in range(2, min(len(after), 60), 3):
-                    texts.append(who + after[:n])
-        return texts if cut < 0 else [*texts, copy[cut:]]
+                texts += [who + after[:n] for n in range(2, min(len(after), 60), 3)]
+        if place.client.longest:  # what is shortened would show nothing: the copies with their middle left out
+            texts += [text for copy in self._copies for text in _shortened(copy)]
+        return texts
 
     def random(self, place: Place) -> str:
         """One to three pieces of the format's lines, or marks."""
@@ -195,10 +217,19 @@ class Forger:
             if pick.random() < 0.35:
                 parts.append(pick.choice(MARKS))
                 continue
-            tokens = pick.choice(self._tokens) if pick.random() < 0.5 else re.findall(
-                r"[\w.@]+|[^\w.@]", evil(place.line)
+            tokens = (
+                pick.choice(self._tokens) if pick.random() < 0.5 else re.findall(r"[\w.@]+|[^\w.@]", evil(place.line))
             )
             start = pick.randrange(len(tokens))
             end = min(len(tokens), start + 1 + int(pick.expovariate(1 / 12)))
             parts.append("".join(tokens[start:end]))
         return "".join(parts)
+
+
+def _shortened(copy: str) -> Iterator[str]:
+    """A copy from each of its separators on, with items left out behind the first ones."""
+    for start in {0, *(found.start() for found in re.finditer(r": |[(<]|, ", copy))}:
+        items = copy[start:].split(", ")
+        for kept in range(1, len(items)):
+            for last in items[kept:]:
+                yield ", ".join((*items[:kept], last)).removesuffix(">")
