@@ -58,7 +58,7 @@ FORMAT = Format(
     Role.FILTER,
     {"amavis": read, "amavisd": read},
     clients=(
-        ClientText("sender", r"\] <([^<>]*)> -> ", Escape.QUOTED),
+        ClientText("sender", r"\](?::\d+)? <([^<>]*)> -> ", Escape.QUOTED),
         ClientText("recipient", r"-> <([^<>]*)>|>,<([^<>]*)>", Escape.QUOTED),
         ClientText("message id", r"Message-ID: <([^<>]*)>"),
         ClientText("first hop, out of a header", r"\](?::\d+)? \[([^\[\]]*)\] <", Escape.ADDRESS),

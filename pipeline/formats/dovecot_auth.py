@@ -82,9 +82,8 @@ def _refusal(event: Event, who: str, what: str) -> Event | Unreadable:
     while user and (address == "master" or address.startswith("sasl:")):
         user, _, address = user.rpartition(",")
     client_ip = CANONICAL_IP[address]
-    if client_ip is None:
-        if address or not user:
-            return Unreadable(_NAME, f"{base}(…): no user and address")
+    if client_ip is None and (address or not user):
+        return Unreadable(_NAME, f"{base}(…): no user and address")
     return _failure(event, None if user == "?" else account_name(user), client_ip, session, what)
 
 
@@ -109,7 +108,7 @@ def _unusual(event: Event, text: str) -> Event | Unreadable:
 
 
 def _looks_like_end(text: str) -> bool:
-    return re.search(r",[0-9A-Fa-f:.]+(?:,<[^<>\s]*>)?\Z", text) is not None
+    return re.search(r",[0-9A-Fa-f:.]+(?:,(?:master|sasl:\w+)?)*(?:,<[^<>\s]*>)?\Z", text) is not None
 
 
 def _reason(what: str) -> AuthReason | None:

@@ -113,6 +113,6 @@ FORMAT = Format(
         ClientText("recipient", r'"recipient":\[?"([^"]*)"|"recipient":\[[^\]]*,"([^"]*)"|TO:<([^<>]*)>'),
         ClientText("host by DNS", r'"name":"([^"]*)"', Escape.HOST),
         ClientText("answer of another server", r'"content":"([^"]*)"'),
-        ClientText("command", r'"command":"([^"]*)"'),
+        ClientText("command", r'"command":"RCPT ([^"]*)"'),
     ),
 )

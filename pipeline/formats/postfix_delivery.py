@@ -18,8 +18,9 @@ from schemas.event import Event
 _NAME = "postfix-delivery"
 _SHORTEST_ID = 6  # 5 digits of microseconds and an inode number
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"@[^>]*(?=>)')
+_ORIGINAL = r'(?:, orig_to=<(?:"(?:[^"\\]|\\.){0,600}"@[^>"]{0,300}|[^>"]{0,600})>)?'
 _PLACE = re.compile(
-    r'>(?:, orig_to=<(?:"(?:[^"\\]|\\.){0,600}"@[^>"]{0,300}|[^>"]{0,600})>)?, relay=[^ ]*(?:, conn_use=[0-9]+)?, delay=[0-9.]+, delays=[0-9./]+, '
+    rf">{_ORIGINAL}, relay=[^ ]*(?:, conn_use=[0-9]+)?, delay=[0-9.]+, delays=[0-9./]+, "
     r"dsn=(?P<dsn>[0-9.]+), status=(?P<status>[\w-]+) \(",
     re.DOTALL,
 )

@@ -106,11 +106,13 @@ def _error(event: Event, said: str) -> Outcome:
         return event
     event.method = method["method"] if method else "IMAP"
     low = end["why"].rpartition(" in /")[0].lower()
-    if any(words in user.lower() for words, _ in _WHY):
-        low = low.replace(user.partition(" against ")[0].lower(), "")  # a server may repeat the name
-    event.reason = next((reason for words, reason in _WHY if words in low), "password" if method else "temporary")
     account, found, server = user.rpartition(" against ")
-    return _peer(event, account if found and " " not in server else user, end["peer"], said)
+    if found and " " not in server:
+        user = account
+    if any(words in user.lower() for words, _ in _WHY):
+        low = low.replace(user.lower(), "")  # a server may repeat the name
+    event.reason = next((reason for words, reason in _WHY if words in low), "password" if method else "temporary")
+    return _peer(event, user, end["peer"], said)
 
 
 def _ends(said: str) -> list[tuple[str, re.Match[str]]]:

@@ -84,7 +84,13 @@ def _security(event: Event, text: str) -> Event | None:
     if fields["error"] is None:
         event.kind = "auth_success"
         return event
-    event.kind, error = "auth_failure", fields["error"][:MAX_REASON].lower()
+    event.kind, error = "auth_failure", fields["error"].lower()
+    if event.account is not None and "failed for [" in error:
+        if f"[{event.account}]" not in error:  # the server names it twice
+            event.account = None
+        else:
+            error = error.replace(f"[{event.account}]", "")
+    error = error[:MAX_REASON]
     event.reason = next((reason for words, reason in _REASONS if words in error), "temporary")
     return event
 
@@ -96,7 +102,7 @@ FORMAT = Format(
     bare=(("2", read_bare),),
     bare_start=_START,
     clients=(
-        ClientText("user", r"account=([^;]*);.*failed|failed for \[([^\]]*)\]", Escape.WORD),
+        ClientText("user", r"account=([^;]*);.*failed for \[([^\]]*)\]", Escape.WORD),
         ClientText("User-Agent", r"ua=([^;]*);"),
     ),
 )

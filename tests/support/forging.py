@@ -7,15 +7,17 @@ puts another text there, as the program would write it, and ``wrong`` says what 
 import json
 import random
 import re
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline.formats import FORMATS
 from pipeline.formats.reading.clients import ClientText, Escape
-from pipeline.formats.reading.format import Outcome, Unreadable
+from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.lines import LineReader, split_frame
 from schemas.event import Event
 from schemas.kinds import PASSWORD_ERRORS
-from tests.support.formats import FILES
+from tests.support.formats import FILES, REFERENCE
 
 EVIL_IP, EVIL_IP6, EVIL_ACCOUNT, EVIL_ID = "6.6.6.6", "6::6", "v@x", "EV1LEV1LEV1L"
 
@@ -84,20 +86,47 @@ class Place(NamedTuple):
 def _places() -> Iterator[Place]:
     for entry in FORMATS:
         for line, _, hostile in FILES[entry.name.replace("-", "_")]:
-            if hostile:
-                continue
-            for client in entry.clients:
-                spans = {
-                    found.span(group)
-                    for found in re.finditer(client.where, line)
-                    for group in range(1, found.re.groups + 1)
-                    if found[group] is not None
-                }
-                if spans:
-                    yield Place(entry.name, line, client, tuple(sorted(spans)))
+            if not hostile:
+                yield from _places_in(entry, line)
+
+
+def _places_in(entry: Format, line: str) -> Iterator[Place]:
+    for client in entry.clients:
+        spans = {
+            found.span(group)
+            for found in re.finditer(client.where, line)
+            for group in range(1, found.re.groups + 1)
+            if found[group] is not None
+        }
+        if spans:
+            yield Place(entry.name, line, client, tuple(sorted(spans)))
 
 
 PLACES = tuple(_places())
+
+
+def undeclared(entry: Format) -> list[str]:
+    """What its examples hold of clients' text and ``Format.clients`` does not tell."""
+    rows = [(line, expected) for line, expected, hostile in FILES[entry.name.replace("-", "_")] if not hostile]
+    lacking = [] if entry.clients else [f"{entry.name}: it does not say what clients can write into its lines"]
+    for client in entry.clients:
+        shared = any(client in other.clients for other in FORMATS if other.name != entry.name)
+        if not shared and not any(re.search(client.where, line) for line, _ in rows):
+            lacking.append(f"{entry.name}: no example shows {client.name}")
+    for line, expected in rows:
+        if expected == "ignored":
+            continue
+        told = list(_places_in(entry, line))
+        names = ["sender", "recipient"]
+        if entry.role is not Role.WEBMAIL:  # which makes it
+            names.append("message_id")
+        if expected.get("kind") == "auth_failure":
+            names.append("account")
+        for name in names:
+            text = expected.get(name)
+            if text and not any(text.lower() in place.text.lower() or place.text.lower() in text for place in told):
+                lacking.append(f"{entry.name}: {name} {text!r} is a client's text: {line}")
+    return lacking
 
 
 def wrong(true: Event | None, place: Place, text: str, outcome: Outcome) -> str:
@@ -115,7 +144,8 @@ def wrong(true: Event | None, place: Place, text: str, outcome: Outcome) -> str:
         return f"account {outcome.account!r}"
     if outcome.kind not in (true.kind, "other"):
         return f"kind {outcome.kind}"
-    if outcome.count not in (true.count, 1):
+    untold = 0 if true.kind == "auth_failure" and true.reason not in PASSWORD_ERRORS else 1
+    if outcome.count not in (true.count, untold, 1):
         return f"count {outcome.count}"
     for field in _HELD + (_HELD_OF_DELIVERIES if true.kind == "delivery" else ()):
         value = getattr(outcome, field)
@@ -124,9 +154,9 @@ def wrong(true: Event | None, place: Place, text: str, outcome: Outcome) -> str:
     for field in ("time", "host", "program"):
         if getattr(outcome, field) != getattr(true, field):
             return f"{field} {getattr(outcome, field)!r}"
-    if outcome.kind == "auth_failure" and ("reason", place.client.name) not in _CHOSEN:
-        if true.reason in PASSWORD_ERRORS and outcome.reason not in PASSWORD_ERRORS:
-            return f"reason {outcome.reason}: guessing looks like trouble of the server's"
+    guessed = true.reason in PASSWORD_ERRORS and outcome.kind == "auth_failure"
+    if guessed and outcome.reason not in PASSWORD_ERRORS and ("reason", place.client.name) not in _CHOSEN:
+        return f"reason {outcome.reason}: guessing looks like trouble of the server's"
     return ""
 
 
@@ -141,7 +171,7 @@ _CHOSEN = {
 }  # fmt: skip
 
 
-_ANOTHER_VERSION = re.compile(r" \(horde user [^()]*\)$| address=\S+ host=\S+$| host=\S* port=[0-9]*$")
+_ANOTHER_VERSION = re.compile(r" \(horde user [^()]*\)$| address=\S+ host=\S+$| host=\S* port=[0-9]*$| against \S*$")
 """What another version of the same program writes behind the user: whoever ends his name so gets it shortened. That
 names no account which he could not have named without it."""
 
@@ -151,7 +181,7 @@ def _accounts(true: Event, place: Place, text: str) -> set[str | None]:
     known = {true.account, None}
     if place.client.name.startswith("user") or (true.account and true.account == place.text.lower()):
         whole = written(place.client, text).lower()
-        known |= {whole, whole.strip(" "), whole.removesuffix(": ")}
+        known |= {whole, whole.strip(" "), whole.strip(" '"), whole.removesuffix(": ")}
         known |= {whole[: found.start()] for found in _ANOTHER_VERSION.finditer(whole)}
         if true.account is not None and place.text:
             known.add(true.account.replace(place.text.lower(), whole))
@@ -209,6 +239,15 @@ class Forger:
             texts += [text for copy in self._copies for text in _shortened(copy)]
         return texts
 
+    def some(self, place: Place, whole: int, pieces: int) -> list[str]:
+        """The marks, so many of the other texts of ``whole``, and so many at random."""
+        texts = self.whole(place)[len(MARKS) :]
+        return [
+            *MARKS,
+            *self._random.sample(texts, min(whole, len(texts))),
+            *(self.random(place) for _ in range(pieces)),
+        ]
+
     def random(self, place: Place) -> str:
         """One to three pieces of the format's lines, or marks."""
         pick = self._random
@@ -233,3 +272,26 @@ def _shortened(copy: str) -> Iterator[str]:
         for kept in range(1, len(items)):
             for last in items[kept:]:
                 yield ", ".join((*items[:kept], last)).removesuffix(">")
+
+
+def main(texts: int) -> None:
+    """Every whole text, and ``texts`` at random, in every place; prints what is wrong."""
+    seed = random.randrange(1 << 32)
+    reader, tried = LineReader(), 0
+    forgers = {entry.name: Forger(entry.name, seed) for entry in FORMATS}
+    for place in PLACES:
+        true = LineReader().read(place.line, REFERENCE)
+        if isinstance(true, Unreadable):
+            continue
+        forger = forgers[place.format]
+        for text in (*forger.whole(place), *(forger.random(place) for _ in range(texts))):
+            for line in split_frame(place.forged(text).encode(errors="replace")):
+                tried += 1
+                problem = wrong(true, place, text, reader.read(line, REFERENCE))
+                if problem:
+                    print(f"{place.format}, {place.client.name}: {problem}\n  {line}")
+    print(f"{tried:,} lines, seed {seed}")
+
+
+if __name__ == "__main__":  # python -m tests.support.forging 1000: a long search
+    main(int(sys.argv[1]))
