@@ -6,9 +6,8 @@ What stands in quotes is the sender's; the message id stands to the right of the
 import re
 from datetime import datetime
 
-from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, masked
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role
 from schemas.event import Event
 
 _LINE = re.compile(

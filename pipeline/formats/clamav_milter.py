@@ -6,8 +6,7 @@ Addresses, subject and message id are the sender's; the name of what was found e
 import re
 from datetime import datetime
 
-from pipeline.formats.reading.clients import ClientText
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Format, Outcome, Role
 from schemas.event import Event
 
 _FOUND = re.compile(

@@ -5,9 +5,8 @@ and opendmarc.c). Domains and selectors are the sender's.
 import re
 from datetime import datetime
 
-from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import MAX_REASON
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role
 from schemas.event import Event
 
 _ID = re.compile(r"[0-9A-Za-z]{6,20}")

@@ -4,8 +4,7 @@ from datetime import datetime
 
 from pipeline.formats import dovecot_auth, dovecot_login
 from pipeline.formats.dovecot_login import SERVICES
-from pipeline.formats.reading.clients import ClientText
-from pipeline.formats.reading.format import Format, Outcome, Reader, Role
+from pipeline.formats.reading.format import ClientText, Format, Outcome, Reader, Role
 from schemas.event import Event
 
 READERS: dict[str, Reader] = {**dovecot_login.FORMAT.programs, **dovecot_auth.FORMAT.programs}

@@ -7,9 +7,8 @@ Address and session follow it, so they are found from the right; only a trusted 
 import re
 from datetime import datetime
 
-from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name, number
-from pipeline.formats.reading.format import Format, Outcome, Role, Session, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Session, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 

@@ -12,9 +12,8 @@ import re
 from datetime import datetime
 
 from pipeline.formats.exim_host import forged, host_at, recipients
-from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import MAX_REASON, account_name, pool_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason

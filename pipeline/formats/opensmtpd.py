@@ -7,9 +7,8 @@ Commands, user names and envelope addresses are the client's; answers are the se
 import re
 from datetime import datetime
 
-from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Session
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Session
 from schemas.event import Event
 from schemas.kinds import AuthReason
 

@@ -7,9 +7,8 @@ are the client's text: a line that names ``rhost`` twice gives neither account n
 import re
 from datetime import datetime
 
-from pipeline.formats.reading.clients import ClientText
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Format, Outcome, Role
 from schemas.event import Event
 
 SERVICES: dict[str, str | None] = {

@@ -4,8 +4,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats import postfix_delivery, postfix_queue, postfix_smtpd
-from pipeline.formats.reading.clients import ClientText, Escape
-from pipeline.formats.reading.format import Claim, Format, Outcome, Reader, Role
+from pipeline.formats.reading.format import Claim, ClientText, Escape, Format, Outcome, Reader, Role
 from schemas.event import Event
 
 READERS: dict[str, Reader] = {

@@ -7,9 +7,8 @@ import re
 from datetime import datetime
 
 from pipeline.formats.postfix_delivery import read as read_delivery
-from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import MAX_REASON, number
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Unreadable
 from schemas.event import Event
 
 _QMGR = "postfix-qmgr"

@@ -8,9 +8,8 @@ the start of the browser session's id, by which the two lines of one failure are
 import re
 from datetime import datetime
 
-from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Session, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Session, Unreadable
 from pipeline.formats.reading.proxies import real_address
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event

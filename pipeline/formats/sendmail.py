@@ -11,9 +11,8 @@ with sendmail (cf/mailer).
 import re
 from datetime import datetime
 
-from pipeline.formats.reading.clients import ClientText, Escape
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name, masked, pool_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Session, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Session, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 

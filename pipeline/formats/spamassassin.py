@@ -6,8 +6,7 @@ Both lines speak of the same scan; only the second names the message id, with bl
 import re
 from datetime import datetime
 
-from pipeline.formats.reading.clients import ClientText, Escape
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role
 from schemas.event import Event
 
 _SCORE = re.compile(

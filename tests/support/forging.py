@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline.formats import FORMATS
-from pipeline.formats.reading.clients import ClientText, Escape
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
 from schemas.event import Event
 from schemas.kinds import PASSWORD_ERRORS

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.formats.reading.clients import ClientText
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 
@@ -70,6 +69,42 @@ class Session(Enum):
     """Account, address and message stand in different lines."""
     TWICE = auto()
     """A failure is told by two logs, with the mechanism and without it, or by one of them."""
+
+
+class Escape(Enum):
+    """What a program does to a client's text before it writes it. All of them replace control characters."""
+
+    NONE = auto()
+    """Nothing else."""
+    BACKSLASH = auto()
+    """Quotes and backslashes get a backslash."""
+    QUOTED = auto()
+    """An address that is not plain has its local part in quotes, with backslashes (RFC 5321)."""
+    WORD = auto()
+    """It ends at its first blank."""
+    GRAPHIC = auto()
+    """Blanks, commas and what is not ASCII are replaced."""
+    NEUTERED = auto()
+    """Blanks, brackets, quotes, backslashes, semicolons and ``@`` are replaced."""
+    HOST = auto()
+    """Letters, digits, dots, hyphens and underscores: anything else was refused before."""
+    ADDRESS = auto()
+    """An IP address: anything else was refused before."""
+
+
+class ClientText(NamedTuple):
+    """One text that a client, or a server that answers in his favour, can choose.
+
+    * ``name``: what it is. ``where``: a pattern that finds it in the format's examples: each of its groups is the text,
+      wherever it matches, and all of them hold the same text at the same time.
+    * ``escape``: how it is written. ``longest``: characters that the program writes of it, the rest becomes ``...``;
+      0: no limit that one could rely on.
+    """
+
+    name: str
+    where: str
+    escape: Escape = Escape.NONE
+    longest: int = 0
 
 
 class Format(NamedTuple):
