@@ -15,6 +15,7 @@ _NAME = "courier"
 _SERVICES = {
     "imapd": "imap", "imapd-ssl": "imap", "imaplogin": "imap", "courier-imapd": "imap", "courier-imap": "imap",
     "pop3d": "pop3", "pop3d-ssl": "pop3", "pop3login": "pop3", "courier-pop3d": "pop3", "courier-pop3": "pop3",
+    "courierimaplogin": "imap", "courierpop3login": "pop3",
 }  # fmt: skip
 _TAIL = re.compile(r"(?P<ip>[^\s\[\]]+)\](?:, port=\[[0-9]+\])?(?:, [a-z]+=\S*)*")
 _MECHANISMS = frozenset(("PLAIN", "LOGIN", "CRAM-MD5", "CRAM-SHA1", "CRAM-SHA256", "EXTERNAL"))

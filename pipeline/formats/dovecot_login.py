@@ -28,6 +28,7 @@ _FIELDS = re.compile(r": (?=(?:rip|lip|method|session|mpid)=)")
 _ATTEMPTS = re.compile(r"\((?:auth failed|authorization failed), ([0-9]+) attempts?")
 _WHY: tuple[tuple[str, AuthReason], ...] = (
     ("(auth failed", "password"),
+    ("(proxy dest auth failed", "password"),
     ("(authorization failed", "disabled"),
     ("(user disabled", "disabled"),
     ("(password expired", "disabled"),
@@ -69,7 +70,7 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
 
 def _result(event: Event, said: str, user: str) -> Event:
     """What the process ``said`` before the fields, as kind, account, reason and count."""
-    if said in ("Login", "Logged in"):
+    if said in ("Login", "Logged in") or (said.startswith("proxy(") and "): started proxying to " in said):
         event.kind, event.account = "auth_success", account_name(user)
         return event
     for words, reason in _WHY:

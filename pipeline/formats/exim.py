@@ -42,8 +42,8 @@ _ENVELOPE = re.compile(  # of a reject, after the host
 _RCPT = re.compile(rf"RCPT <(?P<recipient>{_ADDRESS})>(?P<rest>.*)", re.DOTALL)
 _VERIFY = re.compile(rf" sender verify (?:fail|defer) for <(?P<sender>{_ADDRESS})>", re.DOTALL)
 _DELIVERY = re.compile(
-    rf"(?P<what>[=*-]>|>>|\*\*|==) (?P<to>[|/][^<>]*?(?= <)|{_ADDRESS})(?: \([^()]*\))?(?: <(?P<parent>{_ADDRESS}|)>)?"
-    rf"(?: F=<(?P<sender>(?:{_ADDRESS})?)>)?(?=[ :]|\Z)(?P<rest>.*)",
+    rf"(?P<what>[=*-]>|>>|\*\*|==) (?P<to>[|/][^<>]*?(?= <)|>?{_ADDRESS})(?: \([^()]*\))?"
+    rf"(?: <(?P<parent>{_ADDRESS}|)>)?(?: F=<(?P<sender>(?:{_ADDRESS})?)>)?(?=[ :]|\Z)(?P<rest>.*)",
     re.DOTALL,
 )
 _TRANSPORT = re.compile(  # right after the address, before what the next host said
@@ -163,7 +163,8 @@ def _delivery(event: Event, text: str) -> Event | Unreadable:
         return Unreadable(_NAME, f"{text[:2]} is not followed by an address")
     to, parent, rest = match["to"], match["parent"], match["rest"]
     event.kind, event.status = "delivery", _STATUS[match["what"]]
-    event.recipient = parent if parent and "@" not in to.rpartition('"')[2] else to
+    reply = to.startswith(">")  # an automatic one, to the sender
+    event.recipient = parent if parent and (reply or "@" not in to.rpartition('"')[2]) else to
     event.sender = match["sender"]
     if event.status == "sent":
         confirmed = _CONFIRMED.search(rest)
@@ -273,7 +274,7 @@ FORMAT = Format(
         ClientText("subject", r'T="((?:[^"\\]|\\.)*)"', Escape.BACKSLASH),
         ClientText(
             "recipient",
-            r" for ([^\s<>\[\]]+@\S+)|RCPT <([^<>]*)>|(?:[=>-]>|\*\*|==) (?:([^\s<>]+@\S+)|[^<>@]+ <([^<>]*)>)",
+            r" for ([^\s<>\[\]]+@\S+)|RCPT <([^<>]*)>|(?:[=>-]>|\*\*|==) (?:([^\s<>]+@\S+)|>?[^<>]+ <([^<>]*)>)",
             Escape.QUOTED,
         ),
         ClientText("user", r"set_id=([^()]*)\)"),

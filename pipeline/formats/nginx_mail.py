@@ -22,7 +22,9 @@ _LINE = re.compile(rf"{_START}(?P<text>.*)", re.DOTALL)
 _FAILED, _PASSED = "client login failed: ", "client logged in"
 _STATE = " while in http auth state"
 _PEER = re.compile(
-    r', client: (?:unix:|(?P<ip>[0-9A-Fa-f:.]+)), server: (?P<server>[^,"]+)(?:, login: "(?P<login>.*))?', re.DOTALL
+    r", client: (?:unix:|(?P<ip>[0-9A-Fa-f:.]+))(?: using starttls)?, "
+    r'server: (?P<server>[^,"]+)(?:, login: "(?P<login>.*))?',
+    re.DOTALL,
 )
 _SERVICES = {
     "25": "smtp",

@@ -92,6 +92,8 @@ def _warning(event: Event, rest: str) -> Event | Unreadable:
         event.kind, event.reason = "auth_failure", "aborted"
         return event
     method, found, outcome = said.partition(_FAILED)
+    if not found and said.endswith(_FAILED.rstrip()):  # without a reason, and the blank was trimmed on the way
+        method, found = said.removesuffix(_FAILED.rstrip()), _FAILED
     if not found:
         return event
     if event.client_ip is None and match["ip"] != "unknown":

@@ -32,7 +32,7 @@ _PLESK = re.compile(
     r"\S* ?\[(?P<ip>[0-9A-Fa-f:.]+)\]",
     re.DOTALL,
 )
-_VCHKPW = re.compile(r"vchkpw-(?P<service>[\w-]+): (?:\((?P<method>[\w-]+)\) )?(?P<text>.*)", re.DOTALL)
+_VCHKPW = re.compile(r"vchkpw(?:-(?P<service>[\w-]+))?: (?:\((?P<method>[\w-]+)\) )?(?P<text>.*)", re.DOTALL)
 _CLIENT = re.compile(r":(?P<ip>[0-9.]*|[0-9A-Fa-f:.]+)\Z")
 _LONGEST_IP = 48
 _SERVICES = {"smtp": "smtp", "submission": "submission", "smtps": "smtps", "pop3": "pop3", "pop3s": "pop3",
@@ -71,7 +71,7 @@ def read_vchkpw(time: datetime, host: str, program: str, service: str | None, fi
     client = _CLIENT.search(match["text"], max(0, len(match["text"]) - _LONGEST_IP)) if match else None
     if match is None or client is None:
         return event
-    event.service, event.method = _SERVICES.get(match["service"]), match["method"]
+    event.service, event.method = _SERVICES.get(match["service"] or ""), match["method"]
     event.client_ip, text = CANONICAL_IP[client["ip"]], match["text"][: client.start()]
     if ":" in client["ip"]:
         event.client_ip = None  # the user's name may end in a part of it

@@ -142,13 +142,13 @@ def _peer(event: Event, user: str, peer: str, said: str) -> Outcome:
 def _sent(event: Event, text: str) -> Outcome:
     who, found, message = text.removeprefix("User ").partition("]; Message ")
     user, _, address = who.rpartition(" [")
-    message_id, _, rest = message.partition(" for ")
+    message_id, _, rest = (" " + message).partition(" for ")  # some write no message id
     to, _, response = rest.rpartition("; ")
     if not (user and found and to):
         return Unreadable(_NAME, "a message sent without its fields")
     queued = _QUEUED.search(response)
     event.account, event.client_ip = account_name(user), CANONICAL_IP[address]
-    event.kind, event.nrcpt, event.message_id = "submission", to.count(", ") + 1, message_id or None
+    event.kind, event.nrcpt, event.message_id = "submission", to.count(", ") + 1, message_id.strip() or None
     event.queue_id = queued["id"] if queued else None
     return event
 
