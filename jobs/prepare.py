@@ -11,14 +11,21 @@ from pipeline.storage.storing import apply_ddl
 
 
 def prepare(
-    bootstrap: str, partitions: int, wait: float, dry_run: bool = False, waiting: Callable[[], bool] = lambda: True
+    bootstrap: str,
+    partitions: int | None,
+    counted: int,
+    wait: float,
+    dry_run: bool = False,
+    waiting: Callable[[], bool] = lambda: True,
 ) -> list[TopicReport]:
-    """One report for each topic. ``wait``: seconds for a broker to answer; ``waiting`` is called meanwhile.
+    """One report for each topic. ``partitions``: asked for, so that topics of raw lines get more; ``counted``: that the
+    jobs are set to. ``wait``: seconds for a broker to answer; ``waiting`` is called meanwhile.
 
     Raises BrokerUnavailable.
     """
     wait_until_up(bootstrap, wait, waiting)
-    return create_topics(bootstrap, partitions=partitions, dry_run=dry_run)
+    grow = partitions is not None
+    return create_topics(bootstrap, partitions=partitions or counted, dry_run=dry_run, grow=grow, counted=counted)
 
 
 def prepare_store(address: str, wait: float) -> list[str]:

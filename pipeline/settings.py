@@ -9,6 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
 
 class SettingsError(ValueError):
     """A setting is unknown or impossible. The message names the variable and says what to do."""
@@ -19,7 +22,11 @@ class Settings:
     """Where things are. One environment variable each: ``SEKIMORI_`` and the field's name in capitals.
 
     * ``brokers``: Kafka bootstrap servers, ``host:port[,host:port]``.
-    * ``partitions``: of ``maillog``, ``authlog`` and ``tallies``; fixed once the topics exist (1 to 512).
+    * ``kafka_protocol``: ``PLAINTEXT``, ``SSL``, ``SASL_PLAINTEXT`` or ``SASL_SSL``. ``kafka_ca``: certificates that
+      the brokers' are held against (PEM; those of the system if not given). ``kafka_certificate``, ``kafka_key``: of
+      this client, where brokers ask for one. ``kafka_mechanism``: ``PLAIN``, ``SCRAM-SHA-256`` or ``SCRAM-SHA-512``,
+      with ``kafka_user``, and the password in the first line of ``kafka_password_file``.
+    * ``partitions``: of ``tallies``, fixed once it exists; what ``prepare`` gives new topics (1 to 512).
     * ``zone``: IANA zone of log lines that carry none. ``zones``: the same of single hosts or topics,
       ``mx3=America/New_York,authlog=UTC``; a host goes before its topic.
     * ``home``: ISO 3166 code of the provider's country.
@@ -27,7 +34,8 @@ class Settings:
     * ``state_dir``: where the enforcement agent and the shipper keep their state.
     * ``log_json``: structured logs as JSON lines.
     * ``checkpoint_seconds``: how often streaming jobs save their state (0.2 to 600 s).
-    * ``dovecot_api_key``: what Dovecot must send as ``X-API-Key``; empty for none.
+    * ``dovecot_api_key``: what Dovecot must send as ``X-API-Key``, or as the password of Basic authentication;
+      empty for none.
     * ``clickhouse``: the analytical store, ``host:port`` or ``clickhouse://user:password@host/base``; empty: none.
     * ``store_days``: days that it keeps, in whole months; 0 keeps everything.
     * ``analysis``: a folder made by ``sekimori load``, for notebooks; they prefer it to ``clickhouse``.
@@ -35,6 +43,13 @@ class Settings:
     """
 
     brokers: str = "127.0.0.1:9092"
+    kafka_protocol: str = "PLAINTEXT"
+    kafka_ca: Path | None = None
+    kafka_certificate: Path | None = None
+    kafka_key: Path | None = None
+    kafka_mechanism: str = "PLAIN"
+    kafka_user: str = ""
+    kafka_password_file: Path | None = None
     partitions: int = 4
     zone: str = "UTC"
     zones: str = ""
@@ -79,9 +94,28 @@ class Settings:
             raise SettingsError(f"SEKIMORI_HOME: {self.home!r} is no ISO 3166 code such as JP")
         _zone("SEKIMORI_ZONE", self.zone)
         self.named_zones()
-        for name, path in (("GEOIP", self.geoip), ("RULES", self.rules)):
+        self._check_kafka()
+        files = ("geoip", "rules", "kafka_ca", "kafka_certificate", "kafka_key", "kafka_password_file")
+        for name, path in ((name.upper(), getattr(self, name)) for name in files):
             if path is not None and not path.is_file():
                 raise SettingsError(f"SEKIMORI_{name}: there is no file {path}")
+
+    def _check_kafka(self) -> None:
+        if self.kafka_protocol not in PROTOCOLS:
+            raise SettingsError(f"SEKIMORI_KAFKA_PROTOCOL: {self.kafka_protocol!r} is none of {', '.join(PROTOCOLS)}")
+        if self.kafka_mechanism not in MECHANISMS:
+            raise SettingsError(
+                f"SEKIMORI_KAFKA_MECHANISM: {self.kafka_mechanism!r} is none of {', '.join(MECHANISMS)}"
+            )
+        signed_on = self.kafka_protocol.startswith("SASL")
+        if signed_on and not (self.kafka_user and self.kafka_password_file):
+            raise SettingsError("SEKIMORI_KAFKA_USER and SEKIMORI_KAFKA_PASSWORD_FILE: SASL needs both")
+        if not signed_on and (self.kafka_user or self.kafka_password_file):
+            raise SettingsError("SEKIMORI_KAFKA_USER: of no use without SEKIMORI_KAFKA_PROTOCOL=SASL_SSL")
+        if not self.kafka_protocol.endswith("SSL") and (self.kafka_ca or self.kafka_certificate):
+            raise SettingsError("SEKIMORI_KAFKA_CA, _CERTIFICATE: without SEKIMORI_KAFKA_PROTOCOL=SASL_SSL or SSL")
+        if (self.kafka_key is None) != (self.kafka_certificate is None):
+            raise SettingsError("SEKIMORI_KAFKA_CERTIFICATE and SEKIMORI_KAFKA_KEY: give both, or none")
 
     def named_zones(self) -> dict[str, ZoneInfo]:
         """``zones`` by host or topic. Raises SettingsError."""

@@ -178,3 +178,5 @@ def test_topics() -> None:
         assert config["cleanup.policy"] == ("compact" if topic.compacted else "delete")
         assert ("retention.ms" in config) != topic.compacted
         assert int(config["max.message.bytes"]) == topic.max_bytes
+        assert config["compression.type"] == "producer"
+        assert ("message.timestamp.type" in config) == topic.arrival

@@ -12,6 +12,7 @@ from rich.text import Text
 from jobs import prepare as job
 from pipeline.adapters.kafka.client import KafkaLog, partition_counts, servers
 from pipeline.adapters.kafka.outbox import KafkaOutbox
+from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.adapters.kafka.topics import TopicReport
 from pipeline.adapters.streams.states import forget
 from pipeline.cli.common import clear_errors, json_option
@@ -20,12 +21,17 @@ from pipeline.settings import Settings
 from schemas.topics import DETECT_STATE, NORMALIZE_STATE
 
 STATES = (NORMALIZE_STATE, DETECT_STATE)
-_COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs": "red"}
+_COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs": "red", "grown": "green"}
 
 
 @click.command()
 @click.option("--broker", help="Kafka bootstrap servers, host:port[,host:port].  [default: SEKIMORI_BROKERS]")
-@click.option("--partitions", type=click.IntRange(1, 512), help="Of all topics but the tables.  [default: 4]")
+@click.option(
+    "--partitions",
+    type=click.IntRange(1, 512),
+    help="Of all topics but the tables; maillog and authlog "
+    "that have fewer get more.  [default: SEKIMORI_PARTITIONS, 4]",
+)
 @click.option("--wait", type=click.FloatRange(0, 3600), default=30, show_default=True, help="Seconds for a broker.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @click.option(
@@ -38,7 +44,8 @@ _COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs"
 def prepare(
     broker: str | None, partitions: int | None, wait: float, dry_run: bool, forget_state: str | None, as_json: bool
 ) -> None:
-    """Makes the topics that are missing. Topics that are there are compared, never changed.
+    """Makes the topics that are missing. Topics that are there are compared, and changed in nothing but this: where
+    maillog or authlog has fewer than --partitions, it gets more, and normalize-state with it.
 
     With SEKIMORI_CLICKHOUSE set, the tables there are made, too. Exits with 1 if a topic differs from what is needed,
     and says what to do about it.
@@ -46,12 +53,12 @@ def prepare(
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     with clear_errors(ValueError):
         settings = Settings.from_env(os.environ)
-        bootstrap = broker or settings.brokers
+        bootstrap = cluster_of(settings, broker or "")
         servers(bootstrap)
         if forget_state is not None:
             _forget(bootstrap, forget_state, dry_run)
             return
-        reports = job.prepare(bootstrap, partitions or settings.partitions, wait, dry_run, _waiting(bootstrap))
+        reports = job.prepare(bootstrap, partitions, settings.partitions, wait, dry_run, _waiting(bootstrap))
         if settings.clickhouse and not dry_run:
             job.prepare_store(settings.clickhouse, wait)
     if as_json:
@@ -102,6 +109,8 @@ def _show(reports: list[TopicReport]) -> None:
         table.add_row(report.name, str(report.partitions), status)
     console.print(table)
     for report in reports:
+        if report.before is not None:
+            console.print(f"{report.name}: {report.before} partitions before, now {report.partitions}", highlight=False)
         for difference in report.differences:
             console.print(f"{report.name}: {difference}", style="red", markup=False, highlight=False)
         for advice in report.advice:

@@ -26,7 +26,7 @@ def list_(file: Path | None, as_json: bool) -> None:
         {
             "rule": rule.id,
             "version": rule.version,
-            "mode": in_force.file.rules[rule.id].mode,
+            "mode": _mode(in_force, rule.id),
             "action": in_force.file.rules[rule.id].action,
             "for": in_force.file.rules[rule.id].for_,
             "limits": in_force.file.rules[rule.id].limits,
@@ -63,6 +63,11 @@ def check(file: Path) -> None:
 def default() -> None:
     """Prints the shipped rules file, to start a file of your own from."""
     click.echo(default_text(), nl=False)
+
+
+def _mode(in_force: RuleSet, rule: str) -> str:
+    mode = in_force.file.rules[rule].mode
+    return "shadow" if in_force.file.mode == "shadow" and mode == "enforce" else mode
 
 
 def _load(file: Path | None) -> RuleSet:

@@ -9,6 +9,11 @@ A stamp behind may be right: lines wait when a broker or a network is away. Only
 quarter of an hour for as long as ``PROVEN`` has a wrong zone and nothing else (no queue shrinks and grows by the
 quarter), and only while lines arrive as they are written is there a time to hold them against.
 
+Of the hour that is repeated at the end of summer time, stamps without a zone say the same twice. The reader takes the
+second time for meant (``datetime.fold``) where it can have been. Here the order of lines tells: a host's lines go on
+where they were, and only a step back by an hour begins the second time. Lines that arrive as they are written need no
+such guess.
+
 Whom this can hurt: lines that wait for exactly so many quarters, all of them, for five minutes on end, are counted as
 if they were new, at most once. What an attacker can do with it: nothing, unless he writes to the log as a host.
 """
@@ -27,6 +32,8 @@ PROVEN = 300.0  # seconds of arrival for which a host must be behind by the same
 EARLY, LATE = 30.0, 60.0  # seconds around a whole quarter that count as one
 STEADY = 30.0  # seconds by which it may vary meanwhile
 ODD = timedelta(seconds=600)  # less is within what late lines are judged back to
+REPEATED = timedelta(hours=1)
+JITTER = timedelta(seconds=300)  # by which lines of a host may step back
 HOSTS = 4096
 
 
@@ -64,13 +71,22 @@ class Clocks:
         self._late: dict[str, int] = {}  # of those that are behind, the seconds
         self._beside: datetime | None = None  # of a file, the time of the last line that can be right
         self._odd: set[str] = set()  # hosts that had such a line after one that cannot
+        self._last: dict[str, datetime] = {}  # of hosts, the time of a line shortly before
 
-    def hold(self, events: list[Event], newest: datetime, reference: float, live: bool) -> Moved:
-        """Moves stamps of a frame in place, and learns from them. ``newest``: the latest of them. ``reference``:
-        seconds since 1970 at which the lines arrived. ``live``: they arrived as they were written."""
+    def hold(
+        self, events: list[Event], newest: datetime, reference: float, live: bool, repeated: bool = False
+    ) -> Moved:
+        """Moves stamps of a frame in place, and learns from them. ``newest``: the latest of them. ``repeated``: some
+        are of a repeated hour. ``reference``: seconds since 1970 at which the lines arrived. ``live``: they arrived as
+        they were written."""
         hosts: dict[str, int] = {}
         lines = 0
+        if repeated:
+            self._tell_hours(events, reference, live)
         host, last = events[-1].host, events[-1].time
+        if len(self._last) >= HOSTS:
+            self._last.clear()
+        self._last[host] = last
         latest = _time(reference + TOLERANCE)
         if newest > latest:
             lines += (self._hold_back if live else self._put_beside)(events, latest, reference, hosts)
@@ -82,6 +98,15 @@ class Clocks:
             self._learn(host, reference - last.timestamp(), reference)
         left = sum(event.time > latest for event in events) if newest > latest else 0
         return Moved(lines, hosts, left) if lines or left else NOTHING
+
+    def _tell_hours(self, events: list[Event], reference: float, live: bool) -> None:
+        """Takes an hour off stamps of a repeated hour whose host is still in its first time."""
+        for event in events:
+            before = self._last.get(event.host)
+            now = live and reference - event.time.timestamp() <= TOLERANCE
+            if event.time.fold and not now and before is not None and event.time - REPEATED >= before - JITTER:
+                event.time = event.time.replace(fold=0) - REPEATED
+            self._last[event.host] = event.time
 
     def _hold_back(self, events: list[Event], latest: datetime, reference: float, hosts: dict[str, int]) -> int:
         """Of lines that arrived as they were written."""

@@ -70,7 +70,8 @@ class Normalizer:
         counted: list[tuple[Event, str]] = []
         dead: list[DeadLetter] = []
         ignored = 0
-        latest, checked, possible, newest = _time(reference + AHEAD), EPOCH, True, EPOCH
+        latest, checked, possible = _time(reference + AHEAD), EPOCH, True
+        newest, repeated = EPOCH, False
         for line, read in zip(lines, self.reader.read_lines(lines, reference), strict=True):
             if read is None:
                 ignored += 1
@@ -82,6 +83,8 @@ class Normalizer:
                 checked, possible = read.time, EPOCH <= read.time <= latest
                 if possible and checked > newest:
                     newest = checked
+                if checked.fold:
+                    repeated = True
             if not possible:
                 why = OUT_OF_TIME
                 dead.append(_dead_letter(source, offset, ignored + len(events) + len(dead), line, why, reference))
@@ -89,7 +92,7 @@ class Normalizer:
             events.append(read)
             if read.kind in COUNTED or read.status == "queued":
                 counted.append((read, line))
-        moved = self.clocks.hold(events, newest, reference, live) if events else NOTHING
+        moved = self.clocks.hold(events, newest, reference, live, repeated) if events else NOTHING
         self.joiner.join(events)
         self.enricher.enrich(event for event, _ in counted)
         return Batch(events, self.tallier.tally(counted), dead, len(lines), ignored, moved)

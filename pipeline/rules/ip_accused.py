@@ -9,7 +9,7 @@ from pipeline.windows.view import View
 
 def only_accusers(view: View, window: int, config: RuleConfig) -> bool:
     """Is nobody else using the network well? Then an office or a NAT is not locked for one bad account."""
-    accusers = {e[3] for e in view.window(ACCUSED, window)}
+    accusers = {e[3] for e in view.window(ACCUSED, window) + view.before(ACCUSED)}
     return not (view.seen.keys() - accusers - {NOBODY})
 
 

@@ -10,21 +10,17 @@ from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import murmur2
 
+from pipeline.adapters.kafka.errors import translated
+from pipeline.adapters.kafka.headers import read_leniently
 from pipeline.adapters.kafka.memory import fold
-from pipeline.ports import BrokerUnavailable, MessageRefused, Places, Record, TopicMissing
+from pipeline.adapters.kafka.security.access import access_of
+from pipeline.ports import BrokerUnavailable, Places, Record, TopicMissing
 
 POLL_MS = 500
 REQUEST_MS = 10_000
 HEARTBEAT_MS = 3_000
 # Both brokers lie at hand in tests; in production a broker that needs longer than this is as good as down.
 BOOTSTRAP_MS = 5_000
-
-_REFUSED = (
-    kafka_errors.MessageSizeTooLargeError,
-    kafka_errors.RecordListTooLargeError,
-    kafka_errors.InvalidRecordError,
-)
-_MISSING = (kafka_errors.UnknownTopicOrPartitionError, kafka_errors.UnknownTopicIdError)
 
 
 def servers(bootstrap: str) -> list[str]:
@@ -39,42 +35,42 @@ def servers(bootstrap: str) -> list[str]:
     return found
 
 
-def translate(error: kafka_errors.KafkaError, bootstrap: str) -> Exception:
-    """The client library's error in the words of ``pipeline.ports``."""
-    if isinstance(error, _REFUSED):
-        return MessageRefused(str(error))
-    if isinstance(error, _MISSING):
-        return TopicMissing(f"{error}; make the topics with: sekimori prepare --broker {bootstrap}")
-    return BrokerUnavailable(
-        f"the Kafka broker at {bootstrap} does not answer ({error}); "
-        f"is it running, and is this the address that it advertises? Set SEKIMORI_BROKERS or --broker"
-    )
-
-
-@contextmanager
-def translated(bootstrap: str) -> Iterator[None]:
-    """Turns every error of the client library into one of ``pipeline.ports``."""
-    try:
-        yield
-    except kafka_errors.KafkaError as error:
-        raise translate(error, bootstrap) from error
-
-
 def connected(maker: Callable[..., Any], bootstrap: str, **settings: Any) -> Any:
-    """A client of the library. One that finds no broker would leave its thread behind, trying on for ever."""
-    begun = []
+    """A client of the library. One that finds no broker would leave its thread behind, trying on for ever; and it would
+    say that none was found when there was one that did not let it in."""
+    begun: list[Any] = []
+    tried: list[Any] = []
+    read_leniently()
 
     def network(**config: Any) -> Any:
-        begun.append(KafkaNetClient(**config))
-        return begun[0]
+        client = KafkaNetClient(**config)
+        connect = client._manager.get_connection
 
-    config = {"bootstrap_timeout_ms": BOOTSTRAP_MS} | settings
+        def noted(*args: Any, **options: Any) -> Any:
+            tried.append(connect(*args, **options))
+            return tried[-1]
+
+        client._manager.get_connection = noted
+        begun.append(client)
+        return client
+
+    access = access_of(bootstrap)
+    config = {"bootstrap_timeout_ms": BOOTSTRAP_MS} | access.of_kafka_python() | settings
     try:
-        return maker(bootstrap_servers=servers(bootstrap), kafka_client=network, **config)
-    except kafka_errors.KafkaError:
+        made = maker(bootstrap_servers=servers(bootstrap), kafka_client=network, **config)
+    except kafka_errors.KafkaError as error:
         for client in begun:
             client.close()
+        causes = [one.init_future.exception for one in tried if one.init_future.failed()]
+        told = [cause for cause in causes if not isinstance(cause, kafka_errors.Cancelled)]
+        if told and isinstance(error, kafka_errors.KafkaTimeoutError):
+            if access.signed_on and "socket disconnected" in str(told[0]):  # how a broker refuses a proof of SCRAM
+                raise kafka_errors.SaslAuthenticationFailedError("it closed the connection at the sign-on") from error
+            raise told[0] from error
         raise
+    for client in begun:
+        del client._manager.get_connection  # the connections of a living client are not kept
+    return made
 
 
 @contextmanager
@@ -163,6 +159,9 @@ class TopicReader:
         last."""
         with translated(self._bootstrap):
             ends = self._consumer.end_offsets(self._partitions, timeout_ms=HEARTBEAT_MS)
+            for tp in self._partitions:
+                if tp not in ends:
+                    raise TopicMissing(f"the topic {tp.topic} is gone; make it again with: sekimori prepare")
             behind = sum(
                 max(0, max(ends[tp], self._consumer.highwater(tp) or 0) - self._consumer.position(tp))
                 for tp in self._partitions
@@ -278,7 +277,12 @@ def _ends(bootstrap: str, partitions: Sequence[Any]) -> dict[Any, int]:
 def records(polled: Mapping[Any, Sequence[Any]]) -> list[Record]:
     """What ``KafkaConsumer.poll`` returns, as records, in order within each partition."""
     return [
-        Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
+        Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, _headers(r))
         for batch in polled.values()
         for r in batch
     ]
+
+
+def _headers(record: Any) -> tuple[tuple[str, bytes], ...]:
+    """A header's value may be missing."""
+    return tuple((name, value or b"") for name, value in record.headers)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import structlog
 from kafka import errors as kafka_errors
 
-from pipeline.adapters.kafka.client import POLL_MS, consumer, partition_counts, records, translated
+from pipeline.adapters.kafka.client import POLL_MS, consumer, partition_counts, records
+from pipeline.adapters.kafka.errors import translated
 from pipeline.ports import Record
 
 _log = structlog.get_logger()

@@ -6,7 +6,8 @@ from typing import Any, Self
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
-from pipeline.adapters.kafka.client import connected, partition_counts, translate, translated
+from pipeline.adapters.kafka.client import connected, partition_counts
+from pipeline.adapters.kafka.errors import translate, translated
 from pipeline.ports import Headers, MessageRefused, TopicMissing
 
 

@@ -10,6 +10,7 @@ from typing import Self
 import structlog
 
 from pipeline.adapters.kafka.follow import follow
+from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.metrics import Recorder
 from pipeline.ports import Record, StoreUnavailable
@@ -81,7 +82,7 @@ class StoreJob:
 
     def _follow(self) -> None:
         follow(
-            self._settings.brokers,
+            cluster_of(self._settings),
             GROUP,
             [topic.name for topic in STORED],
             work=self._take,

@@ -135,6 +135,6 @@ class Stamps:
 
 
 def _meanings(local: datetime) -> list[tuple[datetime, bool]]:
-    """What a local time can mean in UTC, latest first; true for the second of a repeated hour."""
+    """What a local time can mean in UTC, latest first; true (and ``fold`` is set) for the second of two."""
     first, second = local.astimezone(UTC), local.replace(fold=1).astimezone(UTC)
-    return [(second, True), (first, False)] if second > first else [(first, False)]
+    return [(second.replace(fold=1), True), (first, False)] if second > first else [(first, False)]

@@ -1,11 +1,15 @@
 """Stamps of hosts whose clock is wrong are moved; all others are left alone."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+from zoneinfo import ZoneInfo
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.networks import OurHosts
 from pipeline.normalize.clocks import NOTHING, PROVEN, QUARTER, TOLERANCE, Clocks, Moved
+from pipeline.normalize.normalizer import Normalizer
 from schemas.event import Event
 
 NOW = 1_795_485_000.0
@@ -138,3 +142,35 @@ def test_a_distance_is_a_timedelta() -> None:
     events = [event(NOW + HOUR, "a"), event(NOW)]
     hold(Clocks(), events, NOW, live=False)
     assert events[0].time - events[1].time == timedelta(0)
+
+
+# --- the hour that comes twice --------------------------------------------------------------------------------------
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+TURN = datetime(2026, 10, 25, 1, 0, tzinfo=UTC).timestamp()  # 03:00 becomes 02:00
+
+
+def stamped(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, BERLIN):%b %d %H:%M:%S} mx1 postfix/pickup[7]: 4F0000: uid=0 from=<root>"
+
+
+@given(st.lists(st.floats(1, 1500), min_size=5, max_size=60), st.integers(1, 50))
+def test_in_a_file_the_order_of_lines_tells_which_time_of_a_repeated_hour_is_meant(
+    gaps: list[float], size: int
+) -> None:
+    """Lines that are less than 25 minutes apart, read long after."""
+    written = list(accumulate(map(int, gaps), initial=int(TURN) - 5000))
+    normalizer = Normalizer(OurHosts(), BERLIN)
+    for at in range(0, len(written), size):
+        some = written[at : at + size]
+        frame = "\n".join(map(stamped, some)).encode()
+        events = normalizer.normalize(frame, TURN + 86_400, "mail.log", at).events
+        assert [event.time.timestamp() for event in events] == some
+
+
+@given(st.floats(-5000, 5000), st.floats(0, 20))
+def test_lines_that_arrive_as_they_are_written_need_no_guess(at: float, way: float) -> None:
+    written = int(TURN + at)
+    (event,) = Normalizer(OurHosts(), BERLIN).normalize(stamped(written).encode(), written + way, "x", 0, True).events
+    assert event.time.timestamp() == written

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.adapters.files.frames import MAX_FRAME, MAX_LINE, frames, shortened
+from pipeline.adapters.shipping.frames import MAX_FRAME, MAX_LINE, frames, shortened
 from pipeline.formats.reading.topic import topic_of
 
 AUTH = (

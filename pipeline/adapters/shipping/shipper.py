@@ -5,17 +5,14 @@ the broker has acknowledged. Whatever happens in between (a kill, a broker that 
 broker has is read back from the last known offset of our own partitions, and those lines are passed over.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
-from pipeline.adapters.files.frames import TopicChoice, frames
-from pipeline.adapters.files.positions import Positions
-from pipeline.adapters.files.tail import Place, Tail
-from pipeline.ports import BrokerUnavailable, Outbox, PartitionLog, TopicMissing
+from pipeline.adapters.shipping.feed import Feed, Keeper, Stream, World
+from pipeline.adapters.shipping.frames import TopicChoice, frames
+from pipeline.ports import BrokerUnavailable, Outbox, TopicMissing
 from schemas.topics import AUTHLOG, MAILLOG
 
 # Read and sent before the broker is waited for.
@@ -35,6 +32,13 @@ class ShipCounts:
     bytes: int = 0
     cut: int = 0
 
+    def add(self, other: "ShipCounts") -> None:
+        """Adds the other's to these."""
+        self.lines += other.lines
+        self.frames += other.frames
+        self.bytes += other.bytes
+        self.cut += other.cut
+
 
 @dataclass(frozen=True)
 class Options:
@@ -45,7 +49,6 @@ class Options:
     batch_lines: int = 200
     linger_ms: int = 200
     follow: bool = False
-    from_end: bool = False
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -53,42 +56,22 @@ class Options:
         return (MAILLOG.name, AUTHLOG.name) if self.topic == "auto" else (self.topic,)
 
 
-@dataclass
-class World:
-    """What a shipper touches besides files. ``wait(seconds)`` returns True when it is time to stop.
-
-    ``monotonic``: seconds; ``now_ms``: milliseconds since 1970 UTC, the time stamp of messages.
-    """
-
-    outbox: Callable[[], AbstractContextManager[Outbox]]
-    log: PartitionLog
-    wait: Callable[[float], bool]
-    monotonic: Callable[[], float]
-    now_ms: Callable[[], int]
-    progress: Callable[[int, int], None] = field(default=lambda done, total: None)
-
-
 class Shipper:
-    """Ships ``paths``. ``patience``: seconds without a broker until a run that does not follow gives up."""
+    """Ships what ``streams`` read. ``patience``: seconds without a broker until a run that does not follow gives up."""
 
-    def __init__(self, paths: Iterable[Path], positions: Iterable[Positions], options: Options, world: World) -> None:
+    def __init__(self, streams: Iterable[tuple[Stream, Keeper]], options: Options, world: World) -> None:
+        """Raises StateError."""
         self.counts = ShipCounts()
         self.patience = 30.0
         self._options = options
         self._world = world
-        self._positions = list(positions)
-        self._tails: list[Tail] = []
-        # topic -> (partition, offset): from there on, what the broker has of ours is not yet accounted for.
-        self._logs: list[dict[str, tuple[int, int]]] = []
-        for path, place in zip(paths, self._positions, strict=True):
-            known = place.load()
-            self._tails.append(Tail(path, known.files if known else None, options.from_end))
-            self._logs.append(dict(known.log) if known else {})
+        self._feeds = [Feed(stream, keeper, world) for stream, keeper in streams]
+        self._broker_up = True
 
     def run(self) -> None:
         """Returns when all is sent, or with ``follow`` when it is told to stop.
 
-        Raises BrokerUnavailable and TopicMissing (never with ``follow``), MessageRefused, StateError, OSError.
+        Raises BrokerUnavailable, TopicMissing, StateError and OSError (none with ``follow``), MessageRefused.
         """
         delay, failing_since, complained = 1.0, None, float("-inf")
         while True:
@@ -96,10 +79,12 @@ class Shipper:
             try:
                 with self._world.outbox() as outbox:
                     self._recover()
+                    self._tell_broker(True)
                     self._pump(outbox)
                     return
             except (BrokerUnavailable, TopicMissing) as error:
                 now = self._world.monotonic()
+                self._tell_broker(False)
                 if self.counts.frames > sent or failing_since is None:
                     delay, failing_since = 1.0, now
                 if not self._options.follow and now - failing_since >= self.patience:
@@ -113,35 +98,52 @@ class Shipper:
 
     def close(self) -> None:
         """Closes the files."""
-        for tail in self._tails:
-            tail.close()
+        for feed in self._feeds:
+            feed.stream.close()
+
+    def health(self) -> dict[str, object]:
+        """What it says of itself: whether the broker answers, what cannot be read or saved."""
+        return {
+            "broker": self._broker_up,
+            "unreadable": {feed.name: feed.unreadable for feed in self._feeds if feed.unreadable},
+            "unsaved": {feed.name: feed.unsaved for feed in self._feeds if feed.unsaved},
+        }
+
+    def _tell_broker(self, up: bool) -> None:
+        self._broker_up = up
+        self._world.recorder.set("sekimori_ship_broker_up", up)
+        for feed in self._feeds:
+            feed.check(self._options.follow)
 
     def _recover(self) -> None:
         """Finds out what the broker has of ours beyond the saved positions."""
         key = self._options.host.encode()
         ends: dict[bytes, dict[str, int]] = {}
+        logs = [feed.log for feed in self._feeds]
         for topic in self._options.topics:
             partition = self._world.log.partition_of(topic, key)
-            known = [log[topic] for log in self._logs if topic in log]
+            known = [log[topic] for log in logs if topic in log]
             for old, start in {p: min(o for q, o in known if q == p) for p, _ in known}.items():
                 for record in self._world.log.read(topic, old, start):
                     if record.key == key:
                         _note(ends, topic, dict(record.headers))
             # Nothing of a path that is new here lies in the topic, nor anything of ours in a new partition.
             end = self._world.log.end(topic, partition)
-            for log in self._logs:
+            for log in logs:
                 if topic not in log or log[topic][0] != partition:
                     log[topic] = (partition, end)
-        for tail in self._tails:
-            for source in tail.sources:
+        for feed in self._feeds:
+            for source in feed.stream.sources:
                 source.rewind(ends.get(source.id.encode(), {}))
-        self._save(all_of_them=True)
+            feed.save(self._options.follow)
 
     def _pump(self, outbox: Outbox) -> None:
         while True:
             more = self._round(outbox)
             self._world.progress(*self._progress())
-            if not more and not self._options.follow:
+            for feed in self._feeds:
+                feed.check(self._options.follow)
+            if not more and all(feed.stream.over(not self._options.follow) for feed in self._feeds):
                 return
             if self._world.wait(0 if more else self._options.linger_ms / 1000):
                 return
@@ -150,13 +152,9 @@ class Shipper:
         """Reads, sends, waits for the broker, saves. False if there was nothing to read."""
         counts, now_ms = ShipCounts(), self._world.now_ms()
         read = False
-        for tail in self._tails:
+        for feed in self._feeds:
             size = 0
-            while size < ROUND_BYTES:
-                piece = tail.poll(self._world.monotonic(), final=not self._options.follow)
-                self._save()  # an id must be on the disk before the broker sees it
-                if piece is None:
-                    break
+            while size < ROUND_BYTES and (piece := feed.next(self._options.follow)) is not None:
                 read = True
                 size += sum(map(len, piece.lines))
                 counts.cut += piece.cut
@@ -174,30 +172,24 @@ class Shipper:
         return read
 
     def _acknowledged(self, after: Mapping[tuple[str, int], int], counts: ShipCounts) -> None:
-        for tail in self._tails:
-            for source in tail.sources:
-                source.acknowledged = source.offset
-        for log in self._logs:
-            log.update({topic: (partition, offset) for (topic, partition), offset in after.items()})
-        self.counts.lines += counts.lines
-        self.counts.frames += counts.frames
-        self.counts.bytes += counts.bytes
-        self.counts.cut += counts.cut
+        for feed in self._feeds:
+            feed.stream.acknowledge()
+            feed.log.update({topic: (partition, offset) for (topic, partition), offset in after.items()})
+        self.counts.add(counts)
+        recorder = self._world.recorder
+        recorder.add("sekimori_ship_lines_total", counts.lines)
+        recorder.add("sekimori_ship_messages_total", counts.frames)
+        recorder.add("sekimori_ship_bytes_total", counts.bytes)
+        recorder.add("sekimori_ship_shortened_lines_total", counts.cut)
         if counts.cut:
             _log.warning("lines_shortened", count=counts.cut)
-        self._save(all_of_them=True)
-
-    def _save(self, all_of_them: bool = False) -> None:
-        for tail, log, positions in zip(self._tails, self._logs, self._positions, strict=True):
-            if tail.changed or all_of_them:
-                places: list[Place] = [source.place() for source in tail.sources]
-                positions.save(places, log)
-                tail.changed = False
+        for feed in self._feeds:
+            feed.save(self._options.follow)
 
     def _progress(self) -> tuple[int, int]:
         done = total = 0
-        for tail in self._tails:
-            for source in tail.sources:
+        for feed in self._feeds:
+            for source in feed.stream.sources:
                 part, whole = source.content.progress(source.acknowledged)
                 done, total = done + part, total + whole
         return done, total

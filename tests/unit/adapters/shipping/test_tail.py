@@ -13,11 +13,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pipeline.adapters.files.frames import MAX_LINE
-from pipeline.adapters.files.positions import Positions
-from pipeline.adapters.files.shipper import Options, Shipper, World
-from pipeline.adapters.files.tail import CHUNK, GRACE_SECONDS, Tail
 from pipeline.adapters.kafka.memory import MemoryLog
+from pipeline.adapters.shipping.feed import World
+from pipeline.adapters.shipping.frames import MAX_LINE
+from pipeline.adapters.shipping.positions import Positions
+from pipeline.adapters.shipping.shipper import Options, Shipper
+from pipeline.adapters.shipping.source import CHUNK
+from pipeline.adapters.shipping.tail import GRACE_SECONDS, Tail
+from pipeline.metrics import MemoryRecorder
 from pipeline.ports import BrokerUnavailable, Outbox
 
 
@@ -182,8 +185,8 @@ def test_long_lines_are_shortened_and_the_next_one_is_whole(log: Path, size: int
 def test_a_directory_or_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(OSError, match="no regular file"):
-            Tail(path)
+        with tailing(path) as tail, pytest.raises(OSError, match="no regular file"):
+            tail.poll(0.0, final=True)
 
 
 class Crash(BaseException):
@@ -214,6 +217,8 @@ class Disturbed(MemoryLog):
 
 class Shipping(RuleBasedStateMachine):
     """Random writing, rotating, cutting, polling, killing: what arrives is what was written, in order, once."""
+
+    folders: tuple[Path, ...] = ()
 
     @initialize()
     def begin(self) -> None:
@@ -305,9 +310,14 @@ class Shipping(RuleBasedStateMachine):
         try:
             if self.shipper is None:
                 self.positions = Positions(self.folder / "state", self.log)
-                world = World(self.broker.connect, self.broker, lambda s: s == 0.2, lambda: self.clock, lambda: 0)
+                waits = lambda seconds: seconds == 0.2  # noqa: E731
+                world = World(self.broker.connect, self.broker, waits, lambda: self.clock, lambda: 0, MemoryRecorder())
+                known = self.positions.load()
+                tail = Tail(
+                    self.log, known.files if known else None, seen=known.seen if known else None, folders=self.folders
+                )
                 options = Options("mx", batch_lines=2, follow=True)
-                self.shipper = Shipper([self.log], [self.positions], options, world)
+                self.shipper = Shipper([(tail, self.positions)], options, world)
             self.shipper.run()
         except Crash:
             self._gone()

@@ -3,12 +3,15 @@
 import fcntl
 import hashlib
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
-from pipeline.adapters.files.tail import Place
+from pipeline.adapters.shipping.rotated import DoneFile
+from pipeline.adapters.shipping.source import Place
 
 NEWEST = 1  # version of the format that positions are saved in
 
@@ -16,13 +19,15 @@ NEWEST = 1  # version of the format that positions are saved in
 class Remembered(msgspec.Struct, frozen=True):
     """``files``: oldest first. ``log``: topic -> (partition, offset after the last message that is accounted for).
 
-    ``version``: of the format; 1 where none is told, as it once was.
+    ``version``: of the format; 1 where none is told, as it once was. ``seen``: rotated files that are done; None where
+    they are not told.
     """
 
     path: str
     files: list[Place]
     log: dict[str, tuple[int, int]]
     version: int = 1
+    seen: Sequence[DoneFile] | None = None
 
 
 class _Versioned(msgspec.Struct):
@@ -74,9 +79,9 @@ class Positions:
             f"sekimori that wrote it; {_WITHOUT}"
         )
 
-    def save(self, files: list[Place], log: dict[str, tuple[int, int]]) -> None:
+    def save(self, files: list[Place], log: dict[str, tuple[int, int]], seen: Sequence[DoneFile] | None = None) -> None:
         """Replaces what was saved, whole or not at all. Raises StateError."""
-        content = msgspec.json.encode(Remembered(self._path, files, log, NEWEST))
+        content = msgspec.json.encode(Remembered(self._path, files, log, NEWEST, seen))
         half = self.file.with_suffix(".part")
         try:
             descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -86,6 +91,8 @@ class Positions:
                 os.fsync(descriptor)
             half.replace(self.file)
         except OSError as error:
+            with suppress(OSError):
+                half.unlink(missing_ok=True)
             raise StateError(f"cannot save positions in {self.file} ({error.strerror})") from error
 
     def forget(self) -> None:

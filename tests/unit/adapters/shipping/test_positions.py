@@ -8,9 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.files.positions import NEWEST, Positions, StateError
-from pipeline.adapters.files.shipper import Options, Shipper, World
 from pipeline.adapters.kafka.memory import MemoryLog
+from pipeline.adapters.shipping.feed import World
+from pipeline.adapters.shipping.positions import NEWEST, Positions, StateError
+from pipeline.adapters.shipping.shipper import Options, Shipper
+from pipeline.adapters.shipping.tail import Tail
+from pipeline.metrics import MemoryRecorder
 from tests.support.paths import RECORDED
 
 BEFORE_VERSIONS = Path(__file__).parent / "positions-1.json"
@@ -27,8 +30,10 @@ def log(tmp_path: Path) -> Path:
 def shipped(log: Path, positions: Positions) -> list[bytes]:
     """The lines that a shipper sends now."""
     broker = MemoryLog({"maillog": 4, "authlog": 4})
-    world = World(lambda: nullcontext(broker), broker, lambda _: True, lambda: 0.0, lambda: 0)
-    shipper = Shipper([log], [positions], Options("mx"), world)
+    world = World(lambda: nullcontext(broker), broker, lambda _: True, lambda: 0.0, lambda: 0, MemoryRecorder())
+    known = positions.load()
+    tail = Tail(log, known.files if known else None, seen=known.seen if known else None)
+    shipper = Shipper([(tail, positions)], Options("mx"), world)
     shipper.run()
     shipper.close()
     values = [record.value or b"" for of in broker.partitions.values() for part in of for record in part]

@@ -1,0 +1,82 @@
+"""The errors of the client library, in the words of ``pipeline.ports``: what is wrong, and what to do about it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kafka import errors as kafka_errors
+
+from pipeline.ports import BrokerUnavailable, MessageRefused, TopicMissing
+
+_REFUSED = (
+    kafka_errors.MessageSizeTooLargeError,
+    kafka_errors.RecordListTooLargeError,
+    kafka_errors.InvalidRecordError,
+)
+_MISSING = (kafka_errors.UnknownTopicOrPartitionError, kafka_errors.UnknownTopicIdError)
+_TOLD: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    (
+        (kafka_errors.SaslAuthenticationFailedError, kafka_errors.UnacceptableCredentialError),
+        "does not accept the user or the password; see the settings for SASL",
+    ),
+    (
+        (kafka_errors.UnsupportedSaslMechanismError, kafka_errors.IllegalSaslStateError),
+        "does not offer this SASL mechanism; see the settings for SASL, and which listener the address is of",
+    ),
+    (
+        (kafka_errors.AuthorizationError,),
+        "does not allow it to this user: an ACL is missing; sekimori prepare --acls lists what each job needs",
+    ),
+    (
+        (kafka_errors.UnsupportedCodecError, kafka_errors.UnsupportedCompressionTypeError),
+        "has messages in a compression that cannot be read here; install sekimori with all that it depends on",
+    ),
+    (
+        (kafka_errors.CorruptRecordError, kafka_errors.CorruptRecordException),
+        "has a message that is damaged; the broker's own log tells where, and kafka-delete-records.sh removes it",
+    ),
+    (
+        (kafka_errors.UnsupportedVersionError, kafka_errors.IncompatibleBrokerVersion),
+        "is of a version that lacks what is asked for; Sekimori needs Kafka 2.5 or later",
+    ),
+    (
+        (kafka_errors.NotEnoughReplicasError, kafka_errors.NotEnoughReplicasAfterAppendError),
+        "has fewer replicas in sync than min.insync.replicas asks for; see which brokers are down",
+    ),
+    (
+        (kafka_errors.KafkaStorageError,),
+        "cannot write to its disk; see whether it is full",
+    ),
+    (
+        (kafka_errors.PolicyViolationError, kafka_errors.InvalidReplicationFactorError),
+        "refuses it by its own rules",
+    ),
+    (
+        (kafka_errors.ThrottlingQuotaExceededError, kafka_errors.QuotaViolationError),
+        "holds this user to a quota; raise it, or wait",
+    ),
+)
+"""What the broker answers that is not silence: the client library's classes, and what is said of them."""
+
+
+def translate(error: kafka_errors.KafkaError, bootstrap: str) -> Exception:
+    """The client library's error in the words of ``pipeline.ports``."""
+    if isinstance(error, _REFUSED):
+        return MessageRefused(str(error))
+    if isinstance(error, _MISSING):
+        return TopicMissing(f"{error}; make the topics with: sekimori prepare --broker {bootstrap}")
+    for classes, told in _TOLD:
+        if isinstance(error, classes):
+            return BrokerUnavailable(f"the Kafka broker at {bootstrap} {told} ({error})")
+    return BrokerUnavailable(
+        f"the Kafka broker at {bootstrap} does not answer ({error}); "
+        f"is it running, and is this the address that it advertises? Set SEKIMORI_BROKERS or --broker"
+    )
+
+
+@contextmanager
+def translated(bootstrap: str) -> Iterator[None]:
+    """Turns every error of the client library into one of ``pipeline.ports``."""
+    try:
+        yield
+    except kafka_errors.KafkaError as error:
+        raise translate(error, bootstrap) from error

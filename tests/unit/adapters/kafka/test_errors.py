@@ -1,0 +1,41 @@
+"""What the client library raises is told for what it is, with what to do."""
+
+import pytest
+from kafka import errors
+
+from pipeline.adapters.kafka.errors import translate, translated
+from pipeline.ports import BrokerUnavailable, MessageRefused, TopicMissing
+
+AT = "kafka.example:9093"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (errors.SaslAuthenticationFailedError("x"), BrokerUnavailable, "does not accept the user or the password"),
+        (errors.UnsupportedSaslMechanismError("x"), BrokerUnavailable, "does not offer this SASL mechanism"),
+        (errors.TopicAuthorizationFailedError("maillog"), BrokerUnavailable, "an ACL is missing"),
+        (errors.GroupAuthorizationFailedError("x"), BrokerUnavailable, "an ACL is missing"),
+        (errors.ClusterAuthorizationFailedError("x"), BrokerUnavailable, "an ACL is missing"),
+        (errors.UnsupportedCodecError("zstd"), BrokerUnavailable, "a compression that cannot be read here"),
+        (errors.CorruptRecordError("x"), BrokerUnavailable, "a message that is damaged"),
+        (errors.UnsupportedVersionError("x"), BrokerUnavailable, "is of a version that lacks"),
+        (errors.NotEnoughReplicasError("x"), BrokerUnavailable, "fewer replicas in sync"),
+        (errors.KafkaStorageError("x"), BrokerUnavailable, "cannot write to its disk"),
+        (errors.PolicyViolationError("x"), BrokerUnavailable, "refuses it by its own rules"),
+        (errors.ThrottlingQuotaExceededError("x"), BrokerUnavailable, "a quota"),
+        (errors.KafkaConnectionError("x"), BrokerUnavailable, "does not answer"),
+        (errors.KafkaTimeoutError("x"), BrokerUnavailable, "does not answer"),
+        (errors.MessageSizeTooLargeError("x"), MessageRefused, "x"),
+        (errors.UnknownTopicOrPartitionError("x"), TopicMissing, f"sekimori prepare --broker {AT}"),
+    ],
+)
+def test_an_error_says_what_it_is(error: errors.KafkaError, kind: type[Exception], words: str) -> None:
+    told = translate(error, AT)
+    assert type(told) is kind
+    assert words in str(told)
+    if kind is BrokerUnavailable:
+        assert AT in str(told)
+        assert ("does not answer" in str(told)) == (words == "does not answer")
+    with pytest.raises(kind), translated(AT):
+        raise error
