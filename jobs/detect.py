@@ -29,7 +29,7 @@ def run(settings: Settings, metrics: str | None = None) -> None:
         return DetectStage(partition, settings.partitions, recorder, in_force, limit, lambda: lifted.releases)
 
     job = StreamJob("detect", settings, [TALLIES], DETECT_STATE, make, recorder)
-    sweeper = Sweeper(settings.brokers, recorder)
+    sweeper = Sweeper(cluster_of(settings), recorder)
     operators.start()
     lifted.start()
     sweeper.start()

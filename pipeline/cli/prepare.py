@@ -13,6 +13,7 @@ from jobs import prepare as job
 from pipeline.adapters.kafka.client import KafkaLog, partition_counts, servers
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.kafka.security.access import cluster_of
+from pipeline.adapters.kafka.security.acls import JOBS, as_commands
 from pipeline.adapters.kafka.topics import TopicReport
 from pipeline.adapters.streams.states import forget
 from pipeline.cli.common import clear_errors, json_option
@@ -40,9 +41,20 @@ _COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs"
     help="Only delete the saved state of partition N of normalize-state "
     "or detect-state, when its job says that it cannot be read. The job must not be running.",
 )
+@click.option(
+    "--acls",
+    is_flag=True,
+    help="Only print Kafka's commands that allow each job just what it needs, to User:sekimori-JOB; asks no broker.",
+)
 @json_option("One topic a line as JSON.")
 def prepare(
-    broker: str | None, partitions: int | None, wait: float, dry_run: bool, forget_state: str | None, as_json: bool
+    broker: str | None,
+    partitions: int | None,
+    wait: float,
+    dry_run: bool,
+    forget_state: str | None,
+    acls: bool,
+    as_json: bool,
 ) -> None:
     """Makes the topics that are missing. Topics that are there are compared, and changed in nothing but this: where
     maillog or authlog has fewer than --partitions, it gets more, and normalize-state with it.
@@ -55,6 +67,10 @@ def prepare(
         settings = Settings.from_env(os.environ)
         bootstrap = cluster_of(settings, broker or "")
         servers(bootstrap)
+        if acls:
+            for name in JOBS:
+                click.echo("\n".join([f"# {name}", *as_commands(name, f"User:sekimori-{name}", bootstrap)]))
+            return
         if forget_state is not None:
             _forget(bootstrap, forget_state, dry_run)
             return

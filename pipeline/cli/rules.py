@@ -20,7 +20,7 @@ def rules() -> None:
 @click.argument("file", type=FILE, required=False)
 @json_option("One rule a line.")
 def list_(file: Path | None, as_json: bool) -> None:
-    """What each rule catches, what it does, its limits: as shipped, or with FILE laid over."""
+    """What each rule catches, whom it can hurt, what it does, its limits: as shipped, or with FILE laid over."""
     in_force = _load(file)
     rows = [
         {
@@ -32,6 +32,7 @@ def list_(file: Path | None, as_json: bool) -> None:
             "limits": in_force.file.rules[rule.id].limits,
             "catches": rule.catches,
             "hurts": rule.hurts,
+            "misuse": rule.misuse,
         }
         for rule in RULES
     ]
@@ -39,13 +40,14 @@ def list_(file: Path | None, as_json: bool) -> None:
         for row in rows:
             print_json(row)
         return
-    table = plain_table("rule", "does", "limits", "catches", whole=("rule",))
+    table = plain_table("rule", "does", "limits", "why, and whom it can hurt", whole=("rule",))
     table.row_styles = ["", "dim"]
     for row in rows:
         limits = in_force.file.rules[str(row["rule"])].limits
         shown = "\n".join(f"{group}: {', '.join(texts)}" for group, texts in limits.items())
+        why = f"{row['catches']}\nHurts: {row['hurts']}\nMisuse: {row['misuse']}"
         mode = "" if row["mode"] == "enforce" else f" ({row['mode']})"
-        table.add_row(str(row["rule"]), f"{row['action']} {row['for']}{mode}", shown, str(row["catches"]))
+        table.add_row(str(row["rule"]), f"{row['action']} {row['for']}{mode}", shown, why)
     Console().print(table)
 
 

@@ -20,5 +20,6 @@ RULE = Rule(
     metrics=("accusers",),
     catches="Spam bots and guessers, found by what they did to accounts that had to be restricted.",
     hurts="A customer whose own machine sent the spam: at home only sending is stopped.",
+    misuse="Whoever guesses from an address that nobody logged in from shuts it for those who come after him.",
     condition=only_accusers,
 )

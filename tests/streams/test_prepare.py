@@ -95,3 +95,15 @@ def test_no_broker_is_said_in_one_line() -> None:
     assert result.returncode == 1
     assert f"the Kafka broker at {address} does not answer" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_what_each_job_needs_is_printed_without_a_broker() -> None:
+    told = prepare("--broker", "kafka.example:9092", "--acls")
+    assert told.returncode == 0, told.stderr
+    lines = told.stdout.splitlines()
+    jobs = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
+    assert jobs == ["prepare", "normalize", "detect", "store", "enforce", "ship", "decisions"]
+    assert (
+        "kafka-acls.sh --bootstrap-server kafka.example:9092 --add --allow-principal User:sekimori-enforce "
+        "--operation Read --operation Describe --topic enforcement"
+    ) in lines

@@ -17,7 +17,11 @@ from schemas.topics import (
 )
 from schemas.topics import SETTINGS as SETTINGS_TOPIC
 
-GROUPS: Final = {"normalize": "sekimori-normalize", "detect": "sekimori-detect", "store": "sekimori-store"}
+GROUPS: Final = {
+    "normalize": ("sekimori-normalize",),
+    "detect": ("sekimori-detect", "sekimori-sweep"),
+    "store": ("sekimori-store",),
+}
 
 
 class Need(NamedTuple):
@@ -44,8 +48,11 @@ NEEDS: Final[dict[str, Need]] = {
 }
 
 
+JOBS: Final = ("prepare", *NEEDS)
+
+
 class Grant(NamedTuple):
-    """An ACL to be added. ``resource``: ``topic``, ``group`` or ``cluster``."""
+    """An ACL to be added. ``resource``: ``topic`` or ``group``."""
 
     resource: str
     name: str
@@ -60,9 +67,7 @@ def grants_of(job: str) -> list[Grant]:
     for topic in dict.fromkeys((*need.reads, *need.writes)):
         operations = (("Read",) if topic in need.reads else ()) + (("Write",) if topic in need.writes else ())
         granted.append(Grant("topic", topic.name, (*operations, "Describe")))
-    if job in GROUPS:
-        granted.append(Grant("group", GROUPS[job], ("Read", "Describe")))
-    return granted
+    return granted + [Grant("group", group, ("Read", "Describe")) for group in GROUPS.get(job, ())]
 
 
 def as_commands(job: str, principal: str, bootstrap: str) -> list[str]:
@@ -70,9 +75,8 @@ def as_commands(job: str, principal: str, bootstrap: str) -> list[str]:
     commands = []
     for grant in grants_of(job):
         operations = " ".join(f"--operation {operation}" for operation in grant.operations)
-        target = "--cluster" if grant.resource == "cluster" else f"--{grant.resource} {shlex.quote(grant.name)}"
         commands.append(
             f"kafka-acls.sh --bootstrap-server {shlex.quote(bootstrap)} --add "
-            f"--allow-principal {shlex.quote(principal)} {operations} {target}"
+            f"--allow-principal {shlex.quote(principal)} {operations} --{grant.resource} {shlex.quote(grant.name)}"
         )
     return commands

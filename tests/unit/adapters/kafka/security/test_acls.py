@@ -1,7 +1,10 @@
 """The least that each job needs, as commands of Kafka's own."""
 
-from pipeline.adapters.kafka.security.acls import NEEDS, as_commands, grants_of
+import re
+
+from pipeline.adapters.kafka.security.acls import GROUPS, NEEDS, as_commands, grants_of
 from schemas.topics import TOPICS
+from tests.support.paths import ROOT
 
 
 def test_every_topic_is_written_and_read_by_somebody() -> None:
@@ -29,3 +32,12 @@ def test_as_commands() -> None:
         )
     ]
     assert all("Write" not in grant.operations for grant in grants_of("enforce"))
+
+
+def test_the_page_says_the_same() -> None:
+    rows = {}
+    for row in re.findall(r"^\| `(\w+)` \|(.*)\|$", (ROOT / "docs/kafka.md").read_text(), re.M):
+        rows[row[0]] = [tuple(re.findall(r"`([^`]+)`", cell)) for cell in row[1].split("|")]
+    for job, need in NEEDS.items():
+        reads, writes = (tuple(topic.name for topic in some) for some in (need.reads, need.writes))
+        assert rows[job] == [reads, writes, GROUPS.get(job, ())]
