@@ -10,15 +10,16 @@ from pipeline.formats.reading.lines import split_frame
 from pipeline.metrics import Recorder
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.normalize.unkeyed import HALF, LONGEST, PASSED, Passing, by_host, is_unkeyed
-from pipeline.partition import Outgoing, StatePart, arrival_of, loading, partition_of, source_of
+from pipeline.partition import Outgoing, StatePart, arrival_of, loading, partition_of, source_of, unreadable
 from pipeline.ports import Record
-from schemas.codec import encode_frame
+from schemas.codec import encode, encode_frame
 from schemas.origin import origin_headers
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, EVENTS, TALLIES
 
 NEWEST = 3  # version of the format that states are saved in; 1 had no clocks, 2 nothing of what is passed on
 PIECE = 1_048_576  # bytes: what comes of so many, some twelve times as much, is never too large for a message
+MOST = 64 * PIECE  # bytes of a message, unpacked: a few packed bytes may stand for any number, and end every worker
 SHOWN = 100  # hosts with a wrong clock that are told one by one
 
 
@@ -62,10 +63,23 @@ class NormalizeStage:
         if self._passing.is_repeated(record):
             self._recorder.add("sekimori_normalize_repeated_total")
             return []
+        if len(record.value or b"") > MOST:
+            return [self._too_large(record)]
         unkeyed = is_unkeyed(record)
         work, size = (self._pass_on, HALF) if unkeyed else (self._piece, PIECE)
         frames = enumerate(pieces(record.value or b"", size))
         return [out for number, frame in frames for out in work(record, number, frame)]
+
+    def _too_large(self, record: Record) -> Outgoing:
+        why = f"a message of {len(record.value or b'')} bytes, unpacked; up to {MOST} are read"
+        source = source_of(self._topic, self._partition, self.life)
+        self._recorder.add("sekimori_normalize_lines_total", 1, record.topic, "dead_letter")
+        return Outgoing(
+            DEAD_LETTERS.name,
+            encode(unreadable(source, record, why)),
+            record.key,
+            headers=origin_headers(source, record.offset),
+        )
 
     def _pass_on(self, record: Record, number: int, frame: bytes) -> list[Outgoing]:
         """Lines of hosts go on to their partitions; what speaks of nobody, or is too long, is told here."""
