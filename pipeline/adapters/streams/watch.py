@@ -1,8 +1,11 @@
-"""What may change while a job runs: the rules file, the GeoIP file, the allowlist of operators, and what they lift."""
+"""What may change while a job runs: the rules file, the GeoIP file, the allowlist of operators, and what they lift;
+and senders that give no keys."""
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -18,6 +21,7 @@ from schemas.codec import decode_setting, decode_text
 from schemas.enforcement import HELD, OVER
 from schemas.topics import SETTINGS
 
+AGAIN: Final = 600.0  # seconds between two warnings of one thing
 _log = structlog.get_logger()
 
 
@@ -76,6 +80,26 @@ class GeoWatch:
                 self._recorder.add("sekimori_normalize_geoip_refused_total")
                 _log.error("geoip_refused", error=told, kept="the file that was read before")
         self._told = told
+
+
+class UnkeyedWatch:
+    """Says, at most once in ``AGAIN``, that messages come without a key, and how to mend it. ``counted``: lines."""
+
+    def __init__(self, counted: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._counted, self._monotonic = counted, monotonic
+        self._told, self._at = 0.0, float("-inf")
+
+    def poll(self) -> None:
+        """To be called now and then."""
+        lines, now = self._counted(), self._monotonic()
+        if lines > self._told and now >= self._at + AGAIN:
+            _log.warning(
+                "messages_without_key",
+                lines=int(lines - self._told),
+                next="each goes on to its host's partition, at twice the cost: let the sender give the host as the "
+                "key, see docs/shippers.md",
+            )
+            self._told, self._at = lines, now
 
 
 class AllowlistWatch:
