@@ -1,6 +1,7 @@
 """``tallies`` -> windows, rules, decisions -> ``enforcement``."""
 
 from pipeline.adapters.kafka.client import TopicReader
+from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
 from pipeline.adapters.streams.watch import AllowlistWatch, RulesWatch
@@ -14,9 +15,9 @@ from schemas.topics import DETECT_STATE, SETTINGS, TALLIES
 
 def run(settings: Settings, metrics: str | None = None) -> None:
     """Works until SIGTERM or SIGINT. ``metrics``: ``host:port``. Raises RulesError, SettingsError, StateUnreadable."""
-    recorder = PrometheusRecorder()
+    recorder, cluster = PrometheusRecorder(), Cluster.of(settings)
     watch = RulesWatch(settings.rules, settings.home, recorder)
-    operators = AllowlistWatch(lambda: TopicReader(settings.brokers, [SETTINGS.name]), recorder)
+    operators = AllowlistWatch(lambda: TopicReader(cluster, [SETTINGS.name]), recorder)
 
     def in_force() -> tuple[RuleSet, Allowlist]:
         return watch.rules, Allowlist(watch.rules.file.allow, lambda: operators.granted)

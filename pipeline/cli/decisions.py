@@ -9,14 +9,15 @@ from typing import Any, Concatenate, ParamSpec
 import click
 import msgspec
 
+from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.decisions import DecisionTopics
 from pipeline.cli.common import Duration, json_option
+from pipeline.cli.configured import settings_in_force
 from pipeline.cli.terminal import plain_table, printable, safe, table_console
 from pipeline.enforce.table import MANUAL
 from pipeline.enforce.terms import LOGIN_ACTIONS, terms_of
 from pipeline.networks import Subject, concerns, is_same, parse_subject, subject_of_key
 from pipeline.ports import BrokerUnavailable, MessageRefused, TopicMissing
-from pipeline.settings import Settings
 from schemas.codec import encode
 from schemas.enforcement import Decision, decision_id
 from schemas.kinds import ACTIONS, SCOPES, Action, Scope, SubjectKind
@@ -38,9 +39,9 @@ def _pass_topics(command: Callable[Concatenate[DecisionTopics, P], None]) -> Cal
 
     @click.pass_obj
     @wraps(command)
-    def with_topics(brokers: str, /, *args: P.args, **options: P.kwargs) -> None:
+    def with_topics(brokers: str | None, /, *args: P.args, **options: P.kwargs) -> None:
         try:
-            topics = DecisionTopics(brokers, _warn)
+            topics = DecisionTopics(Cluster.of(settings_in_force(), brokers), _warn)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         try:
@@ -76,9 +77,9 @@ _actor = click.option("--actor", default=_default_actor, help="Who does it (oper
 
 
 @click.group()
-@click.option("--brokers", envvar="SEKIMORI_BROKERS", default=Settings().brokers, show_default=True, help="Kafka.")
+@click.option("--brokers", help="Kafka bootstrap servers, host:port[,host:port].  [default: SEKIMORI_BROKERS]")
 @click.pass_context
-def decisions(ctx: click.Context, brokers: str) -> None:
+def decisions(ctx: click.Context, brokers: str | None) -> None:
     """Shows, makes and lifts restrictions.
 
     A SUBJECT is an account (user@domain), an address, a prefix (CIDR), a country (two capital letters), or

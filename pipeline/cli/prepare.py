@@ -1,8 +1,8 @@
 """``sekimori prepare``: the topics, with the right configuration, and the tables of the analytical store."""
 
 import logging
-import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import click
 from rich.console import Console
@@ -10,13 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs import prepare as job
-from pipeline.adapters.kafka.client import KafkaLog, partition_counts, servers
+from pipeline.adapters.kafka.client import KafkaLog, partition_counts
+from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.kafka.topics import TopicReport
 from pipeline.adapters.streams.states import forget
 from pipeline.cli.common import clear_errors, json_option
+from pipeline.cli.configured import settings_in_force
 from pipeline.cli.terminal import print_json
-from pipeline.settings import Settings
 from schemas.topics import DETECT_STATE, NORMALIZE_STATE
 
 STATES = (NORMALIZE_STATE, DETECT_STATE)
@@ -26,6 +27,12 @@ _COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs"
 @click.command()
 @click.option("--broker", help="Kafka bootstrap servers, host:port[,host:port].  [default: SEKIMORI_BROKERS]")
 @click.option("--partitions", type=click.IntRange(1, 512), help="Of all topics but the tables.  [default: 4]")
+@click.option("--replication", type=click.IntRange(1, 100), help="Replicas of a new topic.  [default: the broker's]")
+@click.option(
+    "--min-insync",
+    type=click.IntRange(1, 100),
+    help="How many replicas must have a message before it counts as written.  [default: the broker's]",
+)
 @click.option("--wait", type=click.FloatRange(0, 3600), default=30, show_default=True, help="Seconds for a broker.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @click.option(
@@ -36,24 +43,38 @@ _COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs"
 )
 @json_option("One topic a line as JSON.")
 def prepare(
-    broker: str | None, partitions: int | None, wait: float, dry_run: bool, forget_state: str | None, as_json: bool
+    *,
+    broker: str | None,
+    partitions: int | None,
+    replication: int | None,
+    min_insync: int | None,
+    wait: float,
+    dry_run: bool,
+    forget_state: str | None,
+    as_json: bool,
 ) -> None:
     """Makes the topics that are missing. Topics that are there are compared, never changed.
 
     With SEKIMORI_CLICKHOUSE set, the tables there are made, too. Exits with 1 if a topic differs from what is needed,
-    and says what to do about it.
+    and says what to do about it; warns where a broker that is lost would stop all, or take messages with it.
     """
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     with clear_errors(ValueError):
-        settings = Settings.from_env(os.environ)
-        bootstrap = broker or settings.brokers
-        servers(bootstrap)
+        given = settings_in_force()
+        settings = replace(
+            given,
+            partitions=partitions or given.partitions,
+            replication=replication or given.replication,
+            min_insync=min_insync or given.min_insync,
+        )
+        settings.check()
+        cluster = Cluster.of(settings, broker)
         if forget_state is not None:
-            _forget(bootstrap, forget_state, dry_run)
+            _forget(cluster, forget_state, dry_run)
             return
-        reports = job.prepare(bootstrap, partitions or settings.partitions, wait, dry_run, _waiting(bootstrap))
+        reports = job.prepare(cluster, settings, wait, dry_run, _waiting(cluster))
         if settings.clickhouse and not dry_run:
-            job.prepare_store(settings.clickhouse, wait)
+            job.prepare_store(settings, wait)
     if as_json:
         for report in reports:
             print_json(report)
@@ -63,31 +84,31 @@ def prepare(
         raise SystemExit(1)
 
 
-def _forget(bootstrap: str, state: str, dry_run: bool) -> None:
+def _forget(cluster: Cluster, state: str, dry_run: bool) -> None:
     """Raises click.BadParameter, BrokerUnavailable, TopicMissing."""
     name, _, number = state.partition("/")
     topic = next((topic for topic in STATES if topic.name == name), None)
     if topic is None or not (number.isascii() and number.isdigit()):
         wanted = " or ".join(f"{topic.name}/N" for topic in STATES)
         raise click.BadParameter(f"{state!r} is not of the form {wanted}", param_hint="--forget-state")
-    partitions = partition_counts(bootstrap, [topic.name])[topic.name]
+    partitions = partition_counts(cluster, [topic.name])[topic.name]
     if int(number) >= partitions:
         raise click.BadParameter(f"{topic.name} has the partitions 0 to {partitions - 1}", param_hint="--forget-state")
     if dry_run:
         click.echo(f"{topic.name}, partition {number}: would be deleted")
         return
-    with KafkaOutbox(bootstrap) as outbox:
-        deleted = forget(KafkaLog(bootstrap), outbox, topic, int(number))
+    with KafkaOutbox(cluster) as outbox:
+        deleted = forget(KafkaLog(cluster), outbox, topic, int(number))
     click.echo(f"{topic.name}, partition {number}: {deleted} parts deleted")
 
 
-def _waiting(bootstrap: str) -> Callable[[], bool]:
+def _waiting(cluster: Cluster) -> Callable[[], bool]:
     said = False
 
     def waiting() -> bool:
         nonlocal said
         if not said:
-            click.echo(f"waiting for a broker at {bootstrap}", err=True)
+            click.echo(f"waiting for a broker at {cluster}", err=True)
         said = True
         return True
 
@@ -104,5 +125,7 @@ def _show(reports: list[TopicReport]) -> None:
     for report in reports:
         for difference in report.differences:
             console.print(f"{report.name}: {difference}", style="red", markup=False, highlight=False)
+        for warning in report.warnings:
+            console.print(f"{report.name}: {warning}", style="yellow", markup=False, highlight=False)
         for advice in report.advice:
             console.print(f"  {advice}", markup=False, highlight=False, soft_wrap=True)

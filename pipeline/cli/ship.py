@@ -16,12 +16,13 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from pipeline.adapters.files.frames import TopicChoice
 from pipeline.adapters.files.positions import Positions
 from pipeline.adapters.files.shipper import Options, Shipper, World
-from pipeline.adapters.kafka.client import KafkaLog, servers
+from pipeline.adapters.kafka.client import KafkaLog
+from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.logs import set_up_logs
 from pipeline.cli.common import clear_errors, json_option
+from pipeline.cli.configured import settings_in_force
 from pipeline.cli.terminal import print_json, progress
-from pipeline.settings import Settings
 
 # After this the broker counts as down, positions are read back, and sending begins again.
 SEND_SECONDS = 10.0
@@ -75,9 +76,8 @@ def ship(
       sekimori ship old/mail.log.2.gz --topic maillog --host mx1
     """
     with clear_errors(ValueError):
-        settings = Settings.from_env(os.environ)
-        bootstrap = broker or settings.brokers
-        servers(bootstrap)
+        settings = settings_in_force()
+        cluster = Cluster.of(settings, broker)
     _check(files, follow)
     set_up_logs(settings.log_json)
     # The client library tells of every try to connect; what matters of that we say ourselves.
@@ -88,8 +88,8 @@ def ship(
         bar = stack.enter_context(progress(*_COLUMNS, shown=not follow and not as_json, transient=False))
         task = bar.add_task("shipping", total=None)
         world = World(
-            outbox=lambda: KafkaOutbox(bootstrap, timeout=SEND_SECONDS),
-            log=KafkaLog(bootstrap),
+            outbox=lambda: KafkaOutbox(cluster, timeout=SEND_SECONDS),
+            log=KafkaLog(cluster),
             wait=stopping.wait,
             monotonic=time.monotonic,
             now_ms=lambda: time.time_ns() // 1_000_000,

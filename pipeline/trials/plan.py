@@ -29,9 +29,11 @@ class Logs:
 @dataclass(frozen=True)
 class StoredEvents:
     """Events of a folder that ``sekimori load`` made, or of a ClickHouse server: with the countries, and joined by the
-    trusted webmail hosts, of the time when they were stored."""
+    trusted webmail hosts, of the time when they were stored. ``password_file``, ``ca``: of a server's connection."""
 
     place: str
+    password_file: Path | None = None
+    ca: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import structlog
 from pipeline.adapters.agent.reader import Clock, EnforcementReader, topics_of
 from pipeline.adapters.agent.snapshot import SnapshotError, candidates, read_snapshot, write_snapshot
 from pipeline.adapters.geoip import GeoFile, GeoFileError
+from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.enforce.limiter import Limiter
 from pipeline.enforce.table import DecisionTable
 from pipeline.hooks.hook import Context
@@ -45,7 +46,7 @@ class EnforcementAgent:
     ) -> None:
         self.table = DecisionTable()
         self.context = Context(self.table, Limiter(), recorder, geo or no_country, flags)
-        self.reader = EnforcementReader(self.table, clock, recorder, lambda: topics_of(settings.brokers))
+        self.reader = EnforcementReader(self.table, clock, recorder, lambda: topics_of(Cluster.of(settings)))
         self._path = settings.state_dir / SNAPSHOT
         self._clock = clock
         self._recorder = recorder

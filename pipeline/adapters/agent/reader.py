@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from pipeline.adapters.kafka.client import TopicReader
+from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.tables import TableReader, applied
 from pipeline.enforce.table import DecisionTable
 from pipeline.metrics import Recorder
@@ -110,6 +111,6 @@ class EnforcementReader:
         self._recorder.add("sekimori_enforce_messages_total", 1, record.topic, applied(record, apply))
 
 
-def topics_of(bootstrap: str) -> TopicReader:
+def topics_of(cluster: Cluster) -> TopicReader:
     """What an agent reads. Raises TopicMissing, BrokerUnavailable."""
-    return TopicReader(bootstrap, (ENFORCEMENT.name, SETTINGS.name))
+    return TopicReader(cluster, (ENFORCEMENT.name, SETTINGS.name))

@@ -7,9 +7,11 @@ from typing import Any, Self
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
+from kafka.errors import TopicAuthorizationFailedError
 from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import murmur2
 
+from pipeline.adapters.kafka.cluster import Cluster, cluster_of
 from pipeline.adapters.kafka.errors import translated
 from pipeline.adapters.kafka.memory import fold
 from pipeline.ports import BrokerUnavailable, Places, Record, TopicMissing
@@ -21,19 +23,7 @@ HEARTBEAT_MS = 3_000
 BOOTSTRAP_MS = 5_000
 
 
-def servers(bootstrap: str) -> list[str]:
-    """``host:port[,host:port]`` as a list. Raises ValueError for anything else."""
-    found = [server.strip() for server in bootstrap.split(",") if server.strip()]
-    for server in found:
-        host, _, port = server.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValueError(f"{server!r} is no host:port of a Kafka broker, such as 127.0.0.1:9092")
-    if not found:
-        raise ValueError("no Kafka broker given; give host:port, such as 127.0.0.1:9092")
-    return found
-
-
-def connected(maker: Callable[..., Any], bootstrap: str, **settings: Any) -> Any:
+def connected(maker: Callable[..., Any], cluster: Cluster, **settings: Any) -> Any:
     """A client of the library. One that finds no broker would leave its thread behind, trying on for ever."""
     begun = []
 
@@ -43,7 +33,7 @@ def connected(maker: Callable[..., Any], bootstrap: str, **settings: Any) -> Any
 
     config = {"bootstrap_timeout_ms": BOOTSTRAP_MS} | settings
     try:
-        return maker(bootstrap_servers=servers(bootstrap), kafka_client=network, **config)
+        return maker(kafka_client=network, **cluster.kafka_python(), **config)
     except kafka_errors.KafkaError:
         for client in begun:
             client.close()
@@ -51,19 +41,18 @@ def connected(maker: Callable[..., Any], bootstrap: str, **settings: Any) -> Any
 
 
 @contextmanager
-def admin(bootstrap: str, bootstrap_ms: int = BOOTSTRAP_MS) -> Iterator[Any]:
-    """A short-lived admin client. Raises BrokerUnavailable."""
-    with translated(bootstrap):
-        client = connected(
-            KafkaAdminClient, bootstrap, bootstrap_timeout_ms=bootstrap_ms, request_timeout_ms=REQUEST_MS
-        )
+def admin(place: Cluster | str, bootstrap_ms: int = BOOTSTRAP_MS) -> Iterator[Any]:
+    """A short-lived admin client, which knows topics by their names on the cluster. Raises BrokerUnavailable."""
+    cluster = cluster_of(place)
+    with translated(cluster.bootstrap):
+        client = connected(KafkaAdminClient, cluster, bootstrap_timeout_ms=bootstrap_ms, request_timeout_ms=REQUEST_MS)
         try:
             yield client
         finally:
             client.close()
 
 
-def wait_until_up(bootstrap: str, seconds: float, waiting: Callable[[], bool] = lambda: True) -> None:
+def wait_until_up(place: Cluster | str, seconds: float, waiting: Callable[[], bool] = lambda: True) -> None:
     """Returns when a broker answers. ``waiting`` is called between tries; it stops the wait by returning False.
 
     Raises BrokerUnavailable after ``seconds``.
@@ -72,7 +61,7 @@ def wait_until_up(bootstrap: str, seconds: float, waiting: Callable[[], bool] = 
     while True:
         left = deadline - time.monotonic()
         try:
-            with admin(bootstrap, bootstrap_ms=max(100, min(1000, int(left * 1000)))) as client:
+            with admin(place, bootstrap_ms=max(100, min(1000, int(left * 1000)))) as client:
                 client.list_topics()
                 return
         except BrokerUnavailable:
@@ -80,13 +69,29 @@ def wait_until_up(bootstrap: str, seconds: float, waiting: Callable[[], bool] = 
                 raise
 
 
-def partition_counts(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:
+def described(client: Any, cluster: Cluster, topics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """What an admin client tells of the partitions of those topics that are there. Never creates one.
+
+    Raises kafka-python's TopicAuthorizationFailedError.
+    """
+    found = {}
+    for told in client.describe_topics([cluster.topic(topic) for topic in topics]):
+        if told["error_code"] == TopicAuthorizationFailedError.errno:
+            raise TopicAuthorizationFailedError(told["name"])
+        if not told["error_code"]:
+            found[cluster.name(told["name"])] = told["partitions"]
+    return found
+
+
+def partition_counts(place: Cluster | str, topics: Sequence[str]) -> dict[str, int]:
     """The number of partitions of each topic. Never creates one. Raises TopicMissing, BrokerUnavailable."""
-    with admin(bootstrap) as client:
-        found = {t["name"]: len(t["partitions"]) for t in client.describe_topics(list(topics)) if not t["error_code"]}
+    cluster = cluster_of(place)
+    with admin(cluster) as client:
+        found = {topic: len(partitions) for topic, partitions in described(client, cluster, topics).items()}
     for topic in topics:
         if not found.get(topic):
-            raise TopicMissing(f"there is no topic {topic} at {bootstrap}; make it with: sekimori prepare")
+            name = cluster.topic(topic)
+            raise TopicMissing(f"there is no topic {name} at {cluster}; make it with: sekimori prepare")
     return found
 
 
@@ -99,37 +104,38 @@ class TopicReader:
 
     def __init__(
         self,
-        bootstrap: str,
+        place: Cluster | str,
         topics: Sequence[str],
         positions: Places | None = None,
         partition: int | None = None,
     ) -> None:
-        self._bootstrap = bootstrap
-        counts = partition_counts(bootstrap, topics)
-        every = [TopicPartition(topic, n) for topic in topics for n in range(counts[topic])]
+        self._cluster = cluster_of(place)
+        self._bootstrap = self._cluster.bootstrap
+        counts = partition_counts(self._cluster, topics)
+        every = [TopicPartition(self._cluster.topic(topic), n) for topic in topics for n in range(counts[topic])]
         self._partitions = [tp for tp in every if partition in (None, tp.partition)]
-        self._consumer = consumer(bootstrap, auto_offset_reset="earliest")
-        with translated(bootstrap):
+        self._consumer = consumer(self._cluster, auto_offset_reset="earliest")
+        with translated(self._bootstrap):
             self._consumer.assign(self._partitions)
             first = self._consumer.beginning_offsets(self._partitions)
-            ends = _ends(bootstrap, self._partitions)
+            ends = _ends(self._cluster, self._partitions)
             for tp in self._partitions:
-                wanted = (positions or {}).get(tuple(tp), 0)
+                wanted = (positions or {}).get(self._place(tp), 0)
                 self._consumer.seek(tp, max(first[tp], wanted) if wanted <= ends[tp] else first[tp])
 
     def poll(self, seconds: float) -> list[Record]:
         """See ``pipeline.ports.FollowedLog``."""
         with translated(self._bootstrap):
-            return records(self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=10_000))
+            return records(self._cluster, self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=10_000))
 
     def positions(self) -> Places:
         """See ``pipeline.ports.FollowedLog``."""
         with translated(self._bootstrap):
-            return {tuple(tp): self._consumer.position(tp) for tp in self._partitions}
+            return {self._place(tp): self._consumer.position(tp) for tp in self._partitions}
 
     def ends(self) -> Places:
         """See ``pipeline.ports.FollowedLog``."""
-        return {tuple(tp): end for tp, end in _ends(self._bootstrap, self._partitions).items()}
+        return {self._place(tp): end for tp, end in _ends(self._cluster, self._partitions).items()}
 
     def heartbeat(self) -> tuple[Places, int]:
         """See ``pipeline.ports.FollowedLog``. The embedded broker names the first record of the last batch, Kafka the
@@ -140,7 +146,10 @@ class TopicReader:
                 max(0, max(ends[tp], self._consumer.highwater(tp) or 0) - self._consumer.position(tp))
                 for tp in self._partitions
             )
-        return {tuple(tp): end for tp, end in ends.items()}, behind
+        return {self._place(tp): end for tp, end in ends.items()}, behind
+
+    def _place(self, tp: Any) -> tuple[str, int]:
+        return self._cluster.name(tp.topic), tp.partition
 
     def behind(self) -> int:
         """How many offsets lie between here and the end."""
@@ -165,25 +174,25 @@ class KafkaLog:
     ``timeout``: seconds without progress after which the broker counts as unavailable.
     """
 
-    def __init__(self, bootstrap: str, timeout: float = 30.0) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, place: Cluster | str, timeout: float = 30.0) -> None:
+        self._cluster = cluster_of(place)
         self._timeout = timeout
 
     def state(self, topic: str) -> dict[bytes, bytes]:
         """See ``pipeline.ports.CompactedLog``."""
         table: dict[bytes, bytes] = {}
-        with TopicReader(self._bootstrap, [topic]) as reader:
+        with TopicReader(self._cluster, [topic]) as reader:
             for record in self._until_end(reader):
                 fold(table, record)
         return table
 
     def partition_of(self, topic: str, key: bytes) -> int:
         """See ``pipeline.ports.PartitionLog``. As every Kafka client does it: murmur2 of the key."""
-        return int((murmur2(key) & 0x7FFFFFFF) % partition_counts(self._bootstrap, [topic])[topic])
+        return int((murmur2(key) & 0x7FFFFFFF) % partition_counts(self._cluster, [topic])[topic])
 
     def end(self, topic: str, partition: int) -> int:
         """See ``pipeline.ports.PartitionLog``."""
-        with TopicReader(self._bootstrap, [topic], partition=partition) as reader:
+        with TopicReader(self._cluster, [topic], partition=partition) as reader:
             ends = reader.ends()
         if (topic, partition) not in ends:
             raise TopicMissing(f"{topic} has no partition {partition}")
@@ -191,7 +200,7 @@ class KafkaLog:
 
     def read(self, topic: str, partition: int, start: int) -> Generator[Record]:
         """See ``pipeline.ports.PartitionLog``."""
-        with TopicReader(self._bootstrap, [topic], {(topic, partition): start}, partition) as reader:
+        with TopicReader(self._cluster, [topic], {(topic, partition): start}, partition) as reader:
             yield from self._until_end(reader)
 
     def _until_end(self, reader: TopicReader) -> Iterator[Record]:
@@ -202,16 +211,16 @@ class KafkaLog:
             if batch:
                 deadline = time.monotonic() + self._timeout
             elif time.monotonic() > deadline:
-                raise BrokerUnavailable(f"the Kafka broker at {self._bootstrap} sent nothing for {self._timeout} s")
+                raise BrokerUnavailable(f"the Kafka broker at {self._cluster} sent nothing for {self._timeout} s")
             yield from batch
 
 
-def consumer(bootstrap: str, **settings: Any) -> Any:
+def consumer(cluster: Cluster, **settings: Any) -> Any:
     """A consumer that commits only when told to, and fetches up to 8 MiB of a partition at a time."""
-    with translated(bootstrap):
+    with translated(cluster.bootstrap):
         return connected(
             KafkaConsumer,
-            bootstrap,
+            cluster,
             enable_auto_commit=False,
             allow_auto_create_topics=False,
             max_partition_fetch_bytes=8_388_608,
@@ -221,15 +230,15 @@ def consumer(bootstrap: str, **settings: Any) -> Any:
         )
 
 
-def _ends(bootstrap: str, partitions: Sequence[Any]) -> dict[Any, int]:
+def _ends(cluster: Cluster, partitions: Sequence[Any]) -> dict[Any, int]:
     """The offset that the next message of each partition will get.
 
     The embedded broker lists the first record of the last batch where Kafka lists the last one, so the end is asked
     for in another way too: a fetch from there carries the high watermark, which both tell right.
     """
-    source = consumer(bootstrap, auto_offset_reset="earliest")
+    source = consumer(cluster, auto_offset_reset="earliest")
     try:
-        with translated(bootstrap):
+        with translated(cluster.bootstrap):
             first, ends = source.beginning_offsets(partitions), source.end_offsets(partitions)
             waiting = [tp for tp in partitions if ends[tp] > first[tp]]
             source.assign(waiting)
@@ -244,14 +253,14 @@ def _ends(bootstrap: str, partitions: Sequence[Any]) -> dict[Any, int]:
     finally:
         source.close(timeout_ms=1000)
     if waiting:
-        raise BrokerUnavailable(f"the Kafka broker at {bootstrap} does not tell where {waiting[0].topic} ends")
+        raise BrokerUnavailable(f"the Kafka broker at {cluster} does not tell where {waiting[0].topic} ends")
     return dict(ends)
 
 
-def records(polled: Mapping[Any, Sequence[Any]]) -> list[Record]:
+def records(cluster: Cluster, polled: Mapping[Any, Sequence[Any]]) -> list[Record]:
     """What ``KafkaConsumer.poll`` returns, as records, in order within each partition."""
     return [
-        Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
+        Record(cluster.name(r.topic), r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
         for batch in polled.values()
         for r in batch
     ]

@@ -6,6 +6,7 @@ import structlog
 from kafka import errors as kafka_errors
 
 from pipeline.adapters.kafka.client import POLL_MS, consumer, partition_counts, records
+from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.errors import translated
 from pipeline.ports import Record
 
@@ -13,7 +14,7 @@ _log = structlog.get_logger()
 
 
 def follow(
-    bootstrap: str,
+    cluster: Cluster,
     group: str,
     topics: Sequence[str],
     *,
@@ -28,20 +29,20 @@ def follow(
     group begins at the start of the topics. ``session_timeout``: seconds until a dead worker loses its partitions.
     Raises TopicMissing, BrokerUnavailable, and what ``work`` and ``flush`` raise; nothing is committed then.
     """
-    partition_counts(bootstrap, topics)
+    partition_counts(cluster, topics)
     source = consumer(
-        bootstrap,
-        group_id=group,
+        cluster,
+        group_id=cluster.topic(group),
         auto_offset_reset="earliest",
         max_poll_records=2_000,
         session_timeout_ms=int(session_timeout * 1000),
         heartbeat_interval_ms=int(session_timeout * 1000 / 3),
     )
     try:
-        with translated(bootstrap):
-            source.subscribe(list(topics))
+        with translated(cluster.bootstrap):
+            source.subscribe([cluster.topic(topic) for topic in topics])
             while not stopping():
-                batch = records(source.poll(timeout_ms=POLL_MS))
+                batch = records(cluster, source.poll(timeout_ms=POLL_MS))
                 if not batch:
                     continue
                 work(batch)

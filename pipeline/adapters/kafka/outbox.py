@@ -7,6 +7,7 @@ from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
 from pipeline.adapters.kafka.client import connected, partition_counts
+from pipeline.adapters.kafka.cluster import Cluster, cluster_of
 from pipeline.adapters.kafka.errors import translate, translated
 from pipeline.ports import Headers, MessageRefused, TopicMissing
 
@@ -17,16 +18,17 @@ class KafkaOutbox:
     ``timeout``: seconds after which a message that the broker did not acknowledge counts as undelivered.
     """
 
-    def __init__(self, bootstrap: str, timeout: float = 30.0, linger_ms: int = 5) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, place: Cluster | str, timeout: float = 30.0, linger_ms: int = 5) -> None:
+        self._cluster = cluster_of(place)
+        self._bootstrap = self._cluster.bootstrap
         self._timeout = timeout
         self._known: set[str] = set()
         self._after: dict[tuple[str, int], int] = {}
         self._failed: list[kafka_errors.KafkaError] = []
-        with translated(bootstrap):
+        with translated(self._bootstrap):
             self._producer = connected(
                 KafkaProducer,
-                bootstrap,
+                self._cluster,
                 acks="all",
                 enable_idempotence=True,
                 linger_ms=linger_ms,
@@ -52,13 +54,18 @@ class KafkaOutbox:
         """See ``pipeline.ports.Outbox``."""
         if topic not in self._known:
             # A broker may create a topic that is only asked for, with the wrong number of partitions.
-            partition_counts(self._bootstrap, [topic])
+            partition_counts(self._cluster, [topic])
             self._known.add(topic)
         if key is None and value is None:
             raise MessageRefused(f"{topic}: a message needs a key or a value")
         try:
             future = self._producer.send(
-                topic, key=key, value=value, headers=list(headers), partition=partition, timestamp_ms=timestamp_ms
+                self._cluster.topic(topic),
+                key=key,
+                value=value,
+                headers=list(headers),
+                partition=partition,
+                timestamp_ms=timestamp_ms,
             )
         except kafka_errors.KafkaError as error:
             raise translate(error, self._bootstrap) from error
@@ -77,7 +84,7 @@ class KafkaOutbox:
         return after
 
     def _acknowledged(self, message: Any) -> None:
-        place = (message.topic, message.partition)
+        place = (self._cluster.name(message.topic), message.partition)
         self._after[place] = max(self._after.get(place, 0), message.offset + 1)
 
     def close(self) -> None:

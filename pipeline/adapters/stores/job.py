@@ -9,6 +9,7 @@ from typing import Self
 
 import structlog
 
+from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.follow import follow
 from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.metrics import Recorder
@@ -42,7 +43,8 @@ class StoreJob:
         if not settings.clickhouse:
             raise SettingsError("SEKIMORI_CLICKHOUSE is not set; give host:port, such as 127.0.0.1:9000")
         self._settings, self._recorder = settings, recorder
-        self._store = ClickHouse(settings.clickhouse)
+        self._cluster = Cluster.of(settings)
+        self._store = ClickHouse.of(settings)
         self._archive = Archive(Sink(self._store), recorder)
         self._stop = threading.Event()
         self._many = self._up = False
@@ -81,7 +83,7 @@ class StoreJob:
 
     def _follow(self) -> None:
         follow(
-            self._settings.brokers,
+            self._cluster,
             GROUP,
             [topic.name for topic in STORED],
             work=self._take,

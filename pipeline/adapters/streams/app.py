@@ -14,6 +14,7 @@ import faust
 import structlog
 from faust.transport.drivers import aiokafka
 
+from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.partition import StateUnreadable
 from pipeline.settings import Settings
 from schemas.topics import LARGE
@@ -58,11 +59,11 @@ class PromptApp(faust.App):  # type: ignore[misc]
         await self.crash(exc)
 
 
-def faust_app(name: str, settings: Settings) -> Any:
+def faust_app(name: str, settings: Settings, cluster: Cluster) -> Any:
     """A Faust application: no tables of Faust's own, no web server, raw bytes."""
     return PromptApp(
-        name,
-        broker=";".join(f"kafka://{address.strip()}" for address in settings.brokers.split(",")),
+        cluster.topic(name),
+        **cluster.faust(),
         store="memory://",
         datadir=Path(tempfile.gettempdir()) / f"sekimori-{os.getuid()}",  # made by Faust, and left empty
         web_enabled=False,

@@ -25,6 +25,7 @@ import structlog
 from faust.types import TP
 
 from pipeline.adapters.kafka.client import KafkaLog, partition_counts, wait_until_up
+from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.streams.app import faust_app
 from pipeline.adapters.streams.states import Checkpoint, StateTopic, patiently
 from pipeline.metrics import Recorder
@@ -76,16 +77,17 @@ class StreamJob(Generic[S]):
         recorder: Recorder,
     ) -> None:
         self._settings = settings
-        self._log = KafkaLog(settings.brokers)
+        self._cluster = Cluster.of(settings)
+        self._log = KafkaLog(self._cluster)
         self._states = StateTopic(self._log, state_topic)
         self._make = make
         self._recorder = recorder
         self._names = [topic.name for topic in topics]
         self._held: dict[TP, _Held[S]] = {}
         self._lock = asyncio.Lock()
-        self.app = faust_app(f"sekimori-{name}", settings)
+        self.app = faust_app(f"sekimori-{name}", settings, self._cluster)
         source = self.app.topic(
-            *self._names,
+            *map(self._cluster.topic, self._names),
             key_serializer="raw",
             value_serializer="raw",
             key_type=bytes,
@@ -101,9 +103,9 @@ class StreamJob(Generic[S]):
 
         Raises BrokerUnavailable, TopicMissing, SettingsError.
         """
-        brokers, partitions = self._settings.brokers, self._settings.partitions
-        wait_until_up(brokers, seconds)
-        for topic, found in partition_counts(brokers, self._names).items():
+        partitions = self._settings.partitions
+        wait_until_up(self._cluster, seconds)
+        for topic, found in partition_counts(self._cluster, self._names).items():
             if found != partitions:
                 raise SettingsError(
                     f"{topic} has {found} partitions, and SEKIMORI_PARTITIONS is {partitions}: set it to {found}"
@@ -130,7 +132,8 @@ class StreamJob(Generic[S]):
             if message.offset > held.stage.position:
                 headers = tuple(dict(message.headers or {}).items())
                 timestamp_ms = int(message.timestamp * 1000)
-                place, content = (tp.topic, tp.partition, message.offset), (message.key, message.value)
+                place = self._cluster.name(tp.topic), tp.partition, message.offset
+                content = message.key, message.value
                 await self._process(held, Record(*place, timestamp_ms, *content, headers))
 
     async def _process(self, held: _Held[S], record: Record) -> None:
@@ -166,12 +169,12 @@ class StreamJob(Generic[S]):
     def _left_out(self, tp: TP, start: int, until: int) -> list[Record]:
         if start >= until:
             return []
-        with closing(self._log.read(tp.topic, tp.partition, start)) as log:
+        with closing(self._log.read(self._cluster.name(tp.topic), tp.partition, start)) as log:
             return list(islice(takewhile(lambda record: record.offset < until, log), CHUNK))
 
     async def _open(self, tp: TP) -> _Held[S]:
         """Loads the state of a partition that this worker was given."""
-        stage = self._make(tp.topic, tp.partition)
+        stage = self._make(self._cluster.name(tp.topic), tp.partition)
         saved = await asyncio.to_thread(self._states.read, tp.partition)
         self._states.load(stage, tp.partition, saved)
         held = _Held(stage, time.monotonic())
@@ -182,7 +185,7 @@ class StreamJob(Generic[S]):
 
     async def _send(self, out: Outgoing) -> Awaitable[Any]:
         sent: Awaitable[Any] = await self.app.producer.send(
-            out.topic, out.key, out.value, out.partition, None, dict(out.headers) or None
+            self._cluster.topic(out.topic), out.key, out.value, out.partition, None, dict(out.headers) or None
         )
         return sent
 
@@ -190,8 +193,9 @@ class StreamJob(Generic[S]):
         self._recorder.add("sekimori_stream_records_total", 1, record.topic)
         age = time.time() - record.timestamp_ms / 1000
         self._recorder.set("sekimori_stream_event_age_seconds", age, record.topic)
+        tp = TP(self._cluster.topic(record.topic), record.partition)
         try:
-            high = self.app.consumer.highwater(TP(record.topic, record.partition)) or record.offset + 1
+            high = self.app.consumer.highwater(tp) or record.offset + 1
         except AssertionError:  # of the client library: another thread has just given the partition back
             return
         self._recorder.set(
@@ -241,7 +245,7 @@ class StreamJob(Generic[S]):
         again."""
         for tp in [tp for tp in self._held if tp not in assigned]:
             del self._held[tp]
-            self._recorder.set("sekimori_stream_lag_messages", 0, tp.topic, str(tp.partition))
+            self._recorder.set("sekimori_stream_lag_messages", 0, self._cluster.name(tp.topic), str(tp.partition))
             self._recorder.set("sekimori_stream_unsaved_messages", 0, str(tp.partition))
             _log.info("partition_lost", topic=tp.topic, partition=tp.partition)
         for held in self._held.values():
