@@ -90,10 +90,11 @@ ssl.truststore.location={self.authority.ca}
         lines = []
         for line in super()._properties().splitlines():
             if line.startswith("listeners="):
-                line = f"listeners={listeners},CONTROLLER://{line.rpartition('CONTROLLER://')[2]}"
+                lines.append(f"listeners={listeners},CONTROLLER://{line.rpartition('CONTROLLER://')[2]}")
             elif line.startswith("advertised.listeners="):
-                line = f"advertised.listeners={listeners}"
-            lines.append(line)
+                lines.append(f"advertised.listeners={listeners}")
+            else:
+                lines.append(line)
         name = "listener.name.sasl"
         return (
             "\n".join(lines)

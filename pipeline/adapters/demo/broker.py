@@ -47,10 +47,6 @@ class Child:
         """Of the child."""
         return self._process.pid
 
-    def cluster(self) -> Cluster:
-        """How to get in."""
-        return Cluster(self.bootstrap)
-
     @property
     def pids(self) -> frozenset[int]:
         """Of the child and of its watcher."""

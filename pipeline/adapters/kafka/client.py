@@ -8,36 +8,17 @@ from typing import Any, Self
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.errors import TopicAuthorizationFailedError
-from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import murmur2
 
 from pipeline.adapters.kafka.cluster import Cluster, cluster_of
+from pipeline.adapters.kafka.connecting import BOOTSTRAP_MS, connected
 from pipeline.adapters.kafka.errors import translated
 from pipeline.adapters.kafka.memory import fold
-from pipeline.ports import BrokerUnavailable, Places, Record, TopicMissing
+from pipeline.ports import AccessRefused, BrokerUnavailable, Places, Record, TopicMissing
 
 POLL_MS = 500
 REQUEST_MS = 10_000
 HEARTBEAT_MS = 3_000
-# Both brokers lie at hand in tests; in production a broker that needs longer than this is as good as down.
-BOOTSTRAP_MS = 5_000
-
-
-def connected(maker: Callable[..., Any], cluster: Cluster, **settings: Any) -> Any:
-    """A client of the library. One that finds no broker would leave its thread behind, trying on for ever."""
-    begun = []
-
-    def network(**config: Any) -> Any:
-        begun.append(KafkaNetClient(**config))
-        return begun[0]
-
-    config = {"bootstrap_timeout_ms": BOOTSTRAP_MS} | settings
-    try:
-        return maker(kafka_client=network, **cluster.kafka_python(), **config)
-    except kafka_errors.KafkaError:
-        for client in begun:
-            client.close()
-        raise
 
 
 @contextmanager
@@ -55,7 +36,7 @@ def admin(place: Cluster | str, bootstrap_ms: int = BOOTSTRAP_MS) -> Iterator[An
 def wait_until_up(place: Cluster | str, seconds: float, waiting: Callable[[], bool] = lambda: True) -> None:
     """Returns when a broker answers. ``waiting`` is called between tries; it stops the wait by returning False.
 
-    Raises BrokerUnavailable after ``seconds``.
+    Raises BrokerUnavailable after ``seconds``, and AccessRefused at once.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -64,8 +45,8 @@ def wait_until_up(place: Cluster | str, seconds: float, waiting: Callable[[], bo
             with admin(place, bootstrap_ms=max(100, min(1000, int(left * 1000)))) as client:
                 client.list_topics()
                 return
-        except BrokerUnavailable:
-            if time.monotonic() >= deadline or not waiting():
+        except BrokerUnavailable as error:
+            if isinstance(error, AccessRefused) or time.monotonic() >= deadline or not waiting():
                 raise
 
 
