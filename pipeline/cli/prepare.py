@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs import prepare as job
+from pipeline.adapters.kafka.access import RIGHTS, acl_commands
 from pipeline.adapters.kafka.client import KafkaLog, partition_counts
 from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.outbox import KafkaOutbox
@@ -41,7 +42,17 @@ _COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs"
     help="Only delete the saved state of partition N of normalize-state "
     "or detect-state, when its job says that it cannot be read. The job must not be running.",
 )
-@json_option("One topic a line as JSON.")
+@click.option(
+    "--acls", is_flag=True, help="Only print what each job must be allowed, as lines for kafka-acls.sh; asks no broker."
+)
+@click.option(
+    "--principal",
+    metavar="TEXT",
+    default="User:sekimori-{job}",
+    show_default=True,
+    help="Whom --acls allows it: {job} stands for normalize, detect, ...",
+)
+@json_option("One topic (with --acls: one right) a line as JSON.")
 def prepare(
     *,
     broker: str | None,
@@ -51,6 +62,8 @@ def prepare(
     wait: float,
     dry_run: bool,
     forget_state: str | None,
+    acls: bool,
+    principal: str,
     as_json: bool,
 ) -> None:
     """Makes the topics that are missing. Topics that are there are compared, never changed.
@@ -69,6 +82,9 @@ def prepare(
         )
         settings.check()
         cluster = Cluster.of(settings, broker)
+        if acls:
+            _show_acls(cluster, principal, as_json)
+            return
         if forget_state is not None:
             _forget(cluster, forget_state, dry_run)
             return
@@ -82,6 +98,19 @@ def prepare(
         _show(reports)
     if any(report.status == "differs" for report in reports):
         raise SystemExit(1)
+
+
+def _show_acls(cluster: Cluster, principal: str, as_json: bool) -> None:
+    for job_name, rights in RIGHTS.items():
+        whom = principal.replace("{job}", job_name)
+        if as_json:
+            for right in rights:
+                row = {"job": job_name, "principal": whom, "kind": right.kind, "name": cluster.topic(right.name)}
+                print_json(row | {"operations": right.operations})
+            continue
+        click.echo(f"# {job_name}")
+        for line in acl_commands(cluster, job_name, whom):
+            click.echo(line)
 
 
 def _forget(cluster: Cluster, state: str, dry_run: bool) -> None:

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from pipeline.adapters.files.frames import TopicChoice
 from pipeline.adapters.files.positions import Positions
 from pipeline.adapters.files.shipper import Options, Shipper, World
+from pipeline.adapters.kafka.access import check_access
 from pipeline.adapters.kafka.client import KafkaLog
 from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.outbox import KafkaOutbox
@@ -23,6 +24,7 @@ from pipeline.adapters.logs import set_up_logs
 from pipeline.cli.common import clear_errors, json_option
 from pipeline.cli.configured import settings_in_force
 from pipeline.cli.terminal import print_json, progress
+from pipeline.ports import AccessRefused, BrokerUnavailable
 
 # After this the broker counts as down, positions are read back, and sending begins again.
 SEND_SECONDS = 10.0
@@ -78,6 +80,7 @@ def ship(
     with clear_errors(ValueError):
         settings = settings_in_force()
         cluster = Cluster.of(settings, broker)
+        _check_access(cluster)
     _check(files, follow)
     set_up_logs(settings.log_json)
     # The client library tells of every try to connect; what matters of that we say ourselves.
@@ -104,6 +107,16 @@ def ship(
         stack.callback(shipper.close)
         shipper.run()
     _report(shipper, files, as_json)
+
+
+def _check_access(cluster: Cluster) -> None:
+    """Raises AccessRefused. A broker that is away may come: it is waited for."""
+    try:
+        check_access(cluster, "ship")
+    except AccessRefused:
+        raise
+    except BrokerUnavailable:
+        return
 
 
 def _check(files: tuple[Path, ...], follow: bool) -> None:

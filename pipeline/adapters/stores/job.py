@@ -9,6 +9,7 @@ from typing import Self
 
 import structlog
 
+from pipeline.adapters.kafka.access import check_access
 from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.follow import follow
 from pipeline.adapters.stores.clickhouse import ClickHouse
@@ -82,6 +83,7 @@ class StoreJob:
         self._store.close()
 
     def _follow(self) -> None:
+        check_access(self._cluster, "store")
         follow(
             self._cluster,
             GROUP,

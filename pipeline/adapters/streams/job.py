@@ -24,6 +24,7 @@ from typing import Any, Final, Generic, TypeVar
 import structlog
 from faust.types import TP
 
+from pipeline.adapters.kafka.access import check_access
 from pipeline.adapters.kafka.client import KafkaLog, partition_counts, wait_until_up
 from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.streams.app import faust_app
@@ -77,7 +78,7 @@ class StreamJob(Generic[S]):
         recorder: Recorder,
     ) -> None:
         self._settings = settings
-        self._cluster = Cluster.of(settings)
+        self._name, self._cluster = name, Cluster.of(settings)
         self._log = KafkaLog(self._cluster)
         self._states = StateTopic(self._log, state_topic)
         self._make = make
@@ -101,10 +102,11 @@ class StreamJob(Generic[S]):
     def check(self, seconds: float) -> None:
         """Waits for the broker, ``seconds`` at most, and holds the topics against the settings.
 
-        Raises BrokerUnavailable, TopicMissing, SettingsError.
+        Raises BrokerUnavailable, AccessRefused, TopicMissing, SettingsError.
         """
         partitions = self._settings.partitions
         wait_until_up(self._cluster, seconds)
+        check_access(self._cluster, self._name)
         for topic, found in partition_counts(self._cluster, self._names).items():
             if found != partitions:
                 raise SettingsError(
