@@ -117,5 +117,5 @@ def _allowed_group(client: Any, cluster: Cluster, right: Right) -> Iterator[tupl
         yield right, ()
     except kafka_errors.KafkaError:
         return  # no coordinator yet: the broker makes its topic of offsets when a group is first asked for
-    else:
-        yield right, found["authorized_operations"] or ()
+    if found["authorized_operations"]:  # none are told of a group that nobody has joined yet
+        yield right, found["authorized_operations"]
