@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from pipeline.adapters.secrets import read_by_others
 from pipeline.settings import FILE, Origin, Settings, SettingsError
@@ -67,6 +68,11 @@ def with_origins() -> tuple[Settings, dict[str, Origin]]:
         for warning in read_by_others(settings, Path(env[FILE]) if env.get(FILE) else None, in_file):
             click.echo(f"warning: {warning}", err=True)
     return settings, origins
+
+
+def is_given(option: str) -> bool:
+    """Was it given on the command line?"""
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
 
 
 def or_setting(value: Any, taken: FromSettings) -> Any:

@@ -21,7 +21,7 @@ from schemas.topics import TOPICS
 from tests.support.cluster import Command, Job, running, wait_for
 from tests.support.lines import frame, sent
 from tests.support.secured import WAYS, SecuredKafka
-from tests.support.servers import sekimori
+from tests.support.servers import ClickHouseServer, sekimori
 
 pytestmark = pytest.mark.servers
 PARTITIONS = 2
@@ -91,10 +91,10 @@ def answer(port: int, account: str) -> str:
 
 
 def spam(folder: Path, account: str) -> Path:
-    """A log of one account that has just sent 300 messages from abroad."""
+    """A log of one account that has just sent 700 messages from abroad."""
     path = folder / f"{account}.log"
     now = time.strftime("%b %d %H:%M:%S", time.gmtime())
-    path.write_bytes(frame(sent(300, now)).replace(b"alice@x.example", account.encode()) + b"\n")
+    path.write_bytes(frame(sent(700, now)).replace(b"alice@x.example", account.encode()) + b"\n")
     return path
 
 
@@ -137,10 +137,12 @@ def test_a_job_with_its_rights_is_let_in_and_any_that_is_missing_is_named(kafka:
 
 
 @pytest.mark.parametrize("name", ["normalize", "detect", "store", "ship"])
-def test_a_process_ends_and_names_what_it_lacks(kafka: SecuredKafka, name: str, tmp_path: Path) -> None:
+def test_a_process_ends_and_names_what_it_lacks(
+    kafka: SecuredKafka, clickhouse: ClickHouseServer, name: str, tmp_path: Path
+) -> None:
     arguments = {"ship": ["ship", spam(tmp_path, "bob@x.example"), "--state", tmp_path]}.get(name, ["run", name])
     right = RIGHTS[name][-1]
     with without(kafka, name, right, right.operations[-1]):
-        ended = run(kafka, JOBS[name], *arguments, SEKIMORI_CLICKHOUSE="127.0.0.1:9", SEKIMORI_PARTITIONS="2")
+        ended = run(kafka, JOBS[name], *arguments, SEKIMORI_CLICKHOUSE=clickhouse.address, SEKIMORI_PARTITIONS="2")
     assert ended.returncode == 1
     assert f"{right.operations[-1].title()} on {right.kind} {right.name}; the ACLs for it: sekimori" in ended.stderr

@@ -115,6 +115,7 @@ def _allowed_group(client: Any, cluster: Cluster, right: Right) -> Iterator[tupl
         found = client.describe_groups([group], include_authorized_operations=True)[group]
     except kafka_errors.GroupAuthorizationFailedError:
         yield right, ()
+        return
     except kafka_errors.KafkaError:
         return  # no coordinator yet: the broker makes its topic of offsets when a group is first asked for
     if found["authorized_operations"]:  # none are told of a group that nobody has joined yet

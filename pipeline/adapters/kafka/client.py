@@ -10,8 +10,7 @@ from kafka import errors as kafka_errors
 from kafka.errors import TopicAuthorizationFailedError
 from kafka.partitioner.default import murmur2
 
-from pipeline.adapters.kafka.cluster import Cluster, cluster_of
-from pipeline.adapters.kafka.connecting import BOOTSTRAP_MS, connected
+from pipeline.adapters.kafka.cluster import BOOTSTRAP_MS, Cluster, cluster_of, connected
 from pipeline.adapters.kafka.errors import translated
 from pipeline.adapters.kafka.memory import fold
 from pipeline.ports import AccessRefused, BrokerUnavailable, Places, Record, TopicMissing

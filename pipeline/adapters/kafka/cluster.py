@@ -4,12 +4,22 @@ How a client of either library gets in is said here alone.
 """
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from kafka import errors as kafka_errors
+from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
+
+from pipeline.adapters.kafka.errors import ACCESS
 from pipeline.adapters.secrets import read_secret
 from pipeline.settings import Settings, SettingsError
+
+# Both brokers lie at hand in tests; in production a broker that needs longer than this is as good as down.
+BOOTSTRAP_MS: Final = 5_000
 
 
 @dataclass(frozen=True)
@@ -124,3 +134,47 @@ class Cluster:
 def cluster_of(place: Cluster | str) -> Cluster:
     """A bare ``host:port[,host:port]`` is a cluster that lets everybody in, and whose topics have no prefix."""
     return place if isinstance(place, Cluster) else Cluster(place)
+
+
+class _Manager(KafkaConnectionManager):  # type: ignore[misc]  # the library has no types
+    """Keeps what the last connection failed of: the library itself tells only that time is up."""
+
+    failure: Exception | None = None
+
+    async def _connect(self, node: Any, conn: Any, *args: Any, **options: Any) -> None:
+        await super()._connect(node, conn, *args, **options)
+        if conn.init_future.failed() and not isinstance(self.failure, ACCESS):
+            self.failure = conn.init_future.exception
+
+    async def _build_transport(self, *args: Any, **options: Any) -> Any:
+        """Hands on what a broker says right before it closes, such as why: the library drops it."""
+        transport = await super()._build_transport(*args, **options)
+        receive = transport._sock_recv
+
+        def received() -> tuple[bytes, Exception | None]:
+            data, error = receive()
+            return data, None if data else error
+
+        transport._sock_recv = received
+        return transport
+
+
+def connected(maker: Callable[..., Any], cluster: Cluster, **settings: Any) -> Any:
+    """A client of the library. One that finds no broker would leave its thread behind, trying on for ever."""
+    begun: list[tuple[Any, _Manager]] = []
+
+    def network(**config: Any) -> Any:
+        net = NetworkSelector(**config)
+        manager = _Manager(net, **config)
+        begun.append((KafkaNetClient(net, manager, **config), manager))
+        return begun[0][0]
+
+    config = {"bootstrap_timeout_ms": BOOTSTRAP_MS} | settings
+    try:
+        return maker(kafka_client=network, **cluster.kafka_python(), **config)
+    except kafka_errors.KafkaError as error:
+        why: Exception = error
+        for client, manager in begun:
+            client.close()
+            why = manager.failure or why
+        raise (why if isinstance(why, kafka_errors.KafkaError) else error) from error

@@ -7,8 +7,7 @@ from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
 from pipeline.adapters.kafka.client import partition_counts
-from pipeline.adapters.kafka.cluster import Cluster, cluster_of
-from pipeline.adapters.kafka.connecting import connected
+from pipeline.adapters.kafka.cluster import Cluster, cluster_of, connected
 from pipeline.adapters.kafka.errors import translate, translated
 from pipeline.ports import Headers, MessageRefused, TopicMissing
 

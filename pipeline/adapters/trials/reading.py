@@ -109,7 +109,7 @@ def _read_files(plan: Plan, logs: Logs, folder: Path, workers: Workers, progress
 def _read_file(plan: Plan, logs: Logs, folder: Path, number: int) -> SourceRead:
     """In a worker. Spools the file's tallies."""
     lookup = GeoFile(logs.geoip) if logs.geoip else no_country
-    normalizers = {v: Normalizers(plan.rules[v].trusted, logs.zone, lookup) for v in plan.leaders}
+    normalizers = {v: Normalizers(plan.rules[v].trusted, logs.zone, lookup, logs.zones) for v in plan.leaders}
     source = SourceRead(logs.files[number].name, [], LineCounts())
     with _spooling(plan, folder, number) as write:
         for frame in frames(logs.files[number]):
