@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs import prepare as job
-from pipeline.adapters.kafka.access import RIGHTS, acl_commands
+from pipeline.adapters.access.rights import RIGHTS, acl_commands
 from pipeline.adapters.kafka.client import KafkaLog, partition_counts
 from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.outbox import KafkaOutbox

@@ -13,10 +13,10 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from pipeline.adapters.access.rights import check_access
 from pipeline.adapters.files.frames import TopicChoice
 from pipeline.adapters.files.positions import Positions
 from pipeline.adapters.files.shipper import Options, Shipper, World
-from pipeline.adapters.kafka.access import check_access
 from pipeline.adapters.kafka.client import KafkaLog
 from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.outbox import KafkaOutbox

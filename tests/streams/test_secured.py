@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shlex
 import socket
 import subprocess
@@ -13,8 +14,8 @@ from pathlib import Path
 import pytest
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 
+from pipeline.adapters.access.rights import RIGHTS, Right, check_access
 from pipeline.adapters.demo.broker import free_port
-from pipeline.adapters.kafka.access import RIGHTS, Right, check_access
 from pipeline.adapters.kafka.client import admin
 from pipeline.ports import AccessRefused
 from schemas.topics import TOPICS
@@ -81,7 +82,7 @@ def job(kafka: SecuredKafka, name: str, way: str, *arguments: str, **settings: s
 def answer(port: int, account: str) -> str:
     """What Postfix is told of a mail of the account."""
     request = f"request=smtpd_access_policy\nprotocol_state=RCPT\nsasl_username={account}\nsender={account}\n"
-    request += "client_address=203.0.113.9\nrecipient=somebody@example.net\n\n"
+    request += "client_address=198.18.5.5\nrecipient=somebody@example.net\n\n"
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as agent:
             agent.sendall(request.encode())
@@ -133,7 +134,8 @@ def test_a_job_with_its_rights_is_let_in_and_any_that_is_missing_is_named(kafka:
     for job, right, operation in EACH:
         with without(kafka, job, right, operation), pytest.raises(AccessRefused) as refused:
             check_access(kafka.cluster(JOBS[job]), job)
-        assert f"{operation.title()} on {right.kind} {right.name}" in str(refused.value)
+        named = operation.title().replace("_", "")  # without Describe, a topic hides what else is allowed on it
+        assert re.search(rf"\b{named}\b[\w ]* on {right.kind} {right.name}\b", str(refused.value))
 
 
 @pytest.mark.parametrize("name", ["normalize", "detect", "store", "ship"])

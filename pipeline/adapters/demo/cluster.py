@@ -24,8 +24,8 @@ class DemoError(RuntimeError):
 class DemoCluster:
     """Broker, normalize, detect and the policy agent. ``policy``: ``host:port`` of the agent.
 
-    ``settings``: of the jobs, by their names. ``clock_offset``: seconds added to the agent's clock, so that decisions of
-    an old log hold.
+    ``settings``: of the jobs, by their names. ``clock_offset``: seconds added to the agent's clock, so that decisions
+    of an old log hold.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, str], clock_offset: float) -> None:

@@ -14,8 +14,8 @@ from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
+from pipeline.adapters.access.secrets import read_secret
 from pipeline.adapters.kafka.errors import ACCESS
-from pipeline.adapters.secrets import read_secret
 from pipeline.settings import Settings, SettingsError
 
 # Both brokers lie at hand in tests; in production a broker that needs longer than this is as good as down.

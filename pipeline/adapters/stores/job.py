@@ -9,7 +9,7 @@ from typing import Self
 
 import structlog
 
-from pipeline.adapters.kafka.access import check_access
+from pipeline.adapters.access.rights import check_access
 from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.follow import follow
 from pipeline.adapters.stores.clickhouse import ClickHouse

@@ -24,7 +24,7 @@ from typing import Any, Final, Generic, TypeVar
 import structlog
 from faust.types import TP
 
-from pipeline.adapters.kafka.access import check_access
+from pipeline.adapters.access.rights import check_access
 from pipeline.adapters.kafka.client import KafkaLog, partition_counts, wait_until_up
 from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.streams.app import faust_app

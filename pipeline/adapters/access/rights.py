@@ -65,7 +65,7 @@ def acl_commands(cluster: Cluster, job: str, principal: str) -> Iterator[str]:
     for right in RIGHTS[job]:
         by_operations.setdefault(right.operations, []).append(right)
     for operations, rights in by_operations.items():
-        asked = [f"--operation {operation.title().replace('_', '')}" for operation in operations]
+        asked = [f"--operation {_shown(operation)}" for operation in operations]
         names = [f"--{right.kind} {cluster.topic(right.name)}" for right in rights]
         yield " ".join(
             (
@@ -77,11 +77,16 @@ def acl_commands(cluster: Cluster, job: str, principal: str) -> Iterator[str]:
         )
 
 
+def _shown(operation: Operation) -> str:
+    """As Kafka's own tools have it: DescribeConfigs."""
+    return operation.title().replace("_", "")
+
+
 def check_access(cluster: Cluster, job: str) -> None:
     """Raises AccessRefused, which says all that ``job`` lacks, and BrokerUnavailable. A cluster without authorisation
     lacks nothing, nor does a topic that is not there."""
     lacking = [
-        f"{' and '.join(missing).title()} on {right.kind} {cluster.topic(right.name)}"
+        f"{' and '.join(map(_shown, missing))} on {right.kind} {cluster.topic(right.name)}"
         for right, allowed in _allowed(cluster, RIGHTS[job])
         if (missing := [operation for operation in right.operations if operation not in allowed])
     ]

@@ -1,0 +1,1 @@
+"""Who may do what: ``rights`` of each job on a cluster, and ``secrets`` in files."""
