@@ -6,7 +6,6 @@ import re
 import shlex
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from pipeline.adapters.kafka.client import admin
 from pipeline.ports import AccessRefused
 from schemas.topics import TOPICS
 from tests.support.cluster import Command, Job, running, wait_for
-from tests.support.lines import frame, sent
+from tests.support.lines import spam
 from tests.support.secured import WAYS, SecuredKafka
 from tests.support.servers import ClickHouseServer, sekimori
 
@@ -89,14 +88,6 @@ def answer(port: int, account: str) -> str:
             return agent.makefile("r", encoding="utf-8").readline().strip().removeprefix("action=")
     except ConnectionRefusedError:
         return "nobody there"
-
-
-def spam(folder: Path, account: str) -> Path:
-    """A log of one account that has just sent 700 messages from abroad."""
-    path = folder / f"{account}.log"
-    now = time.strftime("%b %d %H:%M:%S", time.gmtime())
-    path.write_bytes(frame(sent(700, now)).replace(b"alice@x.example", account.encode()) + b"\n")
-    return path
 
 
 @pytest.mark.parametrize("way", WAYS)
