@@ -1,4 +1,7 @@
-"""Apache Kafka as a provider has it: TLS, SASL, certificates of clients, and nothing allowed but by an ACL."""
+"""Servers as a provider has them.
+
+Apache Kafka with TLS, SASL, certificates of clients, and nothing allowed but by an ACL; ClickHouse with TLS and a user.
+"""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +10,7 @@ from pipeline.adapters.demo.broker import free_port
 from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.settings import Settings
 from tests.support.certificates import Authority
-from tests.support.servers import ApacheKafka
+from tests.support.servers import ApacheKafka, ClickHouseServer
 
 ADMIN = "admin"
 WAYS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "mTLS")
@@ -120,3 +123,28 @@ allow.everyone.if.no.acl.found=false
 
 
 _PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+
+
+class SecuredClickHouse(ClickHouseServer):
+    """Lets only the user ``mail`` in, and only by TLS; ``password_file`` and ``ca`` are what a client needs.
+    ``address``: of a port without TLS, for this helper alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.authority = Authority(folder / "certificates")
+        self.ca = self.authority.ca
+        self._files = self.authority.issue("clickhouse")
+        self.password_file = self.authority.folder / "password"
+        self.password_file.write_text(f"{password_of('mail')}\n")
+        self.secure_port = free_port()
+        self.secure_address = f"clickhouses://mail@127.0.0.1:{self.secure_port}/default"
+        super().__init__(folder)
+
+    def _config(self) -> str:
+        certificate, key = self._files
+        tls = f"<certificateFile>{certificate}</certificateFile><privateKeyFile>{key}</privateKeyFile>"
+        tls += "<verificationMode>none</verificationMode><cacheSessions>true</cacheSessions>"
+        user = f"<password>{password_of('mail')}</password><networks><ip>127.0.0.1</ip></networks>"
+        user += "<profile>default</profile><quota>default</quota>"
+        config = super()._config().replace("</users>", f"<mail>{user}</mail></users>")
+        more = f"<tcp_port_secure>{self.secure_port}</tcp_port_secure><openSSL><server>{tls}</server></openSSL>"
+        return config.replace("</yandex>", f"{more}\n</yandex>")
