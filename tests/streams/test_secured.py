@@ -20,7 +20,7 @@ from pipeline.ports import AccessRefused
 from schemas.topics import TOPICS
 from tests.support.cluster import Command, Job, running, wait_for
 from tests.support.lines import spam
-from tests.support.secured import WAYS, SecuredKafka
+from tests.support.secured import MTLS, WAYS, SecuredKafka
 from tests.support.servers import ClickHouseServer, sekimori
 
 pytestmark = pytest.mark.servers
@@ -139,3 +139,66 @@ def test_a_process_ends_and_names_what_it_lacks(
         ended = run(kafka, JOBS[name], *arguments, SEKIMORI_CLICKHOUSE=clickhouse.address, SEKIMORI_PARTITIONS="2")
     assert ended.returncode == 1
     assert f"{right.operations[-1].title()} on {right.kind} {right.name}; the ACLs for it: sekimori" in ended.stderr
+
+
+def decide(kafka: SecuredKafka, user: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run(kafka, JOBS[user], "decisions", *arguments)
+
+
+def test_operators_need_no_more_than_their_rights(kafka: SecuredKafka) -> None:
+    hold = ("hold", "carol@x.example", "--for", "1h", "--note", "tested")
+    for user, arguments in (
+        ("decisions", hold),
+        ("decisions", ("show", "carol@x.example")),
+        ("decisions", ("release", "carol@x.example", "--note", "tested")),
+        ("allowlist", ("allow", "carol@x.example", "--note", "tested")),
+        ("allowlist", ("list",)),
+        ("allowlist", ("disallow", "carol@x.example", "--note", "tested")),
+    ):
+        done = decide(kafka, user, *arguments)
+        assert done.returncode == 0, (arguments, done.stderr)
+    for user, arguments in (("allowlist", hold), ("decisions", ("allow", "carol@x.example", "--note", "tested"))):
+        refused = decide(kafka, user, *arguments)
+        assert refused.returncode == 2
+        assert "an ACL is missing; sekimori prepare --acls" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["decisions", "allowlist"])
+def test_an_operator_without_one_right_is_told(kafka: SecuredKafka, name: str) -> None:
+    for right in RIGHTS[name]:
+        with without(kafka, name, right, "READ"):
+            refused = decide(kafka, name, "show", "carol@x.example")
+        if right.operations == ("READ",):  # with Write alone, a topic can be seen and not be read
+            assert refused.returncode == 2
+            assert f"{right.name}" in refused.stderr
+        assert refused.returncode == 2
+        assert "an ACL is missing; sekimori prepare --acls" in refused.stderr
+
+
+@pytest.mark.parametrize("right", RIGHTS["enforce"], ids=lambda right: right.name)
+def test_an_agent_without_one_right_says_so_and_goes_on(kafka: SecuredKafka, right: Right) -> None:
+    agent = None
+    with without(kafka, "enforce", right, "READ"):
+        agent = job(kafka, "enforce", "PLAIN", f"--policy=127.0.0.1:{free_port()}")
+        with running(agent):
+            wait_for(lambda: "an ACL is missing" in agent.log.read_text(), "the words", 30, agent)
+            assert right.name in agent.log.read_text()
+            assert agent.stop() == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_who_is_not_let_in_is_told_why_and_no_password_is_shown(kafka: SecuredKafka, way: str, tmp_path: Path) -> None:
+    wrong = tmp_path / "password"
+    wrong.write_text("wr0ng\n")
+    wrong.chmod(0o600)
+    given = kafka.environment("stranger", way) | {"PATH": "/usr/bin:/bin"}
+    if way == MTLS:
+        given |= dict.fromkeys(("SEKIMORI_KAFKA_CERTIFICATE", "SEKIMORI_KAFKA_KEY"), "")
+        words = "does not accept our certificate, or asks for one; see SEKIMORI_KAFKA_CERTIFICATE"
+    else:
+        given["SEKIMORI_KAFKA_PASSWORD_FILE"] = str(wrong)
+        words = "does not accept the user or the password; see SEKIMORI_KAFKA_USER and SEKIMORI_KAFKA_PASSWORD_FILE"
+    for arguments in (["decisions", "list"], ["prepare", "--wait", "0"], ["settings"]):
+        ended = subprocess.run(sekimori(*arguments), env=given, capture_output=True, text=True, timeout=90, check=False)
+        assert (words in ended.stderr) == (arguments != ["settings"]), ended.stderr
+        assert "wr0ng" not in ended.stdout + ended.stderr
