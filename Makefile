@@ -8,7 +8,7 @@ STAMP := $(VENV)/installed
 CHECKED := schemas pipeline jobs tests $(wildcard bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo style check test bench e2e notebooks lock clean servers
+.PHONY: help install demo style check test bench e2e faults notebooks lock clean servers
 .DELETE_ON_ERROR:
 
 help: ## what there is
@@ -44,6 +44,9 @@ test: style servers ## every test, with real brokers, mail servers and databases
 
 e2e: servers ## only the tests with real mail servers
 	$(BIN)/pytest tests/e2e
+
+faults: servers ## N faults by chance on Apache Kafka, added up in var/faults.json and bench/FAULTS.md
+	$(BIN)/python -m tests.faults --faults $(or $(N),40)
 
 notebooks: install ## the analysts' notebooks as HTML, in var/notebooks
 	$(BIN)/python notebooks/render.py --into var/notebooks

@@ -21,6 +21,7 @@ import uvloop
 
 from pipeline.adapters.agent.agent import EnforcementAgent
 from pipeline.adapters.agent.line_server import LineServer
+from pipeline.adapters.connections import Connections
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.hooks import postfix
 from pipeline.settings import Settings
@@ -124,7 +125,7 @@ def serve(decisions: int) -> None:
     }
 
     async def main() -> None:
-        server = LineServer(agent.context, NOW.timestamp)
+        server = LineServer(agent.context, NOW.timestamp, Connections(agent.context.recorder))
         port = await server.listen_tcp(postfix.HOOK, "127.0.0.1", 0)
         used = time.process_time()
         print(port, flush=True)

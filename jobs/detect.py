@@ -1,34 +1,41 @@
 """``tallies`` -> windows, rules, decisions -> ``enforcement``."""
 
 from pipeline.adapters.kafka.client import TopicReader
-from pipeline.adapters.kafka.cluster import Cluster
+from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
-from pipeline.adapters.streams.watch import AllowlistWatch, RulesWatch
+from pipeline.adapters.streams.sweeper import Sweeper
+from pipeline.adapters.streams.watch import AllowlistWatch, ReleaseWatch, RulesWatch
 from pipeline.adapters.streams.worker import Worker
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.stage import DetectStage
 from pipeline.rules import RuleSet
 from pipeline.settings import Settings
-from schemas.topics import DETECT_STATE, SETTINGS, TALLIES
+from schemas.topics import DETECT_STATE, ENFORCEMENT, SETTINGS, TALLIES
 
 
 def run(settings: Settings, metrics: str | None = None) -> None:
     """Works until SIGTERM or SIGINT. ``metrics``: ``host:port``. Raises RulesError, SettingsError, StateUnreadable."""
-    recorder, cluster = PrometheusRecorder(), Cluster.of(settings)
+    recorder = PrometheusRecorder()
     watch = RulesWatch(settings.rules, settings.home, recorder)
-    operators = AllowlistWatch(lambda: TopicReader(cluster, [SETTINGS.name]), recorder)
+    operators = AllowlistWatch(lambda: TopicReader(cluster_of(settings), [SETTINGS.name]), recorder)
+    lifted = ReleaseWatch(lambda: TopicReader(cluster_of(settings), [ENFORCEMENT.name]))
 
     def in_force() -> tuple[RuleSet, Allowlist]:
         return watch.rules, Allowlist(watch.rules.file.allow, lambda: operators.granted)
 
     def make(_: str, partition: int) -> DetectStage:
         limit = watch.rules.file.subjects_of_one(settings.partitions)
-        return DetectStage(partition, settings.partitions, recorder, in_force, limit)
+        return DetectStage(partition, settings.partitions, recorder, in_force, limit, lambda: lifted.releases)
 
     job = StreamJob("detect", settings, [TALLIES], DETECT_STATE, make, recorder)
+    sweeper = Sweeper(cluster_of(settings), recorder)
     operators.start()
+    lifted.start()
+    sweeper.start()
     try:
-        Worker(job, recorder, metrics, watch.poll, operators.check).run()
+        Worker(job, recorder, metrics, watch.poll).run()
     finally:
         operators.stop()
+        lifted.stop()
+        sweeper.stop()

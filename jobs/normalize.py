@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
+from pipeline.adapters.streams.watch import GeoWatch
 from pipeline.adapters.streams.worker import Worker
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.normalize.stage import NormalizeStage
@@ -24,9 +25,7 @@ def run(settings: Settings, metrics: str | None = None) -> None:
 
     def make(topic: str, partition: int) -> NormalizeStage:
         normalizer = Normalizer(rules.trusted, zones.get(topic, zone), geo, zones)
-        return NormalizeStage(
-            f"{topic}-{partition}", normalizer, settings.partitions, recorder, edition=lambda: geo.edition
-        )
+        return NormalizeStage(topic, partition, normalizer, settings.partitions, recorder, lambda: geo.edition)
 
     job = StreamJob("normalize", settings, [MAILLOG, AUTHLOG], NORMALIZE_STATE, make, recorder)
-    Worker(job, recorder, metrics, geo.reload_if_changed).run()
+    Worker(job, recorder, metrics, GeoWatch(geo, recorder).poll).run()

@@ -5,23 +5,31 @@ from collections.abc import Callable
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from pipeline.adapters.kafka.client import wait_until_up
-from pipeline.adapters.kafka.cluster import Cluster
-from pipeline.adapters.kafka.topics import TopicReport, create_topics
+from pipeline.adapters.kafka.topics import Replicas, TopicReport, create_topics
 from pipeline.ports import StoreUnavailable
 from pipeline.settings import Settings
 from pipeline.storage.storing import apply_ddl
 
 
 def prepare(
-    cluster: Cluster, settings: Settings, wait: float, dry_run: bool = False, waiting: Callable[[], bool] = lambda: True
+    bootstrap: str,
+    partitions: int | None,
+    settings: Settings,
+    wait: float,
+    dry_run: bool = False,
+    waiting: Callable[[], bool] = lambda: True,
 ) -> list[TopicReport]:
-    """One report for each topic. ``wait``: seconds for a broker to answer; ``waiting`` is called meanwhile.
+    """One report for each topic. ``partitions``: asked for, so that topics of raw lines get more; ``settings``: what
+    the jobs are set to, and replicas. ``wait``: seconds for a broker to answer; ``waiting`` is called meanwhile.
 
-    Raises BrokerUnavailable.
+    Raises BrokerUnavailable, SettingsError.
     """
-    wait_until_up(cluster, wait, waiting)
-    replicas = settings.replication, settings.min_insync
-    return create_topics(cluster, settings.partitions, *replicas, dry_run=dry_run)
+    wait_until_up(bootstrap, wait, waiting)
+    grow, counted = partitions is not None, settings.partitions
+    replicas = Replicas(settings.replication, settings.min_insync)
+    return create_topics(
+        bootstrap, partitions=partitions or counted, dry_run=dry_run, grow=grow, counted=counted, replicas=replicas
+    )
 
 
 def prepare_store(settings: Settings, wait: float) -> list[str]:

@@ -6,6 +6,7 @@ ports       what the world must do for us: topics, compacted topics, rows of a s
 settings    SEKIMORI_* of the environment, read and checked once
 metrics     every figure that a process may tell, by name
 networks    addresses and prefixes, what people type for a subject, values found by their subject
+subjects    who can be restricted or allowed
 partition   the work of a streaming job on one partition: a record in, messages out, a state that can be saved
 formats     a log line -> an event                       one small file per program, its examples beside it
 normalize   events -> joined by queue id and session -> country, network, channel -> tallies, combined per frame

@@ -49,6 +49,9 @@ ENFORCE: tuple[MetricFamily, ...] = (
         "sekimori_enforce_reports_total", "counter", "Logins that Dovecot reported", ("success", "policy_reject")
     ),
     MetricFamily("sekimori_enforce_decisions", "gauge", "Decisions in the table", ("mode",)),
+    MetricFamily(
+        "sekimori_enforce_unobeyed_countries", "gauge", "Countries restricted, without a GeoIP file to know them"
+    ),
     MetricFamily("sekimori_enforce_allow_entries", "gauge", "Allowlist entries in the table"),
     MetricFamily("sekimori_enforce_expired_total", "counter", "Decisions dropped because their time was over"),
     MetricFamily("sekimori_enforce_messages_total", "counter", "Messages read from Kafka", ("topic", "outcome")),
@@ -58,6 +61,8 @@ ENFORCE: tuple[MetricFamily, ...] = (
     MetricFamily("sekimori_enforce_lag_messages", "gauge", "Messages in Kafka that the table does not show yet"),
     MetricFamily("sekimori_enforce_reads_total", "counter", "Full readings of the topics", ("outcome",)),
     MetricFamily("sekimori_enforce_snapshot_age_seconds", "gauge", "Seconds since the last snapshot; NaN: none"),
+    MetricFamily("sekimori_enforce_clock_leaps_total", "counter", "Times that the clock of the host was moved"),
+    MetricFamily("sekimori_enforce_failures_total", "counter", "Rounds of the agent's housekeeping that failed"),
     MetricFamily("sekimori_enforce_snapshots_total", "counter", "Snapshots by what became of them", ("outcome",)),
 )
 
@@ -65,6 +70,10 @@ NORMALIZE: tuple[MetricFamily, ...] = (
     MetricFamily(
         "sekimori_normalize_lines_total", "counter", "Lines by topic and what became of them", ("topic", "outcome")
     ),
+    MetricFamily(
+        "sekimori_normalize_unkeyed_total", "counter", "Lines of messages without a key, passed on by host", ("topic",)
+    ),
+    MetricFamily("sekimori_normalize_repeated_total", "counter", "Messages passed on twice, and left out"),
     MetricFamily(
         "sekimori_normalize_moved_total", "counter", "Lines whose time was moved: their host's clock is wrong"
     ),
@@ -74,6 +83,7 @@ NORMALIZE: tuple[MetricFamily, ...] = (
         "Seconds that a host's clock is ahead (< 0: behind)",
         ("host",),
     ),
+    MetricFamily("sekimori_normalize_geoip_refused_total", "counter", "GeoIP files that could not be read"),
     MetricFamily("sekimori_normalize_forgotten_total", "counter", "Queue ids and sessions forgotten to stay in bounds"),
 )
 
@@ -84,9 +94,15 @@ DETECT: tuple[MetricFamily, ...] = (
     MetricFamily(
         "sekimori_detect_repeated_frames_total", "counter", "Frames left out because they were counted before"
     ),
+    MetricFamily(
+        "sekimori_detect_frames_ahead_total", "counter", "Frames far ahead of all others of their source, counted"
+    ),
     MetricFamily("sekimori_detect_evicted_total", "counter", "Subjects forgotten to stay in bounds"),
     MetricFamily("sekimori_detect_subjects", "gauge", "Subjects remembered", ("partition",)),
     MetricFamily("sekimori_detect_dead_letters_total", "counter", "Messages that could not be read"),
+    MetricFamily("sekimori_detect_held_total", "counter", "Decisions held by the brake"),
+    MetricFamily("sekimori_detect_releases_total", "counter", "Decisions that operators lifted, heard by partitions"),
+    MetricFamily("sekimori_detect_swept_total", "counter", "Tombstones for decisions that had been over for a day"),
     MetricFamily("sekimori_detect_settings_total", "counter", "Messages of the allowlist read", ("outcome",)),
 )
 
@@ -98,6 +114,8 @@ STREAM: tuple[MetricFamily, ...] = (
         "sekimori_stream_unsaved_messages", "gauge", "Messages worked on since the state was saved", ("partition",)
     ),
     MetricFamily("sekimori_stream_saved_bytes_total", "counter", "State written"),
+    MetricFamily("sekimori_stream_refused_messages_total", "counter", "Messages that the broker refused as too large"),
+    MetricFamily("sekimori_stream_topics_anew_total", "counter", "Partitions whose topic was made anew, or cut"),
     MetricFamily("sekimori_rules_loads_total", "counter", "Readings of a changed rules file", ("outcome",)),
 )
 
@@ -117,7 +135,21 @@ STORE: tuple[MetricFamily, ...] = (
     ),
 )
 
-METRICS: tuple[MetricFamily, ...] = (*ENFORCE, *NORMALIZE, *DETECT, *STREAM, *STORE)
+SHIP: tuple[MetricFamily, ...] = (
+    MetricFamily("sekimori_ship_lines_total", "counter", "Lines that the broker has acknowledged"),
+    MetricFamily("sekimori_ship_messages_total", "counter", "Messages that they went in"),
+    MetricFamily("sekimori_ship_bytes_total", "counter", "Bytes of those lines"),
+    MetricFamily("sekimori_ship_shortened_lines_total", "counter", "Lines that were too long and were shortened"),
+    MetricFamily("sekimori_ship_lag_bytes", "gauge", "Bytes that wait in a file, as it was last looked at", ("file",)),
+    MetricFamily("sekimori_ship_unreadable", "gauge", "1 while a file, or one rotated, cannot be read", ("file",)),
+    MetricFamily(
+        "sekimori_ship_state_age_seconds", "gauge", "Time since positions could be saved; 0: they are", ("file",)
+    ),
+    MetricFamily("sekimori_ship_lost_files_total", "counter", "Rotated files whose rest was not found", ("file",)),
+    MetricFamily("sekimori_ship_broker_up", "gauge", "1 while the broker takes what is sent"),
+)
+
+METRICS: tuple[MetricFamily, ...] = (*SHIP, *ENFORCE, *NORMALIZE, *DETECT, *STREAM, *STORE)
 
 
 class MemoryRecorder:

@@ -11,8 +11,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from schemas.enforcement import split_key
-from schemas.kinds import SUBJECT_KINDS, SubjectKind
+from schemas.kinds import SubjectKind
 
 Subject = tuple[SubjectKind, str]
 
@@ -170,53 +169,6 @@ def _kind_of(text: str) -> SubjectKind:
     return "prefix" if "/" in text else "ip"
 
 
-def is_same(subject: Subject, wanted: Subject) -> bool:
-    """Whether what holds for ``subject`` is about ``wanted``: the same, or the /64 of a wanted IPv6 address."""
-    outer, inner = _network_of(subject), _network_of(wanted)
-    if outer is None or inner is None:
-        return _canonical(subject) == wanted
-    return outer == inner or (inner.length == 128 and outer.length == 64 and outer.covers(inner))
-
-
-def concerns(subject: Subject, wanted: Subject) -> bool:
-    """Whether it is of interest to who asks for ``wanted``: the same, a network around it, or a part of it."""
-    outer, inner = _network_of(subject), _network_of(wanted)
-    if outer is not None and inner is not None:
-        return outer.covers(inner)
-    if subject[0] == "account_ip":
-        account, _, address = subject[1].rpartition("|")
-        if concerns(("account", account), wanted) or concerns(("ip", address), wanted):
-            return True
-    return _canonical(subject) == wanted
-
-
-def subject_of_key(key: str) -> Subject | None:
-    """Of a key of ``enforcement`` (``kind:rule:subject``) or ``settings`` (``allow:kind:subject``); None if none."""
-    try:
-        first, second, subject = split_key(key)
-    except ValueError:
-        return None
-    kind = second if first == "allow" else first
-    return (kind, subject) if kind in SUBJECT_KINDS else None
-
-
-def _canonical(subject: Subject) -> Subject:
-    """As ``parse_subject`` writes it: others may have written it in another way."""
-    try:
-        return parse_subject(subject[1], subject[0])
-    except ValueError:
-        return subject
-
-
-def _network_of(subject: Subject) -> Network | None:
-    if subject[0] not in {"ip", "prefix"}:
-        return None
-    try:
-        return parse_network(subject[1])
-    except ValueError:
-        return None
-
-
 class BySubject(Generic[T]):
     """Values by account, network of any length, country, and account with address.
 
@@ -262,6 +214,10 @@ class BySubject(Generic[T]):
         """The value of an account (in lower case) or a country (in capitals) itself."""
         return self._names[kind].get(name)
 
+    def number(self, kind: SubjectKind) -> int:
+        """Of an account, a country ...: how many there are of that kind (networks are not told apart)."""
+        return len(self._names[kind])
+
     def around(self, network: Network) -> list[T]:
         """Values of the networks that hold this one."""
         return [
@@ -270,6 +226,15 @@ class BySubject(Generic[T]):
             if length <= network.length
             and (value := values.get(network.value >> (network.length - length))) is not None
         ]
+
+    def clear(self) -> None:
+        """Removes all, one by one: at once a million would hold up every thread."""
+        every: list[dict[Any, T]] = list(self._names.values())
+        for by_length in self._networks.values():
+            every += by_length.values()
+        for values in every:
+            while values:
+                values.popitem()
 
     def values(self) -> Iterator[T]:
         """Every value."""

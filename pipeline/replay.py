@@ -17,6 +17,7 @@ import msgspec
 
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector
+from pipeline.detect.release import Released
 from pipeline.networks import CountryOf, OurHosts, no_country
 from pipeline.normalize.normalizer import Batch, Normalizer
 from pipeline.rules import RuleSet
@@ -149,6 +150,8 @@ class Detection:
     def __init__(self, rules: RuleSet) -> None:
         self._detector = Detector(rules, Allowlist(rules.file.allow), rules.file.subjects)
         self._position = 0
+        self.held: dict[str, int] = {}
+        """By rule: decisions that a detector of the cluster would have held (see ``detect.brake``)."""
 
     def count(self, tallies: Iterable[Tally]) -> list[Decision]:
         """A frame's tallies in, the decisions that they bring about out."""
@@ -157,8 +160,14 @@ class Detection:
             findings = self._detector.count(tallies, self._position)
             self._position += 1
             decisions += findings.decisions
+            for decision in findings.held:
+                self.held[decision.rule] = self.held.get(decision.rule, 0) + 1
             tallies = findings.accusations
         return decisions
+
+    def release(self, *releases: Released) -> None:
+        """What operators lifted, by the time of the lines."""
+        self._detector.release(releases)
 
     def use(self, rules: RuleSet) -> None:
         """Other rules from now on."""
@@ -188,6 +197,11 @@ class Replay:
     def feed(self, frame: LogFrame) -> tuple[NormalizedFrame, list[Decision]]:
         """The same of a single frame."""
         return self._decide(self._normalizers.normalize(frame))
+
+    @property
+    def held(self) -> dict[str, int]:
+        """See ``Detection.held``."""
+        return self._detection.held
 
     def use(self, rules: RuleSet) -> None:
         """Other rules from now on; trusted hosts stay those of before."""

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 FILE: Final = "SEKIMORI_SETTINGS"
 """The variable that names the settings file."""
-SECURITY: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 SECRETS: Final = frozenset({"dovecot_api_key", "clickhouse"})
 """What may hold a password, and is not shown as it is."""
@@ -32,15 +32,15 @@ class Settings:
     file, which is TOML, the field's name. The environment goes before the file.
 
     * ``brokers``: Kafka bootstrap servers, ``host:port[,host:port]``.
-    * ``kafka_security``: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, as the broker's listener has it.
+    * ``kafka_protocol``: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, as the broker's listener has it.
     * ``kafka_ca``: certificates (PEM) that the broker's must come from; the system's if not given.
     * ``kafka_certificate``, ``kafka_key``: our own for mutual TLS, PEM; ``kafka_key_password_file`` if the key has one.
     * ``kafka_mechanism``: of SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. ``kafka_user``, ``kafka_password_file``: who.
-      Files of passwords hold nothing else; a line end does not belong to it.
+      A password is the first line of its file.
     * ``prefix``: before the name of each topic and group, for several installations on one cluster: ``mail-a.``
     * ``replication``: replicas of the topics that ``sekimori prepare`` makes, and ``min_insync``: how many of them must
       have a message before it counts as written; 0: as the broker has it.
-    * ``partitions``: of ``maillog``, ``authlog`` and ``tallies``; fixed once the topics exist (1 to 512).
+    * ``partitions``: of ``tallies``, fixed once it exists; what ``prepare`` gives new topics (1 to 512).
     * ``zone``: IANA zone of log lines that carry none. ``zones``: the same of single hosts or topics,
       ``mx3=America/New_York,authlog=UTC``; a host goes before its topic.
     * ``home``: ISO 3166 code of the provider's country.
@@ -48,7 +48,8 @@ class Settings:
     * ``state_dir``: where the enforcement agent and the shipper keep their state.
     * ``log_json``: structured logs as JSON lines.
     * ``checkpoint_seconds``: how often streaming jobs save their state (0.2 to 600 s).
-    * ``dovecot_api_key``: what Dovecot must send as ``X-API-Key``; empty for none.
+    * ``dovecot_api_key``: what Dovecot must send as ``X-API-Key``, or as the password of Basic authentication;
+      empty for none.
     * ``clickhouse``: the analytical store, ``host:port`` or ``clickhouse://user@host/base``, with TLS
       ``clickhouses://``; empty: none. ``clickhouse_password_file``: the user's. ``clickhouse_ca``: as ``kafka_ca``.
     * ``store_days``: days that it keeps, in whole months; 0 keeps everything.
@@ -57,12 +58,12 @@ class Settings:
     """
 
     brokers: str = "127.0.0.1:9092"
-    kafka_security: str = "PLAINTEXT"
+    kafka_protocol: str = "PLAINTEXT"
     kafka_ca: Path | None = None
     kafka_certificate: Path | None = None
     kafka_key: Path | None = None
     kafka_key_password_file: Path | None = None
-    kafka_mechanism: str = "SCRAM-SHA-512"
+    kafka_mechanism: str = "PLAIN"
     kafka_user: str = ""
     kafka_password_file: Path | None = None
     prefix: str = ""
@@ -125,27 +126,28 @@ class Settings:
                 raise SettingsError(f"SEKIMORI_{field.name.upper()}: there is no file {path}")
 
     def _check_kafka(self) -> None:
-        if self.kafka_security not in SECURITY:
-            raise SettingsError(f"SEKIMORI_KAFKA_SECURITY: {self.kafka_security!r} is none of {', '.join(SECURITY)}")
+        if self.kafka_protocol not in PROTOCOLS:
+            raise SettingsError(f"SEKIMORI_KAFKA_PROTOCOL: {self.kafka_protocol!r} is none of {', '.join(PROTOCOLS)}")
         if self.kafka_mechanism not in MECHANISMS:
             raise SettingsError(
                 f"SEKIMORI_KAFKA_MECHANISM: {self.kafka_mechanism!r} is none of {', '.join(MECHANISMS)}"
             )
-        tls, sasl = self.kafka_security.endswith("SSL"), self.kafka_security.startswith("SASL")
+        tls, sasl = self.kafka_protocol.endswith("SSL"), self.kafka_protocol.startswith("SASL")
         for name in ("kafka_user", "kafka_password_file"):
             if bool(getattr(self, name)) != sasl:
                 told = "is needed with" if sasl else "has no effect without"
                 raise SettingsError(
-                    f"SEKIMORI_{name.upper()}: {told} SEKIMORI_KAFKA_SECURITY=SASL_SSL (or SASL_PLAINTEXT)"
+                    f"SEKIMORI_{name.upper()}: {told} SEKIMORI_KAFKA_PROTOCOL=SASL_SSL (or SASL_PLAINTEXT)"
                 )
         for name in ("kafka_ca", "kafka_certificate", "kafka_key", "kafka_key_password_file"):
             if getattr(self, name) and not tls:
                 raise SettingsError(
-                    f"SEKIMORI_{name.upper()}: has no effect without SEKIMORI_KAFKA_SECURITY=SSL or SASL_SSL"
+                    f"SEKIMORI_{name.upper()}: has no effect without SEKIMORI_KAFKA_PROTOCOL=SSL or SASL_SSL"
                 )
-        for name, needed in (("kafka_key", "kafka_certificate"), ("kafka_key_password_file", "kafka_key")):
-            if getattr(self, name) and not getattr(self, needed):
-                raise SettingsError(f"SEKIMORI_{name.upper()}: SEKIMORI_{needed.upper()} is missing")
+        if (self.kafka_key is None) != (self.kafka_certificate is None):
+            raise SettingsError("SEKIMORI_KAFKA_KEY: goes with SEKIMORI_KAFKA_CERTIFICATE; give both, or none")
+        if self.kafka_key_password_file and not self.kafka_key:
+            raise SettingsError("SEKIMORI_KAFKA_KEY_PASSWORD_FILE: SEKIMORI_KAFKA_KEY is missing")
         if not re.fullmatch(r"[a-zA-Z0-9._-]{0,100}", self.prefix):
             raise SettingsError(
                 f"SEKIMORI_PREFIX: {self.prefix!r}: up to 100 letters, digits, '.', '_' and '-', such as mail-a."

@@ -1,17 +1,30 @@
 """A block decision. Topic ``enforcement``, compacted: read from the start it gives today's state.
 
 The key is ``kind:rule:subject`` (a subject may be restricted by several rules at once, and one rule must not wipe
-out another's decision). A tombstone (null value) lifts it; its headers ``actor`` and ``note`` say who and why.
+out another's decision). A tombstone (null value) lifts it; its headers ``actor`` and ``note`` say who and why. One with
+the header ``over`` was written because the decision's time had long been over.
 """
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
 from schemas.kinds import Action, Mode, Scope, SubjectKind
+
+MANUAL: Final = "manual"
+"""The rule of what operators decide themselves."""
+
+HELD_BY: Final = "held_by"
+"""Parameter of a decision in shadow mode that is held until an operator lets it go: by what."""
+
+HELD: Final = ("issued_at", "expires_at")
+"""Headers of a release: both times of the decision that it lifts."""
+
+OVER = "over"
+"""Header of a tombstone that lifts nothing: the decision had been over for a day, and the topic need not keep it."""
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -33,7 +46,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
       ``account|address``; ``*`` for the whole system.
     * ``protocols``: restricts ``scope`` to some of ``smtp imap pop3 managesieve webmail``; empty means all.
     * ``parameters``: of the action: ``seconds`` (delay_login), ``pool`` (route), ``messages``/``recipients``/``window``
-      (limit), ``except_sources`` (networks for which a login restriction does not hold).
+      (limit), ``except_sources`` (networks for which a login restriction does not hold), ``held_by`` (what holds it).
     * ``issued_at``: event time of the line that crossed the threshold. Both times are RFC 3339 in UTC.
     """
 

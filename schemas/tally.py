@@ -6,7 +6,8 @@ import msgspec
 from msgspec import Meta
 
 CountedKind = Literal["account", "ip", "country", "system"]
-Count = Annotated[int, Meta(ge=0)]
+MOST = (1 << 63) - 1  # of a count: what is larger is no count, and windows could not weigh it
+Count = Annotated[int, Meta(ge=0, le=MOST)]
 LAST_TIME = 21_474_836_480  # where windows end, in the year 2650
 
 

@@ -53,8 +53,8 @@ TALLIES = Topic(
 ENFORCEMENT = Topic("enforcement", "kind:rule:subject", "block decisions; a tombstone lifts one", compacted=True)
 SETTINGS = Topic("settings", "allow:kind:subject", "allowlist; a tombstone removes an entry", compacted=True)
 
-NORMALIZE_STATE = Topic("normalize-state", "source", "join state of each source", True, max_bytes=LARGE)
-DETECT_STATE = Topic("detect-state", "partition/shard", "windows of each shard", True, max_bytes=LARGE)
+NORMALIZE_STATE = Topic("normalize-state", "source.id/part", "join state of each source", True, max_bytes=LARGE)
+DETECT_STATE = Topic("detect-state", "source.id/partition/shard", "windows of each shard", True, max_bytes=LARGE)
 
 TOPICS: tuple[Topic, ...] = (
     MAILLOG,

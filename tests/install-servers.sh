@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the full tests need, on Debian and its like, as root: Postfix, Dovecot, ClickHouse, Prometheus,
-# Alertmanager, Java 17 and Maven (which fetches Apache Kafka). Starts nothing and configures nothing: the tests start
-# their own instances on loopback ports.
+# Alertmanager, systemd's journal tools, Java 17 and Maven (which fetches Apache Kafka). rsyslog and syslog-ng, of which
+# a machine can have only one, are unpacked into var/tests/syslog. Starts nothing and configures nothing: the tests
+# start their own instances on loopback ports.
 set -eu
 
 have() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
@@ -16,7 +17,12 @@ java_version=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' || 
 have clickhouse-server || wanted="$wanted clickhouse-server"
 have promtool || wanted="$wanted prometheus"
 have amtool || wanted="$wanted prometheus-alertmanager"
+[ -x /lib/systemd/systemd-journal-remote ] || wanted="$wanted systemd-journal-remote"
 have mvn || wanted="$wanted maven"
+syslog=var/tests/syslog
+# What both need to run from there.
+[ -e $syslog/usr/sbin/syslog-ng ] && [ -e $syslog/usr/sbin/rsyslogd ] ||
+    wanted="$wanted librdkafka1 libestr0 libfastjson4 liblognorm5 libivykis0 libnet1 libjson-c5 libwrap0 libglib2.0-0"
 [ -n "$wanted" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! have apt-get; then
@@ -39,3 +45,10 @@ esac
 echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections
 # shellcheck disable=SC2086  # a list of package names
 apt-get install -y -qq --no-install-recommends $wanted
+
+if [ ! -e $syslog/usr/sbin/syslog-ng ] || [ ! -e $syslog/usr/sbin/rsyslogd ]; then
+    mkdir -p $syslog/packages
+    chmod 777 $syslog/packages # apt fetches as a user of its own
+    (cd $syslog/packages && apt-get download -qq rsyslog rsyslog-kafka syslog-ng-core syslog-ng-mod-rdkafka)
+    for package in "$syslog"/packages/*.deb; do dpkg -x "$package" $syslog; done
+fi

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline.metrics import DETECT, ENFORCE, METRICS, NORMALIZE, STORE, STREAM, MetricFamily
+from pipeline.metrics import DETECT, ENFORCE, METRICS, NORMALIZE, SHIP, STORE, STREAM, MetricFamily
 from pipeline.ports import RowStore
 from tests.support.paths import ROOT
 
@@ -30,7 +30,7 @@ BOARDS: dict[str, dict[str, Any]] = {
 PANELS = [(f"{name}: {p['title']}", p) for name, board in BOARDS.items() for p in board["panels"] if p["type"] != "row"]
 SOURCE_CODE = "".join(path.read_text() for top in ("pipeline", "jobs") for path in (ROOT / top).rglob("*.py"))
 
-FAMILIES = ((ENFORCE, "enforce"), (NORMALIZE, "normalize"), (DETECT, "detect"), (STORE, "store"))
+FAMILIES = ((ENFORCE, "enforce"), (NORMALIZE, "normalize"), (DETECT, "detect"), (STORE, "store"), (SHIP, "ship"))
 JOBS = {m.name: {job} for family, job in FAMILIES for m in family}
 JOBS |= {m.name: {"normalize", "detect"} for m in STREAM} | {"sekimori_rules_loads_total": {"detect"}}
 # What Prometheus makes itself, and the labels that it adds.
@@ -215,6 +215,7 @@ def test_alerts_cover_what_can_go_wrong() -> None:
         "sekimori_detect_evicted_total",
         "sekimori_rules_loads_total",
         "sekimori_store_up",
+        "sekimori_ship_unreadable",
     } <= watched
 
 
@@ -233,7 +234,7 @@ def test_prometheus_asks_every_job_of_ours() -> None:
         asked[job["job_name"]] = (found["names"], found["port"])
     serving = [name for name, service in SERVICES.items() if "--metrics" in service.get("command", ())]
     assert asked == {name: ([name], 9100) for name in serving}
-    assert {"normalize", "detect", "enforce", "store"} == set(serving)
+    assert {"normalize", "detect", "enforce", "store", "ship"} == set(serving)
     for name in PROMETHEUS["rule_files"]:
         assert (COMPOSE / "prometheus" / name).is_file()
 

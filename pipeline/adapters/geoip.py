@@ -4,6 +4,7 @@ some database types."""
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class GeoFile:
         """The country of a canonical address."""
         try:
             record = self._get(address)
-        except ValueError:  # an IPv6 address, and the file knows only IPv4
+        except (ValueError, maxminddb.InvalidDatabaseError):  # an IPv6 address of a file of IPv4, or a damaged place
             return ""
         if not isinstance(record, dict):
             return ""
@@ -51,6 +52,9 @@ class GeoFile:
             if stamp == self._stamp:
                 return False
             reader = maxminddb.open_database(self._path, maxminddb.MODE_MEMORY)
+            for first in range(1, 224):  # of a file that was cut off, some places are no longer there
+                with suppress(ValueError):
+                    reader.get(f"{first}.9.9.9")
         except (OSError, maxminddb.InvalidDatabaseError) as error:
             raise GeoFileError(f"{self._path}: no usable MaxMind DB file: {error}") from None
         self._get, self._stamp = reader.get, stamp

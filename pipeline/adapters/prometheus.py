@@ -1,7 +1,7 @@
 """Measurements for Prometheus, and the port where it and a supervisor ask."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -57,16 +57,26 @@ class PrometheusRecorder:
 
 
 def metrics_app(recorder: PrometheusRecorder, health: Health) -> web.Application:
-    """``/metrics`` and ``/healthz``. The latter is 200 and ``{"ok": true, ...}`` as long as the process serves; what
-    follows in its JSON says how well."""
+    """``/metrics``, and health as JSON, with status 503 where it is bad: ``/livez`` (if not, start it again),
+    ``/readyz`` (does it do its work?), and ``/healthz``. ``health`` may say ``live``, ``ready`` and ``ok``, in that
+    order; what it does not say is so as long as the process serves."""
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=recorder.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def healthz(_: web.Request) -> web.Response:
-        return web.json_response({"ok": True} | dict(health()), dumps=lambda value: json.dumps(value, allow_nan=False))
+    def asked(name: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def answer(_: web.Request) -> web.Response:
+            told = dict(health())
+            ok = bool(told.get(name, True))
+            return web.json_response(
+                told | {"ok": ok}, status=200 if ok else 503, dumps=lambda value: json.dumps(value, allow_nan=False)
+            )
+
+        return answer
 
     app = web.Application()
     app.router.add_get("/metrics", metrics)
-    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/livez", asked("live"))
+    app.router.add_get("/readyz", asked("ready"))
+    app.router.add_get("/healthz", asked("ok"))
     return app

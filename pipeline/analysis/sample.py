@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from pipeline.enforce.table import MANUAL
-from schemas.enforcement import Decision, decision_id
+from schemas.enforcement import MANUAL, Decision, decision_id
 from schemas.kinds import SubjectKind
 
 FIRST = date(2026, 11, 2)  # a Monday

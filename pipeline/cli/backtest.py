@@ -26,7 +26,7 @@ SHOWN = 100  # rows of a table in the terminal
 def backtest(rules_path: Path, baseline: Path | None, trial: Trial, as_json: bool, html: Path | None) -> None:
     """Shows what another rules file would have done differently.
 
-    FILES are logs of any of the known formats, plain or gz; without any, stored events are taken. They are read once;
+    FILES are logs of any known format, plain or packed; without any, stored events are taken. They are read once;
     both rules files judge the same counts. What lies before --from is counted (of stored events, 30 days of it), but
     not reported. Nothing is sent anywhere.
     """

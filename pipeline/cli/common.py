@@ -142,6 +142,20 @@ class Duration(click.ParamType):
         return length
 
 
+class FileMode(click.ParamType):
+    """``0660``: permission bits in octal."""
+
+    name = "mode"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Fails with a message for people."""
+        if isinstance(value, int):
+            return value
+        if not re.fullmatch(r"0?[0-7]{3}", str(value)):
+            self.fail(f"{value!r} is no mode such as 0660", param, ctx)
+        return int(str(value), 8)
+
+
 def clock_notes(counts: LineCounts) -> list[str]:
     """What a summary says of clocks and zones that were wrong."""
     notes = []

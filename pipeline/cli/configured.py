@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from pipeline.adapters.access.secrets import read_by_others
+from pipeline.adapters.secrets import read_by_others
 from pipeline.settings import FILE, Origin, Settings, SettingsError
 
 _KEY = "sekimori.settings"

@@ -37,7 +37,7 @@ def load(
 ) -> None:
     """Loads logs into a folder for analysis: events, rates per minute, and what the rules would have decided.
 
-    FILES are logs of any of the known formats, plain or gz. A file that is in the folder already is left out, and of
+    FILES are logs of any known format, plain or packed. A file that is in the folder already is left out, and of
     one that has grown only what is new is added. The notebooks open the folder: set SEKIMORI_ANALYSIS to its path.
     """
     with clear_errors(WorkerLost):

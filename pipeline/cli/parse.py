@@ -1,13 +1,9 @@
 """``sekimori parse``: what is understood of a log, line by line."""
 
-import gzip
-import io
 import os
 import sys
 import time
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -15,6 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
+from pipeline.adapters.files.logfile import Content, open_log
 from pipeline.cli.common import zone_option, zones_of_hosts
 from pipeline.formats.reading.format import Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
@@ -23,7 +20,6 @@ from schemas.event import Event
 
 _FRAME = 1 << 18
 _LONGEST_LINE = 1 << 24  # a file without line ends must not fill the memory
-_GZIP = b"\x1f\x8b"
 
 
 @click.command()
@@ -34,7 +30,7 @@ _GZIP = b"\x1f\x8b"
     "--reference", type=click.DateTime(), help="Time (UTC) when the last line was written, in place of --year."
 )
 def parse(file: Path, zone: ZoneInfo, year: int | None, reference: datetime | None) -> None:
-    """Print one JSON object for each line of FILE (plain or gzip; "-" reads standard input).
+    """Print one JSON object for each line of FILE (plain, gz, xz, bz2 or zst; "-" reads standard input).
 
     Lines that no format claims give {"kind":"ignored"}, lines that one claims and cannot read {"kind":"unreadable"}
     with the reason. Lines of one message are joined by queue id, as the cluster does: the line that says that a
@@ -44,13 +40,14 @@ def parse(file: Path, zone: ZoneInfo, year: int | None, reference: datetime | No
     if year is not None and reference is not None:
         raise click.UsageError("give --year or --reference, not both")
     try:
-        with _opened(file) as (stream, changed):
+        with open_log(file) as log:
+            changed = time.time() if str(file) == "-" else os.fstat(log.raw.fileno()).st_mtime
             given = _reference(zone, year, reference)
-            _print_all(stream, LineReader(zone, zones_of_hosts()), changed if given is None else given)
+            _print_all(log.content, LineReader(zone, zones_of_hosts()), changed if given is None else given)
     except BrokenPipeError:
         # The reader of our output went away: give the interpreter nothing to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, EOFError, zlib.error) as error:
+    except OSError as error:
         raise click.ClickException(f"{file}: {error}") from None
 
 
@@ -63,17 +60,7 @@ def _reference(zone: ZoneInfo, year: int | None, reference: datetime | None) -> 
     return None
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[tuple[io.BufferedIOBase, float]]:
-    """The bytes of a file, unpacked if its first bytes say gzip, and when it last changed."""
-    standard = str(file) == "-"
-    with sys.stdin.buffer if standard else file.open("rb") as raw:
-        changed = time.time() if standard else os.fstat(raw.fileno()).st_mtime
-        buffered = io.BufferedReader(raw)  # type: ignore[type-var]  # typeshed: standard input has no `peek`
-        yield (gzip.GzipFile(fileobj=buffered) if buffered.peek(2)[:2] == _GZIP else buffered), changed
-
-
-def _frames(stream: io.BufferedIOBase) -> Iterator[bytes]:
+def _frames(stream: Content) -> Iterator[bytes]:
     """Whole lines, about ``_FRAME`` bytes at a time; a line without an end is cut at ``_LONGEST_LINE``."""
     pieces: list[bytes] = []
     held = 0
@@ -88,7 +75,7 @@ def _frames(stream: io.BufferedIOBase) -> Iterator[bytes]:
         yield b"".join(pieces)
 
 
-def _print_all(stream: io.BufferedIOBase, reader: LineReader, reference: float) -> None:
+def _print_all(stream: Content, reader: LineReader, reference: float) -> None:
     encoder, joiner = msgspec.json.Encoder(), Joiner()
     output = sys.stdout.buffer
     for frame in _frames(stream):

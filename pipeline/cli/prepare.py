@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs import prepare as job
-from pipeline.adapters.access.rights import RIGHTS, acl_commands
 from pipeline.adapters.kafka.client import KafkaLog, partition_counts
-from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.outbox import KafkaOutbox
+from pipeline.adapters.kafka.security.access import Cluster, cluster_of
+from pipeline.adapters.kafka.security.acls import JOBS, as_commands, grants_of
+from pipeline.adapters.kafka.security.connecting import servers
 from pipeline.adapters.kafka.topics import TopicReport
 from pipeline.adapters.streams.states import forget
 from pipeline.cli.common import clear_errors, json_option
@@ -22,12 +23,17 @@ from pipeline.cli.terminal import print_json
 from schemas.topics import DETECT_STATE, NORMALIZE_STATE
 
 STATES = (NORMALIZE_STATE, DETECT_STATE)
-_COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs": "red"}
+_COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs": "red", "grown": "green"}
 
 
 @click.command()
 @click.option("--broker", help="Kafka bootstrap servers, host:port[,host:port].  [default: SEKIMORI_BROKERS]")
-@click.option("--partitions", type=click.IntRange(1, 512), help="Of all topics but the tables.  [default: 4]")
+@click.option(
+    "--partitions",
+    type=click.IntRange(1, 512),
+    help="Of all topics but the tables; maillog and authlog "
+    "that have fewer get more.  [default: SEKIMORI_PARTITIONS, 4]",
+)
 @click.option("--replication", type=click.IntRange(1, 100), help="Replicas of a new topic.  [default: the broker's]")
 @click.option(
     "--min-insync",
@@ -43,7 +49,9 @@ _COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs"
     "or detect-state, when its job says that it cannot be read. The job must not be running.",
 )
 @click.option(
-    "--acls", is_flag=True, help="Only print what each job must be allowed, as lines for kafka-acls.sh; asks no broker."
+    "--acls",
+    is_flag=True,
+    help="Only print Kafka's commands that allow each job just what it needs; asks no broker.",
 )
 @click.option(
     "--principal",
@@ -66,7 +74,8 @@ def prepare(
     principal: str,
     as_json: bool,
 ) -> None:
-    """Makes the topics that are missing. Topics that are there are compared, never changed.
+    """Makes the topics that are missing. Topics that are there are compared, and changed in nothing but this: where
+    maillog or authlog has fewer than --partitions, it gets more, and normalize-state with it.
 
     With SEKIMORI_CLICKHOUSE set, the tables there are made, too. Exits with 1 if a topic differs from what is needed,
     and says what to do about it; warns where a broker that is lost would stop all, or take messages with it.
@@ -75,20 +84,18 @@ def prepare(
     with clear_errors(ValueError):
         given = settings_in_force()
         settings = replace(
-            given,
-            partitions=partitions or given.partitions,
-            replication=replication or given.replication,
-            min_insync=min_insync or given.min_insync,
+            given, replication=replication or given.replication, min_insync=min_insync or given.min_insync
         )
         settings.check()
-        cluster = Cluster.of(settings, broker)
+        bootstrap = cluster_of(settings, broker or "")
+        servers(bootstrap)
         if acls:
-            _show_acls(cluster, principal, as_json)
+            _show_acls(bootstrap, principal, as_json)
             return
         if forget_state is not None:
-            _forget(cluster, forget_state, dry_run)
+            _forget(bootstrap, forget_state, dry_run)
             return
-        reports = job.prepare(cluster, settings, wait, dry_run, _waiting(cluster))
+        reports = job.prepare(bootstrap, partitions, settings, wait, dry_run, _waiting(bootstrap))
         if settings.clickhouse and not dry_run:
             job.prepare_store(settings, wait)
     if as_json:
@@ -101,43 +108,41 @@ def prepare(
 
 
 def _show_acls(cluster: Cluster, principal: str, as_json: bool) -> None:
-    for job_name, rights in RIGHTS.items():
-        whom = principal.replace("{job}", job_name)
-        if as_json:
-            for right in rights:
-                row = {"job": job_name, "principal": whom, "kind": right.kind, "name": cluster.topic(right.name)}
-                print_json(row | {"operations": right.operations})
+    for name in JOBS:
+        whom = principal.replace("{job}", name)
+        if not as_json:
+            click.echo("\n".join([f"# {name}", *as_commands(name, whom, cluster)]))
             continue
-        click.echo(f"# {job_name}")
-        for line in acl_commands(cluster, job_name, whom):
-            click.echo(line)
+        for grant in grants_of(name):
+            told = {"kind": grant.resource, "name": cluster.topic(grant.name), "operations": grant.operations}
+            print_json({"job": name, "principal": whom} | told)
 
 
-def _forget(cluster: Cluster, state: str, dry_run: bool) -> None:
+def _forget(bootstrap: str, state: str, dry_run: bool) -> None:
     """Raises click.BadParameter, BrokerUnavailable, TopicMissing."""
     name, _, number = state.partition("/")
     topic = next((topic for topic in STATES if topic.name == name), None)
     if topic is None or not (number.isascii() and number.isdigit()):
         wanted = " or ".join(f"{topic.name}/N" for topic in STATES)
         raise click.BadParameter(f"{state!r} is not of the form {wanted}", param_hint="--forget-state")
-    partitions = partition_counts(cluster, [topic.name])[topic.name]
+    partitions = partition_counts(bootstrap, [topic.name])[topic.name]
     if int(number) >= partitions:
         raise click.BadParameter(f"{topic.name} has the partitions 0 to {partitions - 1}", param_hint="--forget-state")
     if dry_run:
         click.echo(f"{topic.name}, partition {number}: would be deleted")
         return
-    with KafkaOutbox(cluster) as outbox:
-        deleted = forget(KafkaLog(cluster), outbox, topic, int(number))
+    with KafkaOutbox(bootstrap) as outbox:
+        deleted = forget(KafkaLog(bootstrap), outbox, topic, int(number))
     click.echo(f"{topic.name}, partition {number}: {deleted} parts deleted")
 
 
-def _waiting(cluster: Cluster) -> Callable[[], bool]:
+def _waiting(bootstrap: str) -> Callable[[], bool]:
     said = False
 
     def waiting() -> bool:
         nonlocal said
         if not said:
-            click.echo(f"waiting for a broker at {cluster}", err=True)
+            click.echo(f"waiting for a broker at {bootstrap}", err=True)
         said = True
         return True
 
@@ -152,6 +157,8 @@ def _show(reports: list[TopicReport]) -> None:
         table.add_row(report.name, str(report.partitions), status)
     console.print(table)
     for report in reports:
+        if report.before is not None:
+            console.print(f"{report.name}: {report.before} partitions before, now {report.partitions}", highlight=False)
         for difference in report.differences:
             console.print(f"{report.name}: {difference}", style="red", markup=False, highlight=False)
         for warning in report.warnings:

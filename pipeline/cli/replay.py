@@ -40,7 +40,7 @@ def replay(
 ) -> None:
     """Shows what Sekimori would have decided on these logs.
 
-    FILES are logs of any of the known formats, plain or gz, `-` for standard input. Several files are read side by
+    FILES are logs of any known format, plain or packed, `-` for standard input. Several files are read side by
     side, in the order of time, as the cluster would have read them. Nothing is sent anywhere.
     """
     with clear_errors():
@@ -97,6 +97,9 @@ def _summary(flow: Replay, decisions: list[Decision], took: float) -> str:
         + (", ".join(f"{n} {kind.replace('_', ' + ')}" for kind, n in sorted(subjects.items())) or "nobody restricted"),
         *(f"  {n:>5}  {rule}" for rule, n in rules.most_common()),
     ]
+    if flow.held:
+        rest = ", ".join(f"{n} of {rule}" for rule, n in flow.held.items())
+        lines.append(f"the brake would have held: {rest}")
     lines += clock_notes(counts)
     lines += [f"unreadable: {printable(d.reason)}: {json.dumps(d.raw[:200])}" for d in flow.unread[:5]]
     return "\n".join(lines)

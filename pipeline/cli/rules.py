@@ -21,18 +21,19 @@ def rules() -> None:
 @click.argument("file", type=FILE, required=False)
 @json_option("One rule a line.")
 def list_(file: Path | None, as_json: bool) -> None:
-    """What each rule catches, what it does, its limits: of the rules in force, or with FILE laid over those shipped."""
+    """What each rule catches, whom it can hurt, what it does, its limits: as shipped, or with FILE laid over."""
     in_force = _load(or_setting(file, lambda settings: settings.rules))
     rows = [
         {
             "rule": rule.id,
             "version": rule.version,
-            "mode": in_force.file.rules[rule.id].mode,
+            "mode": _mode(in_force, rule.id),
             "action": in_force.file.rules[rule.id].action,
             "for": in_force.file.rules[rule.id].for_,
             "limits": in_force.file.rules[rule.id].limits,
             "catches": rule.catches,
             "hurts": rule.hurts,
+            "misuse": rule.misuse,
         }
         for rule in RULES
     ]
@@ -40,13 +41,14 @@ def list_(file: Path | None, as_json: bool) -> None:
         for row in rows:
             print_json(row)
         return
-    table = plain_table("rule", "does", "limits", "catches", whole=("rule",))
+    table = plain_table("rule", "does", "limits", "why, and whom it can hurt", whole=("rule",))
     table.row_styles = ["", "dim"]
     for row in rows:
         limits = in_force.file.rules[str(row["rule"])].limits
         shown = "\n".join(f"{group}: {', '.join(texts)}" for group, texts in limits.items())
+        why = f"{row['catches']}\nHurts: {row['hurts']}\nMisuse: {row['misuse']}"
         mode = "" if row["mode"] == "enforce" else f" ({row['mode']})"
-        table.add_row(str(row["rule"]), f"{row['action']} {row['for']}{mode}", shown, str(row["catches"]))
+        table.add_row(str(row["rule"]), f"{row['action']} {row['for']}{mode}", shown, why)
     Console().print(table)
 
 
@@ -62,6 +64,11 @@ def check(file: Path) -> None:
 def default() -> None:
     """Prints the shipped rules file, to start a file of your own from."""
     click.echo(default_text(), nl=False)
+
+
+def _mode(in_force: RuleSet, rule: str) -> str:
+    mode = in_force.file.rules[rule].mode
+    return "shadow" if in_force.file.mode == "shadow" and mode == "enforce" else mode
 
 
 def _load(file: Path | None) -> RuleSet:

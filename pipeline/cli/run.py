@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from pipeline.adapters.agent.sockets import USUAL_GROUP, SocketAccess
 from pipeline.adapters.logs import set_up_logs
-from pipeline.cli.common import clear_errors
+from pipeline.cli.common import FileMode, clear_errors
 from pipeline.cli.configured import settings_in_force
 from pipeline.hooks import HOOKS
 from pipeline.settings import Settings
@@ -65,14 +66,41 @@ def _hook_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @run.command()
 @_hook_options
+@click.option("--shadow", is_flag=True, help="Restrict nobody: log and count what would have been answered.")
+@click.option(
+    "--unix-mode",
+    type=FileMode(),
+    default="0660",
+    show_default=True,
+    help="Of UNIX sockets. 0666 lets everybody on this host ask.",
+)
+@click.option(
+    "--unix-group",
+    default="",
+    metavar="GROUP",
+    help=f"Of UNIX sockets: whose members may connect ('{USUAL_GROUP}' where there is such a group).",
+)
 @click.option("--clock-offset", type=float, default=0.0, help="Seconds added to the clock, to replay an old log.")
 @_metrics
-def enforce(clock_offset: float, metrics: str | None, **options: str | Path | bool | None) -> None:
-    """Answers the mail servers of this host, from a table kept in memory. One on each host."""
+def enforce(
+    unix_mode: int,
+    unix_group: str,
+    clock_offset: float,
+    metrics: str | None,
+    **options: str | Path | bool | None,
+) -> None:
+    """Answers the mail servers of this host, from a table kept in memory. One on each host.
+
+    Postfix asks over a UNIX socket as the user postfix, and, where its services run in a chroot, finds the path within
+    /var/spool/postfix. At the start the log says who may connect.
+    """
+    access = SocketAccess(unix_mode, unix_group)
     given = {f"--{name.replace('_', '-')}": value for name, value in options.items() if value}
     if not any(option.name in given for option in _PLACES):
         raise click.UsageError(f"give at least one of {', '.join(option.name for option in _PLACES)}")
-    _start(lambda settings: _job("enforce").run(settings, given, metrics=metrics, clock_offset=clock_offset))
+    _start(
+        lambda settings: _job("enforce").run(settings, given, metrics=metrics, clock_offset=clock_offset, access=access)
+    )
 
 
 @run.command()

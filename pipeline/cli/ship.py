@@ -13,17 +13,26 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from pipeline.adapters.access.rights import check_access
-from pipeline.adapters.files.frames import TopicChoice
-from pipeline.adapters.files.positions import Positions
-from pipeline.adapters.files.shipper import Options, Shipper, World
+from pipeline.adapters.files.packing import MAGIC, packing_of
 from pipeline.adapters.kafka.client import KafkaLog
-from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.outbox import KafkaOutbox
+from pipeline.adapters.kafka.security.access import Cluster, cluster_of
+from pipeline.adapters.kafka.security.acls import check_access
+from pipeline.adapters.kafka.security.connecting import servers
 from pipeline.adapters.logs import set_up_logs
+from pipeline.adapters.metrics_thread import served_metrics
+from pipeline.adapters.prometheus import PrometheusRecorder
+from pipeline.adapters.shipping.feed import Keeper, Stream, World
+from pipeline.adapters.shipping.frames import TopicChoice
+from pipeline.adapters.shipping.journal import JOURNAL, JournalTail, journal_command
+from pipeline.adapters.shipping.pipe import STANDARD_INPUT, PipeTail, Unkept
+from pipeline.adapters.shipping.positions import Positions, Remembered
+from pipeline.adapters.shipping.shipper import Options, Shipper
+from pipeline.adapters.shipping.tail import Tail
 from pipeline.cli.common import clear_errors, json_option
 from pipeline.cli.configured import settings_in_force
 from pipeline.cli.terminal import print_json, progress
+from pipeline.metrics import SHIP
 from pipeline.ports import AccessRefused, BrokerUnavailable
 
 # After this the broker counts as down, positions are read back, and sending begins again.
@@ -35,7 +44,7 @@ _COLUMNS = (
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--follow", is_flag=True, help="Go on as the files grow, through rotation and truncation.")
 @click.option(
     "--topic",
@@ -47,6 +56,20 @@ _COLUMNS = (
 @click.option("--host", default=socket.gethostname, show_default="this host", help="The host that wrote the files.")
 @click.option("--from-start/--from-end", default=True, show_default=True, help="Where a file never shipped begins.")
 @click.option("--again", is_flag=True, help="Forget how far the files were shipped.")
+@click.option(
+    "--olddir",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Another folder that rotated files are moved to.",
+)
+@click.option("--journal", is_flag=True, help="Ship the journal of systemd, besides FILES if there are any.")
+@click.option(
+    "--journal-from",
+    type=click.Path(path_type=Path, exists=True),
+    help="A folder of journal files, or one, in place of this host's.",
+)
+@click.option("--match", multiple=True, metavar="FIELD=VALUE", help="Of the journal only such entries.")
+@click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics and /healthz there.")
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Folder for positions.")
 @click.option("--batch-lines", type=click.IntRange(1, 10_000), default=200, show_default=True, help="Of one message.")
 @click.option(
@@ -62,6 +85,11 @@ def ship(
     host: str,
     from_start: bool,
     again: bool,
+    olddir: tuple[Path, ...],
+    journal: bool,
+    journal_from: Path | None,
+    match: tuple[str, ...],
+    metrics: str | None,
     state: Path | None,
     batch_lines: int,
     linger_ms: int,
@@ -70,41 +98,67 @@ def ship(
 ) -> None:
     """Sends log FILES to Kafka, whole lines, each once, and remembers how far it came.
 
-    Plain or gz files; with --follow plain ones only, and they need not exist yet. What was sent is not sent again,
-    also after a crash: give --again for that. SIGTERM and Ctrl-C stop it in good order.
+    Plain files, or packed ones (gz, xz, bz2, zst); with --follow plain ones only, and they need not exist yet. What was
+    sent is not sent again, also after a crash: give --again for that. SIGTERM and Ctrl-C stop it in good order.
+    Named pipes and standard input ("-") can be read only once: what a killed shipper held of them is gone. A host
+    without log files ships its journal with --journal, whose cursor is kept.
+
+    Files that were rotated, also while this was stopped, are finished. They are known by their first bytes, in the
+    file's folder, the folders in it and in --olddir, whatever their names and whether they are packed. One that came
+    and went unseen is found by its name, in the file's folder and in --olddir: mail.log.1, mail.log-20261124,
+    mail-20261124.log, mail.log.old and the like, also packed.
 
     \b
       sekimori ship /var/log/mail.log --follow
+      sekimori ship --journal --follow
       sekimori ship old/mail.log.2.gz --topic maillog --host mx1
     """
     with clear_errors(ValueError):
         settings = settings_in_force()
-        cluster = Cluster.of(settings, broker)
-        _check_access(cluster)
-    _check(files, follow)
+        bootstrap = cluster_of(settings, broker or "")
+        servers(bootstrap)
+        _check_access(bootstrap)
+    journal = journal or journal_from is not None
+    _check(files, follow, journal)
     set_up_logs(settings.log_json)
     # The client library tells of every try to connect; what matters of that we say ourselves.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    options = Options(host, topic, batch_lines, linger_ms, follow, from_end=not from_start)
-    with clear_errors(), ExitStack() as stack:
+    options = Options(host, topic, batch_lines, linger_ms, follow)
+    recorder = PrometheusRecorder(SHIP)
+    with clear_errors(ValueError), ExitStack() as stack:
         stopping = stack.enter_context(_stopping())
         bar = stack.enter_context(progress(*_COLUMNS, shown=not follow and not as_json, transient=False))
         task = bar.add_task("shipping", total=None)
         world = World(
-            outbox=lambda: KafkaOutbox(cluster, timeout=SEND_SECONDS),
-            log=KafkaLog(cluster),
+            outbox=lambda: KafkaOutbox(bootstrap, timeout=SEND_SECONDS),
+            log=KafkaLog(bootstrap),
             wait=stopping.wait,
             monotonic=time.monotonic,
             now_ms=lambda: time.time_ns() // 1_000_000,
+            recorder=recorder,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
         folder = (state or settings.state_dir) / "ship"
-        positions = [stack.enter_context(Positions(folder, path)) for path in files]
-        if again:
-            for known in positions:
-                known.forget()
-        shipper = Shipper(files, positions, options, world)
-        stack.callback(shipper.close)
+        streams: list[tuple[Stream, Keeper]] = []
+        for path in files:
+            if _is_pipe(path):
+                pipe = PipeTail(path, follow)
+                stack.callback(pipe.close)
+                streams.append((pipe, Unkept()))
+                continue
+            positions, known = _positions(stack, folder, path, again)
+            places, seen = (known.files, known.seen) if known else (None, None)
+            tail = Tail(path, places, not from_start, seen, olddir, files)
+            stack.callback(tail.close)
+            streams.append((tail, positions))
+        if journal:
+            positions, known = _positions(stack, folder, journal_from or JOURNAL, again)
+            place = known.files[0] if known else None
+            entries = JournalTail(journal_command(journal_from, match), place, follow, not from_start)
+            stack.callback(entries.close)
+            streams.append((entries, positions))
+        shipper = Shipper(streams, options, world)
+        stack.enter_context(served_metrics(metrics, recorder, shipper.health))
         shipper.run()
     _report(shipper, files, as_json)
 
@@ -119,19 +173,43 @@ def _check_access(cluster: Cluster) -> None:
         return
 
 
-def _check(files: tuple[Path, ...], follow: bool) -> None:
+def _positions(stack: ExitStack, folder: Path, path: Path, again: bool) -> tuple[Positions, Remembered | None]:
+    """What is kept of a path, ours until the end."""
+    positions = stack.enter_context(Positions(folder, path))
+    if again:
+        positions.forget()
+    return positions, positions.load()
+
+
+def _is_pipe(path: Path) -> bool:
+    return str(path) in STANDARD_INPUT or path.is_fifo()
+
+
+def _check(files: tuple[Path, ...], follow: bool, journal: bool) -> None:
+    """What cannot be shipped is said. With ``follow`` one that cannot be read now waits, if there are others."""
+    if not files and not journal:
+        raise click.UsageError("name a file, - for standard input, or --journal")
     if len(set(files)) < len(files):
         raise click.UsageError("a file is given twice")
-    for path in files:
-        if not path.exists():
-            if not follow:
-                raise click.UsageError(f"there is no file {path}; with --follow it may come later")
-        elif not path.is_file():
-            raise click.UsageError(f"{path} is no regular file")
-        elif not os.access(path, os.R_OK):
-            raise click.UsageError(f"{path} cannot be read; is this user in the group adm?")
-        elif follow and path.open("rb").read(2) == b"\x1f\x8b":
-            raise click.UsageError(f"{path} is packed and will not grow; ship it without --follow")
+    problems = [problem for path in files if (problem := _problem(path, follow))]
+    if problems and (not follow or len(problems) == len(files)):
+        raise click.UsageError(problems[0])
+
+
+def _problem(path: Path, follow: bool) -> str:
+    if _is_pipe(path):
+        return ""
+    if not path.exists():
+        return "" if follow else f"there is no file {path}; with --follow it may come later"
+    if not path.is_file():
+        return f"{path} is no regular file"
+    if not os.access(path, os.R_OK):
+        return f"{path} cannot be read; is this user in the group adm?"
+    if follow:
+        with path.open("rb") as file:
+            if packing_of(file.read(MAGIC)):
+                raise click.UsageError(f"{path} is packed and will not grow; ship it without --follow")
+    return ""
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def _part(ctx: click.Context, param: click.Parameter, value: str) -> float:
 def suggest(budget: float, only: str | None, rules_path: Path | None, trial: Trial, seed: int, as_json: bool) -> None:
     """Proposes limits: for each, the smallest that few enough honest accounts reach.
 
-    FILES are logs of any of the known formats, plain or gz, of a week or more; without any, stored events are taken.
+    FILES are logs of any known format, plain or packed, of a week or more; without any, stored events are taken.
     The rules file that comes out goes to standard output, and how sure each limit is to standard error. Try it with
     `sekimori backtest` before use.
     """

@@ -13,6 +13,7 @@ import msgspec
 
 from pipeline.rules import Active
 from pipeline.rules.config import Limit
+from pipeline.windows.layout import SLOT
 from pipeline.windows.metrics import METRICS
 from schemas.enforcement import Decision, Evidence, decision_id
 from schemas.kinds import Action, SubjectKind
@@ -25,12 +26,29 @@ DELAY = 5  # seconds, where a login is only delayed
 
 class Episode(msgspec.Struct, gc=False, array_like=True):
     """What a rule last did about a subject: event times in seconds, how often in a row, and the
-    networks that were accused, or found to be the owner's."""
+    networks that were accused, or found to be the owner's.
+
+    ``counted_from``: an operator lifted a restriction; the rule is not asked about what was done until then.
+    ``released_at``: when the last restriction of this rule was lifted, so that it ends but once. 0: never.
+    ``held``: by the brake, and so it restricts nobody and accuses nobody."""
 
     since: float
     until: float
     strikes: int
     looked_at: set[str] = set()
+    counted_from: float = 0.0
+    released_at: float = 0.0
+    held: bool = False
+
+    @property
+    def mark(self) -> int:
+        """The last slot that the rule is not asked about; 0: it is asked about all."""
+        return int(self.counted_from) // SLOT
+
+    @property
+    def is_lifted(self) -> bool:
+        """Did it end because an operator lifted the restriction?"""
+        return 0 < self.until <= self.counted_from
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,13 @@ def open_episode(active: Active, before: Episode | None, at: float) -> Episode:
     quiet = before is None or at - before.until >= active.decay
     strikes = 1 if quiet or before is None else before.strikes + 1
     duration = min(active.duration << min(strikes - 1, 20), max(active.cap, active.duration))
-    return Episode(at, at + duration, strikes)
+    return following(before, at, at + duration, strikes)
+
+
+def following(before: Episode | None, since: float, until: float, strikes: int) -> Episode:
+    """An episode that knows what operators lifted before it."""
+    lifted = (before.counted_from, before.released_at) if before is not None else (0.0, 0.0)
+    return Episode(since, until, strikes, set(), *lifted)
 
 
 def decide(verdict: Verdict, tally: Tally, episode: Episode, home: str) -> Decision:

@@ -107,7 +107,7 @@ class Look:
     tally that is late those that end with each entry since, up to ``LATENESS`` ago.
     """
 
-    __slots__ = ("_accuse_until", "_ask_from", "_late", "_left", "_now", "_state", "views")
+    __slots__ = ("_accuse_until", "_ask_from", "_late", "_left", "_now", "_of", "_state", "views")
 
     def __init__(self, state: bytearray, tally: Tally, peer: bytes, home: bytes) -> None:
         self._state = state
@@ -121,12 +121,26 @@ class Look:
             first = max(slot, self._now - LATENESS // SLOT)
             ends = sorted({e[0] for e in found if first <= e[0] <= self._now} | {self._now})
         self.views = [View(found, end, peer, home, tally.successes > 0) for end in ends]
+        self._of = {0: self.views}
 
-    def ask(self, question: Question) -> Verdict | None:
-        """The rule's verdict, at the earliest end of a window where it fires. If it does not: notes what is left."""
+    def since(self, slot: int) -> list[View]:
+        """The views for a rule that is not asked about what was counted up to that slot (0: about all)."""
+        views = self._of.get(slot)
+        if views is None:
+            views = self._of[slot] = [view.later(slot) for view in self.views]
+        return views
+
+    def ask(self, question: Question, since: int = 0) -> Verdict | None:
+        """The rule's verdict, at the earliest end of a window where it fires. If it does not: notes what is left.
+
+        ``since``: see the method of that name. What a peer did just before takes nothing of a margin when it does it
+        again; where windows begin at ``since`` it may count there, so until that is long ago the rule is always asked.
+        """
+        if since and self._now - since <= LONGEST_RECENT // SLOT:
+            self._ask_from = 0
         active, used, late = question.active, [0.0, 0.0, 0.0], 0.0
         condition = active.rule.condition
-        for view in self.views:
+        for view in self.since(since):
             near, late = False, 0.0
             for metric, count, margin in question.strictest:
                 share = metric.bound(view) / count

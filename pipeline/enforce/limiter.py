@@ -37,15 +37,20 @@ class Limiter:
 
     def __init__(self, capacity: int = 100_000) -> None:
         self._capacity = capacity
+        self._unnamed = 0
         self._counters: OrderedDict[tuple[str, str, str], _Counter] = OrderedDict()
 
     def admit(self, restriction: Restriction, instance: str, recipient: str, recipients: int, now: float) -> bool:
         """Counts the request and says whether it stays within the limit.
 
-        One message is one ``instance``, however often it is asked about. ``recipients`` is the MTA's count (DATA,
-        END-OF-MESSAGE); if it is 0 (RCPT), ``recipient`` is one more unless it was seen in this message before.
+        One message is one ``instance``, however often it is asked about; without one ("") each request is a message.
+        ``recipients`` is the MTA's count (DATA, END-OF-MESSAGE); if it is 0 (RCPT), ``recipient`` is one more unless it
+        was seen in this message before.
         """
         terms = restriction.terms
+        if not instance:
+            self._unnamed += 1
+            instance = f"\0{self._unnamed}"
         counter = self._counter((terms.kind, terms.rule, restriction.subject))
         counter.forget(now - terms.window)
         message = counter.messages.get(instance) or _Submission(now)

@@ -7,18 +7,18 @@ A hook never obeys ``notify`` (it is for people) nor a decision about the whole 
 to stop all mail.
 """
 
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
 from pipeline.detect.granted import Granted
+from pipeline.enforce.due import Due
 from pipeline.enforce.terms import LOGIN_ACTIONS, Restriction, Terms, restriction_of
 from pipeline.networks import Address, BySubject, CountryOf, no_country, parse_address, parse_network
-from schemas.enforcement import Decision, split_key
+from schemas.enforcement import MANUAL, Decision, split_key
 from schemas.kinds import SUBJECT_KINDS, Action, Mode, SubjectKind
 from schemas.setting import Setting
 
 Purpose = Literal["send", "login"]
-MANUAL: Final = "manual"
 STRENGTH: Final[dict[Purpose, tuple[Action, ...]]] = {
     "send": ("reject", "deny_login", "defer", "hold", "limit", "require_from_match", "route"),
     "login": ("deny_login", "reject", "delay_login", "challenge"),
@@ -44,7 +44,7 @@ class DecisionTable:
         self.changes = 0
         self._decisions: BySubject[Restriction | tuple[Restriction, ...]] = BySubject()
         self._granted = Granted()
-        self._due: list[Restriction] = []
+        self._due = Due()
         self._shared: dict[Terms, Terms] = {}
 
     def apply(self, key: str, decision: Decision | None) -> bool:
@@ -62,8 +62,7 @@ class DecisionTable:
 
     def restore(self, new: Restriction) -> bool:
         """As ``apply``, for a restriction that the table itself has handed out before."""
-        if not new.terms.except_sources and len(self._shared) < _MAX_SHARED:
-            new.terms = self._shared.setdefault(new.terms, new.terms)
+        new.terms = self.share(new.terms)
         values, place = self._decisions.place(new.terms.kind, new.subject)
         others = []
         for known in _each(values.get(place)):
@@ -76,8 +75,34 @@ class DecisionTable:
         values[place] = (*others, new) if others else new
         self.count[new.terms.mode] += 1
         self.changes += 1
-        heappush(self._due, new)
+        self._due.add_all((new,))
         return True
+
+    def share(self, terms: Terms) -> Terms:
+        """Equal terms, which many decisions have; for ``restore_all``."""
+        if terms.except_sources or len(self._shared) >= _MAX_SHARED:
+            return terms
+        return self._shared.setdefault(terms, terms)
+
+    def restore_all(self, restrictions: Iterable[Restriction]) -> list[str]:
+        """As ``restore`` for each, in less time; their terms are ``share``d already. Returns why some were left out."""
+        place_of, count, added, refused = self._decisions.place, self.count, [], []
+        for new in restrictions:
+            terms = new.terms
+            try:
+                values, place = place_of(terms.kind, new.subject)
+                if place in values:
+                    self.restore(new)
+                    continue
+            except ValueError as error:
+                refused.append(str(error))
+                continue
+            values[place] = new
+            count[terms.mode] += 1
+            added.append(new)
+        self._due.add_all(added)
+        self.changes += len(added)
+        return refused
 
     def allow(self, key: str, setting: Setting | None) -> bool:
         """Takes one message of ``settings``, see ``Granted.apply``. Raises ValueError."""
@@ -89,6 +114,11 @@ class DecisionTable:
     def allow_entries(self) -> int:
         """How many entries the allowlist has."""
         return len(self._granted)
+
+    @property
+    def about_countries(self) -> int:
+        """How many countries are restricted: without a GeoIP file nobody is from there."""
+        return self._decisions.number("country")
 
     def lookup(
         self,
@@ -123,36 +153,48 @@ class DecisionTable:
 
     def expire(self, now: float, most: int = 10_000) -> int:
         """Forgets at most ``most`` decisions whose time is over; returns how many. To be called every second or so."""
-        dropped = 0
-        due = self._due
-        while due and dropped < most and (due[0].expires_at <= now or not due[0].live):
-            first = heappop(due)
-            if first.live:
-                dropped += self._drop(first.terms.kind, first.terms.rule, first.subject)
-        if len(due) > 2 * len(self) + 1024:
-            self._due = [r for r in due if r.live]
-            heapify(self._due)
-        return dropped
+        over = self._due.over(now, most)
+        for restriction in over:
+            self._drop(restriction.terms.kind, restriction.terms.rule, restriction.subject)
+        if len(self._due) > 2 * len(self) + 1024:
+            self._due.forget_dead()
+        return len(over)
 
     def __len__(self) -> int:
         return self.count["enforce"] + self.count["shadow"]
 
     def decisions(self) -> list[Restriction]:
-        """A quick copy, in no order; some may not be ``live`` any more."""
-        return self._due.copy()
+        """All of them, in no order."""
+        return [r for part in self.parts() for r in part]
+
+    def parts(self, size: int = 1_000) -> Iterator[list[Restriction]]:
+        """The same, about ``size`` at a time; between two parts the table may change, and what comes or is renewed
+        meanwhile is there, too, perhaps twice."""
+        return self._due.parts(size)
 
     def allowlist(self) -> list[Setting]:
         """Every allowlist entry."""
         return self._granted.entries()
 
     def take(self, other: "DecisionTable", *, decisions: bool, allowlist: bool) -> None:
-        """Replaces the decisions, the allowlist or both by those of ``other``, which is of no further use."""
+        """Replaces the decisions, the allowlist or both by those of ``other``, which has those of this one then.
+
+        To let go of a million takes a while, see ``clear``.
+        """
         self.changes += 1
         if decisions:
-            self._decisions, self._due, self.count = other._decisions, other._due, other.count
-            self._shared = other._shared
+            self._decisions, other._decisions = other._decisions, self._decisions
+            self._due, other._due = other._due, self._due
+            self._shared, other._shared = other._shared, self._shared
+            self.count, other.count = other.count, self.count
         if allowlist:
-            self._granted = other._granted
+            self._granted, other._granted = other._granted, self._granted
+
+    def clear(self) -> None:
+        """Lets go of all decisions, little by little, so that other threads have their turn meanwhile."""
+        self._due.clear()
+        self._decisions.clear()
+        self.count = dict.fromkeys(self.count, 0)
 
     def _drop(self, kind: SubjectKind, rule: str, subject: str) -> bool:
         values, place = self._decisions.place(kind, subject)

@@ -44,9 +44,6 @@ class Restriction(msgspec.Struct, gc=False, eq=False):
     expires_at: float
     live: bool = True
 
-    def __lt__(self, other: "Restriction") -> bool:
-        return self.expires_at < other.expires_at
-
 
 def restriction_of(decision: Decision) -> Restriction:
     """The slim record of a decision. Raises ValueError if it cannot be obeyed."""

@@ -7,7 +7,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, masked
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role
 from schemas.event import Event
 
 _LINE = re.compile(
@@ -52,4 +52,15 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format("amavis", Role.FILTER, {"amavis": read, "amavisd": read})
+FORMAT = Format(
+    "amavis",
+    Role.FILTER,
+    {"amavis": read, "amavisd": read},
+    clients=(
+        ClientText("sender", r"\](?::\d+)? <([^<>]*)> -> ", Escape.QUOTED),
+        ClientText("recipient", r"-> <([^<>]*)>|>,<([^<>]*)>", Escape.QUOTED),
+        ClientText("message id", r"Message-ID: <([^<>]*)>"),
+        ClientText("first hop, out of a header", r"\](?::\d+)? \[([^\[\]]*)\] <", Escape.ADDRESS),
+        ClientText("DKIM selector", r"dkim_sd=([^,:]*):", Escape.GRAPHIC),
+    ),
+)

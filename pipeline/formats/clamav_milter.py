@@ -6,7 +6,7 @@ Addresses, subject and message id are the sender's; the name of what was found e
 import re
 from datetime import datetime
 
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Format, Outcome, Role
 from schemas.event import Event
 
 _FOUND = re.compile(
@@ -37,4 +37,15 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format("clamav-milter", Role.FILTER, {"clamav-milter": read})
+FORMAT = Format(
+    "clamav-milter",
+    Role.FILTER,
+    {"clamav-milter": read},
+    clients=(
+        ClientText("sender", r"from <([^<>]*)> to"),
+        ClientText("recipient", r" to <([^<>]*)>"),
+        ClientText("subject", r"subject '([^']*)'"),
+        ClientText("message id", r"message-id '<([^<>]*)>'"),
+        ClientText("date", r"date '([^']*)'"),
+    ),
+)

@@ -8,13 +8,14 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Unreadable
 from schemas.event import Event
 
 _NAME = "courier"
 _SERVICES = {
     "imapd": "imap", "imapd-ssl": "imap", "imaplogin": "imap", "courier-imapd": "imap", "courier-imap": "imap",
     "pop3d": "pop3", "pop3d-ssl": "pop3", "pop3login": "pop3", "courier-pop3d": "pop3", "courier-pop3": "pop3",
+    "courierimaplogin": "imap", "courierpop3login": "pop3",
 }  # fmt: skip
 _TAIL = re.compile(r"(?P<ip>[^\s\[\]]+)\](?:, port=\[[0-9]+\])?(?:, [a-z]+=\S*)*")
 _MECHANISMS = frozenset(("PLAIN", "LOGIN", "CRAM-MD5", "CRAM-SHA1", "CRAM-SHA256", "EXTERNAL"))
@@ -63,4 +64,8 @@ FORMAT = Format(
     Role.ACCESS,
     dict.fromkeys(_SERVICES, read) | {"authdaemond": read_daemon},
     roles={"authdaemond": Role.ASKED},
+    clients=(
+        ClientText("user", r"user=([^,]*)"),
+        ClientText("mechanism", r"method=([^,]*)", Escape.WORD),
+    ),
 )

@@ -4,27 +4,30 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
+_ADDRESS = r'(?:"(?:[^"\\]|\\.)*"@[^<>]*|(?!")[^<>]*)'
 _RELAY = re.compile(
     r'error,relay=(?P<ip>[0-9A-Fa-f:.]+)(?:,port=[0-9]+)?(?:,ident="[^"]*")?(?P<rest>[,:].*)', re.DOTALL
 )
 _STARTED = re.compile(r"started,ip=\[(?P<ip>[0-9A-Fa-f:.]+)\](?:,.*)?", re.DOTALL)
-_ANSWER = re.compile(r',msg="(?P<code>[245][0-9]{2}) (?P<text>[^"]*)"(?:,cmd: (?P<command>.*))?', re.DOTALL)
+_ANSWER = re.compile(r',msg="(?P<code>[245][0-9]{2}) (?P<text>[^"]*)"(?:,cmd(?:: (?P<command>.*))?)?', re.DOTALL)
 _REJECT = re.compile(
-    r",from=<(?P<sender>[^<>]*)>(?:,to=<(?P<to>[^<>]*)>)?: (?P<code>[245][0-9]{2}) "
+    rf",from=<(?P<sender>{_ADDRESS})>(?:,to=<(?P<to>{_ADDRESS})>)?: (?P<code>[245][0-9]{{2}}) "
     r"(?:(?P<dsn>[245]\.[0-9]{1,3}\.[0-9]{1,3}) )?(?P<text>.*)",
     re.DOTALL,
 )
 _ID = r"id=(?P<id>[0-9A-Fa-f]+\.[0-9A-Fa-f]+\.[0-9A-Fa-f]+)"
 _NEW = re.compile(rf"newmsg,{_ID}(?:, ?auth=(?P<user>[^:\s,]+))?: (?P<from>.*)", re.DOTALL)
 _CLIENT = re.compile(r"\[(?P<ip>[0-9A-Fa-f:.]+)\]\)?\Z")
-_BEGUN = re.compile(rf"started,{_ID},from=<(?P<sender>[^<>]*)>,module=\w+,host=[^,]*,addr=<(?P<to>[^<>]*)>", re.DOTALL)
+_BEGUN = re.compile(
+    rf"started,{_ID},from=<(?P<sender>{_ADDRESS})>,module=\w+,host=[^,]*,addr=<(?P<to>{_ADDRESS})>", re.DOTALL
+)
 _COMPLETED = re.compile(rf"completed,{_ID}")
 _DELIVERY = re.compile(
-    rf"{_ID},from=<(?P<sender>[^<>]*)>,addr=<(?P<to>[^<>]*)>(?:,size=[0-9]+)?"
+    rf"{_ID},from=<(?P<sender>{_ADDRESS})>,addr=<(?P<to>{_ADDRESS})>(?:,size=[0-9]+)?"
     r"(?:(?:,status: (?P<status>\w+)|,success)(?:: (?P<text>.*))?|: (?P<said>.*))",
     re.DOTALL,
 )
@@ -105,4 +108,12 @@ FORMAT = Format(
     {"courieresmtpd": read_server, "esmtpd": read_server, "esmtpd-msa": read_server, "esmtpd-ssl": read_server}
     | dict.fromkeys(_MODULES, read_queue),
     roles=dict.fromkeys(_MODULES, Role.QUEUE),
+    clients=(
+        ClientText("command", r"cmd: (?:AUTH PLAIN )?(.*)"),
+        ClientText("sender", r"from=<([^<>]*)>", Escape.QUOTED),
+        ClientText("recipient", r"(?:to|addr)=<([^<>]*)>|User <([^<>]*)>", Escape.QUOTED),
+        ClientText("HELO", r"dns; (\S+) \("),
+        ClientText("host by DNS", r"dns; \S+ \((\S+) \[", Escape.HOST),
+        ClientText("answer of another server", r"success: (.*)|addr=<[^<>]*>: (\d.*)"),
+    ),
 )

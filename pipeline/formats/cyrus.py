@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -100,4 +100,14 @@ def _reason(why: str) -> AuthReason:
     return "password" if why.startswith("authentication failure") else "unknown"
 
 
-FORMAT = Format(_NAME, Role.ACCESS, {"cyrus/": read_named} | dict.fromkeys(_SERVICES, read))
+FORMAT = Format(
+    _NAME,
+    Role.ACCESS,
+    {"cyrus/": read_named} | dict.fromkeys(_SERVICES, read),
+    clients=(
+        ClientText("user", r"(?:plaintext|PLAIN) \(([^()]*)\)|plaintext ([^\s()]+) SASL|user: ([^\s@]+)@mx"),
+        ClientText("user who got in", r"\] (\S+) plaintext|USAGE (\S+)", Escape.WORD),
+        ClientText("mechanism", r"\] ([A-Z][A-Z0-9-]*)(?: \(-|$| \[)", Escape.WORD),
+        ClientText("host by DNS", r"login: ([^\s\[\]]+) ?\[", Escape.HOST),
+    ),
+)

@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import MAX_REASON
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role
 from schemas.event import Event
 
 _ID = re.compile(r"[0-9A-Za-z]{6,20}")
@@ -54,4 +54,16 @@ def read_dmarc(time: datetime, host: str, program: str, service: str | None, fir
     return event
 
 
-FORMAT = Format("dkim", Role.FILTER, {"opendkim": read_dkim, "dkim-filter": read_dkim, "opendmarc": read_dmarc})
+FORMAT = Format(
+    "dkim",
+    Role.FILTER,
+    {"opendkim": read_dkim, "dkim-filter": read_dkim, "opendmarc": read_dmarc},
+    clients=(
+        ClientText("selector", r"\bs=([^,\s]*)"),
+        ClientText("domain", r"\bd=([^,\s)]*)"),
+        ClientText("host by DNS", r": (\S+) \[[^\]]*\] not", Escape.HOST),
+        ClientText("sender", r"mailfrom\): (\S+) ", Escape.QUOTED),
+        ClientText("header", r" from (\S+)$"),
+        ClientText("sender's domain", r"opendmarc\S+ \S+ ([\w.]+) (?:pass|fail)", Escape.HOST),
+    ),
+)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pipeline.formats import dovecot_auth, dovecot_login
 from pipeline.formats.dovecot_login import SERVICES
-from pipeline.formats.reading.format import Format, Outcome, Reader, Role
+from pipeline.formats.reading.format import ClientText, Format, Outcome, Reader, Role
 from schemas.event import Event
 
 READERS: dict[str, Reader] = {**dovecot_login.FORMAT.programs, **dovecot_auth.FORMAT.programs}
@@ -43,11 +43,11 @@ def read_tagged(time: datetime, host: str, program: str, service: str | None, fi
 
 
 def read_renamed(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
-    """A line under another name (``instance_name``): claimed only if it is a login or a refusal of Dovecot."""
+    """A line under another name (``instance_name``): claimed only if it is, or imitates, a login or a refusal."""
     if first.partition("(")[0] not in READERS or ("(" not in rest and "user=<" not in rest):
         return None
     outcome = read(time, host, program, service, first, rest)
-    return outcome if isinstance(outcome, Event) and outcome.kind != "other" else None
+    return None if isinstance(outcome, Event) and outcome.kind == "other" else outcome
 
 
 FORMAT = Format(
@@ -56,4 +56,9 @@ FORMAT = Format(
     {"dovecot": read} | dict.fromkeys(SERVICES, read_tagged),
     own_log=(_PROCESSES | READERS.keys(), read_process),
     renamed=read_renamed,
+    clients=(
+        *dovecot_login.FORMAT.clients,
+        *dovecot_auth.FORMAT.clients,
+        ClientText("user who got in", r"imap\(([^()]*)\)"),
+    ),
 )

@@ -9,7 +9,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -71,17 +71,18 @@ def _refusal(event: Event, who: str, what: str) -> Event | Unreadable:
         return event
     base, _, inner = who.partition("(")
     session = None
-    if inner.endswith(">"):
+    if inner.endswith(">") and ",<" in inner:
+        if inner.count(",<") > 1:
+            return Unreadable(_NAME, "two places look like the session")
         inner, _, session = inner[:-1].rpartition(",<")
-    inner = inner.removesuffix(",")  # an empty session before 2.2.10
-    user, _, address = inner.rpartition(",")
+    if "," not in inner:  # no address was passed; what looks like one is the name that the client gave
+        return _failure(event, None if inner == "?" else account_name(inner), None, session, what)
+    user, _, address = inner.removesuffix(",").rpartition(",")  # an empty session before 2.2.10
     while user and (address == "master" or address.startswith("sasl:")):
         user, _, address = user.rpartition(",")
     client_ip = CANONICAL_IP[address]
-    if client_ip is None:
-        user = inner if "," not in inner else user if not address else ""
-        if not user:
-            return Unreadable(_NAME, f"{base}(…): no user and address")
+    if client_ip is None and (address or not user):
+        return Unreadable(_NAME, f"{base}(…): no user and address")
     return _failure(event, None if user == "?" else account_name(user), client_ip, session, what)
 
 
@@ -98,7 +99,7 @@ def _unusual(event: Event, text: str) -> Event | Unreadable:
     who, _, what = text.rpartition("): ")
     first, _, said = text.partition("): ")
     reason = _reason(said)
-    if reason == "policy" and said.count(_REFUSED) == 1 and not _looks_like_end(who[len(first) :]):
+    if said.startswith(_REFUSED) and said.count(_REFUSED) == 1 and not _looks_like_end(who[len(first) :]):
         return _refusal(event, first, said)
     if _reason(what) is None and reason is None:
         return event
@@ -106,7 +107,7 @@ def _unusual(event: Event, text: str) -> Event | Unreadable:
 
 
 def _looks_like_end(text: str) -> bool:
-    return re.search(r",[0-9A-Fa-f:.]+(?:,<[^<>\s]*>)?\Z", text) is not None
+    return re.search(r",[0-9A-Fa-f:.]+(?:,(?:master|sasl:\w+)?)*(?:,<[^<>\s]*>)?\Z", text) is not None
 
 
 def _reason(what: str) -> AuthReason | None:
@@ -116,4 +117,17 @@ def _reason(what: str) -> AuthReason | None:
     return None
 
 
-FORMAT = Format(_NAME, Role.SASL, {"auth": read, "auth-worker": read}, within="dovecot")
+FORMAT = Format(
+    _NAME,
+    Role.SASL,
+    {"auth": read, "auth-worker": read},
+    within="dovecot",
+    clients=(
+        ClientText("user", r"(?:passwd-file|sql|ldap|pam|policy)\(([^,()]*),", longest=64),
+        # No comma: a name with one and no address behind it would look like a name and an address. It gets this far
+        # only if auth_username_chars is empty and the asking program passes no address.
+        ClientText("user, without an address", r"(?:passwd-file|sql)\(([^,()]*)\)", Escape.GRAPHIC, longest=64),
+        ClientText("password", r"given password: ([^()]*)\)"),
+        ClientText("session, of a webmail that is trusted", r",<([^<>]*)>\)", Escape.WORD),
+    ),
+)

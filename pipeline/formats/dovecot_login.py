@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name, number
-from pipeline.formats.reading.format import Format, Outcome, Role, Session, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Session, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -28,6 +28,7 @@ _FIELDS = re.compile(r": (?=(?:rip|lip|method|session|mpid)=)")
 _ATTEMPTS = re.compile(r"\((?:auth failed|authorization failed), ([0-9]+) attempts?")
 _WHY: tuple[tuple[str, AuthReason], ...] = (
     ("(auth failed", "password"),
+    ("(proxy dest auth failed", "password"),
     ("(authorization failed", "disabled"),
     ("(user disabled", "disabled"),
     ("(password expired", "disabled"),
@@ -43,7 +44,7 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     """One line of a login process: a login, a failure, or a connection that ended without either."""
     said, found, fields = (first, "=", rest[6:]) if rest.startswith("user=<") else rest.partition(": user=<")
     event = Event("connect", time, host, program, service)
-    if not found:
+    if not found or "rip=" in said or "=<" in said:  # fields came before: it stands within the user's name
         event.kind = "other"
         return event if first.startswith("proxy(") else _other_order(event, first, rest)
     if said is not first:
@@ -69,7 +70,7 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
 
 def _result(event: Event, said: str, user: str) -> Event:
     """What the process ``said`` before the fields, as kind, account, reason and count."""
-    if said in ("Login", "Logged in"):
+    if said in ("Login", "Logged in") or (said.startswith("proxy(") and "): started proxying to " in said):
         event.kind, event.account = "auth_success", account_name(user)
         return event
     for words, reason in _WHY:
@@ -104,4 +105,15 @@ SERVICES = {
     "submission-login": "submission",
     "imap-urlauth-login": "imap",
 }
-FORMAT = Format(_NAME, Role.ACCESS, dict.fromkeys(SERVICES, read), session=Session.SUM, within="dovecot")
+FORMAT = Format(
+    _NAME,
+    Role.ACCESS,
+    dict.fromkeys(SERVICES, read),
+    session=Session.SUM,
+    within="dovecot",
+    clients=(
+        ClientText("user", r"user=<([^<>]*)>", longest=80),
+        ClientText("mechanism", r"user=<>, method=([^\s<>,]*)", Escape.WORD, longest=64),
+        ClientText("session, of a webmail that is trusted", r"session=<([^<>]*)>", Escape.WORD),
+    ),
+)

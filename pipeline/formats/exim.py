@@ -13,7 +13,7 @@ from datetime import datetime
 
 from pipeline.formats.exim_host import forged, host_at, recipients
 from pipeline.formats.reading.fields import MAX_REASON, account_name, pool_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
@@ -30,11 +30,11 @@ _ADDRESS = r'(?:"(?:[^"\\]|\\.)*"(?:@[^\s<>]*)?|[^\s<>]+)'
 _ARRIVAL = re.compile(rf"(?:<=|\(=) (?P<sender><>|{_ADDRESS})(?: R=\S+)?(?: DS)?(?P<host> H=)?", re.DOTALL)
 _FIELDS = re.compile(  # between host and size; DN and U hold a client's text
     r"(?: TFO\*?)?(?: Ci=\S+)?(?: U=(?P<ident>\S+))?(?: P=(?P<proto>[\w-]+))?(?: L[*.]?-?)?(?: X=\S+)?(?: CV=\S+)?"
-    r'(?: DN="[^"]*")?(?: SNI=\S*)?(?: A=(?P<auth>[^\s:"]+)(?::(?P<user>[^\s":]+)(?::\S*)?)?)?(?: PRDR)?'
+    r'(?P<tls>(?: DN="[^"]*")?(?: SNI=\S*)?)(?: A=(?P<auth>[^\s:"]+)(?::(?P<user>[^\s":]+)(?::\S*)?)?)?(?: PRDR)?'
     r"(?: PRX=\S+)?(?: K)? S=(?P<size>[0-9]+)"
 )
 _ENVELOPE = re.compile(  # of a reject, after the host
-    r'(?: Ci=\S+)?(?: U=\S+)?(?: X=\S+)?(?: CV=\S+)?(?: DN="[^"]*")?(?: SNI=\S*)?'
+    r'(?: Ci=\S+)?(?: U=\S+)?(?: X=\S+)?(?: CV=\S+)?(?P<tls>(?: DN="[^"]*")?(?: SNI=\S*)?)'
     rf'(?: F=<(?P<sender>(?:{_ADDRESS})?)>)?(?: A=(?P<auth>[^\s:"]+)(?::(?P<user>[^\s":]+))?)?'
     r" (?P<soft>temporarily )?rejected (?P<what>.*)",
     re.DOTALL,
@@ -42,8 +42,8 @@ _ENVELOPE = re.compile(  # of a reject, after the host
 _RCPT = re.compile(rf"RCPT <(?P<recipient>{_ADDRESS})>(?P<rest>.*)", re.DOTALL)
 _VERIFY = re.compile(rf" sender verify (?:fail|defer) for <(?P<sender>{_ADDRESS})>", re.DOTALL)
 _DELIVERY = re.compile(
-    rf"(?P<what>[=*-]>|>>|\*\*|==) (?P<to>[|/][^<>]*?(?= <)|{_ADDRESS})(?: \([^()]*\))?(?: <(?P<parent>{_ADDRESS}|)>)?"
-    rf"(?: F=<(?P<sender>(?:{_ADDRESS})?)>)?(?=[ :]|\Z)(?P<rest>.*)",
+    rf"(?P<what>[=*-]>|>>|\*\*|==) (?P<to>[|/][^<>]*?(?= <)|>?{_ADDRESS})(?: \([^()]*\))?"
+    rf"(?: <(?P<parent>{_ADDRESS}|)>)?(?: F=<(?P<sender>(?:{_ADDRESS})?)>)?(?=[ :]|\Z)(?P<rest>.*)",
     re.DOTALL,
 )
 _TRANSPORT = re.compile(  # right after the address, before what the next host said
@@ -144,7 +144,7 @@ def _arrival(event: Event, text: str) -> Event | Unreadable:
     if fields is None:
         return event
     sure, event.nrcpt = recipients(text, fields.end())
-    if host is not None and not sure and forged(text, host):
+    if host is not None and not sure and (forged(text, host) or fields["tls"]):
         event.nrcpt = None
         return event
     event.size = int(fields["size"])
@@ -163,7 +163,8 @@ def _delivery(event: Event, text: str) -> Event | Unreadable:
         return Unreadable(_NAME, f"{text[:2]} is not followed by an address")
     to, parent, rest = match["to"], match["parent"], match["rest"]
     event.kind, event.status = "delivery", _STATUS[match["what"]]
-    event.recipient = parent if parent and "@" not in to.rpartition('"')[2] else to
+    reply = to.startswith(">")  # an automatic one, to the sender
+    event.recipient = parent if parent and (reply or "@" not in to.rpartition('"')[2]) else to
     event.sender = match["sender"]
     if event.status == "sent":
         confirmed = _CONFIRMED.search(rest)
@@ -201,6 +202,9 @@ def _refusal(event: Event, text: str) -> Event | None:
     if envelope is None:
         return event
     event.sender, what = envelope["sender"], envelope["what"]
+    if envelope["tls"] and " rejected " in what:
+        event.sender = None
+        return event
     if envelope["auth"]:
         event.account, event.method = account_name(envelope["user"] or ""), _mechanism(envelope["auth"])
     rcpt = _RCPT.match(what)
@@ -257,4 +261,30 @@ def _with_host(event: Event, text: str) -> Event:
     return event
 
 
-FORMAT = Format(_NAME, Role.MTA, {"exim": read, "exim4": read}, bare=(("2", read_bare),))
+FORMAT = Format(
+    _NAME,
+    Role.MTA,
+    {"exim": read, "exim4": read},
+    bare=(("2", read_bare),),
+    clients=(
+        ClientText("HELO", r"(?:H=|failed for |connection from )(?:[\w.]+ )?\(([^()]*)\)", Escape.HOST),
+        ClientText("host by DNS", r"(?:H=|failed for |call from |connection from )([a-z][\w.]*) [(\[]", Escape.HOST),
+        ClientText("sender", r"<= ([^\s<>]+@[^\s<>]+)|F=<([^<>]*)>|from <([^<>]*)>|fail for <([^<>]*)>", Escape.QUOTED),
+        ClientText("message id", r" id=(\S+)", Escape.QUOTED),
+        ClientText("subject", r'T="((?:[^"\\]|\\.)*)"', Escape.BACKSLASH),
+        ClientText(
+            "recipient",
+            r" for ([^\s<>\[\]]+@\S+)|RCPT <([^<>]*)>|(?:[=>-]>|\*\*|==) (?:([^\s<>]+@\S+)|>?[^<>]+ <([^<>]*)>)",
+            Escape.QUOTED,
+        ),
+        ClientText("user", r"set_id=([^()]*)\)"),
+        ClientText("command", r'error in "AUTH ([^"]*)" H='),
+        ClientText("server name of TLS", r"SNI=(\S+)"),
+        ClientText("what came instead of a greeting", r'input="([^"]*)"'),
+        ClientText("HELO refused", r"EHLO or HELO (.*)|argument\(s\): (.*)"),
+        ClientText("certificate", r'DN="([^"]*)"'),
+        ClientText("last command", r'last was "([^"]*)"'),
+        ClientText("answer of another server", r'C="([^"]*)"', Escape.BACKSLASH),
+        ClientText("error of another server", r"\]: (SMTP error .*)"),
+    ),
+)

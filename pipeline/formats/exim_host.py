@@ -16,7 +16,7 @@ _HOST = re.compile(
 )
 _FORGED = re.compile(r"\) \[[0-9A-Fa-f:.]+\]")
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_LOCAL = re.compile(r'"[^"\\]*"@')
+_LOCAL, _ESCAPED = re.compile(r'"[^"\\]*"@'), re.compile(rf"{_QUOTED}@")
 _TAIL = re.compile(  # what follows the size in a line of arrival, all of it the client's
     r"(?: (?:M8S|DKIM|RT|Q|PRX|DS)=\S+| ARC| PRDR| K)*"
     rf"(?: id\*?=(?:{_QUOTED}(?:@\S+)?|\S+))?(?: T={_QUOTED})?(?: from <(?:{_QUOTED}[^<>]*|[^<>]*)>)?"
@@ -56,4 +56,5 @@ def recipients(text: str, start: int) -> tuple[bool, int | None]:
     if not named:
         return True, None
     plain = _LOCAL.sub("@", named) if '"' in named else named
-    return '"' not in plain and "\\" not in plain and _FORGED.search(plain) is None, len(plain.split())
+    sure = '"' not in plain and "\\" not in plain and _FORGED.search(plain) is None
+    return sure, len(plain.split() if sure else _ESCAPED.sub("@", named).split())

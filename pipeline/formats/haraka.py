@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Session
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Session
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 
@@ -18,7 +18,7 @@ _LINE = re.compile(
     r"\[(?P<origin>[\w./-]+)\] {1,2}(?P<text>.*)",
     re.DOTALL,
 )
-_VALUE = r'(?:"(?:[^"\\]|\\.)*"|\S+)'
+_VALUE = r'(?:"(?:[^"\\]|\\.)*"|[^ ]+)'
 _CONNECT = re.compile(r"connect ip=(?P<ip>[0-9A-Fa-f:.]+) .*", re.DOTALL)
 _DISCONNECT = re.compile(
     rf"disconnect ip=(?P<ip>[0-9A-Fa-f:.]+) rdns={_VALUE} helo={_VALUE} (?:relay=[YN] )?.*? "
@@ -37,7 +37,7 @@ _DENIED = {"DENY": "550", "DENYDISCONNECT": "550", "DENYSOFT": "450", "DENYSOFTD
 _DELIVERED = re.compile(
     rf'delivered file=\S+ domain="?(?P<domain>[^\s"]+)"? .*? response=(?P<text>{_VALUE}) .*', re.DOTALL
 )
-_FAILED = re.compile(r"recipient <(?P<address>[^<>]*)> (?P<what>deferred|rejected): (?P<text>.*)", re.DOTALL)
+_FAILED = re.compile(rf"recipient {_ADDRESS} (?P<what>deferred|rejected): (?P<text>.*)", re.DOTALL)
 
 
 def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
@@ -118,4 +118,20 @@ def _envelope(event: Event, text: str) -> Event:
     return event
 
 
-FORMAT = Format("haraka", Role.MTA, {"haraka": read}, session=Session.SHARED, bare=(("2", read_bare),))
+FORMAT = Format(
+    "haraka",
+    Role.MTA,
+    {"haraka": read},
+    session=Session.SHARED,
+    bare=(("2", read_bare),),
+    clients=(
+        ClientText("sender", r"sender <([^<>]*)>|sender=(\S+)", Escape.QUOTED),
+        ClientText("recipient", r"recipient <([^<>]*)>", Escape.QUOTED),
+        ClientText("message id", r"mid=<([^<>]*)>", Escape.WORD),
+        ClientText("HELO", r"helo=(\S+)", Escape.WORD),
+        ClientText("last answer", r'lr="[^"]* ([^"\s]+)"', Escape.BACKSLASH),
+        ClientText("user", r'AUTH user="([^"]*)"', Escape.BACKSLASH),
+        ClientText("answer of another server", r'response="([^"]*)"', Escape.BACKSLASH),
+        ClientText("refusal of another server", r"(?:rejected|deferred): (.*)"),
+    ),
+)

@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 
@@ -18,6 +18,7 @@ _TEXT = re.compile(r"(?:\[[a-z0-9_-]+\] )+(?P<what>FAILED LOGIN|Login success) f
 _IMP = re.compile(r"(?P<user>.*) (?:\((?P<ip>[^()\s]+)\)|\[(?P<old>[^\[\]\s]+)\])", re.DOTALL)
 _HORDE = re.compile(r"(?P<user>.*) to [a-z0-9_-]+ \((?P<ip>[^()\s]+)\)(?: \[(?:pid|on line) .*)?", re.DOTALL)
 _OLD = re.compile(r"(?P<user>.*) \[(?P<ip>[^\[\]\s]+)\] to Horde(?: \[(?:pid|on line) .*)?", re.DOTALL)
+_FORWARDED = " (forwarded for ["
 _OTHER_USER = re.compile(r" \(Horde user [^()]*\)$")
 
 
@@ -46,7 +47,7 @@ def _read(event: Event, text: str) -> Outcome:
     if who is None:
         return Unreadable(_NAME, "login without an address")
     user, address = who
-    if match["said"].count(" to ") != 1:
+    if match["said"].count(" to ") != 1 or match["said"].count(_FORWARDED) > 1:
         return event
     event.client_ip, event.account = CANONICAL_IP[address], account_name(_OTHER_USER.sub("", user))
     return event
@@ -55,11 +56,21 @@ def _read(event: Event, text: str) -> Outcome:
 def _who(said: str) -> tuple[str, str] | None:
     left, found, _ = said.partition(" to {")
     if found:
-        left, _, _ = left.partition(" (forwarded for [")
+        left = left.partition(_FORWARDED)[0] if left.endswith("])") else left
         match = _IMP.fullmatch(left)
         return (match["user"], match["ip"] or match["old"]) if match else None
     match = _HORDE.fullmatch(said) or _OLD.fullmatch(said)
     return (match["user"], match["ip"]) if match else None
 
 
-FORMAT = Format(_NAME, Role.WEBMAIL, {"HORDE": read, "horde": read}, bare=(("JFMASOND12", read_line),))
+FORMAT = Format(
+    _NAME,
+    Role.WEBMAIL,
+    {"HORDE": read, "horde": read},
+    bare=(("JFMASOND12", read_line),),
+    clients=(
+        ClientText("user", r"LOGIN for (\S+) [(\[t]|imap://([^@/]*)@"),
+        ClientText("header of a proxy", r"forwarded for \[([^\[\]]*)\]"),
+        ClientText("recipient", r"sent to (\S+) from", Escape.QUOTED),
+    ),
+)

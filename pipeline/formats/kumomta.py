@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name, pool_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
@@ -101,4 +101,17 @@ def _dsn(value: object) -> str | None:
     return ".".join(str(part) for part in parts) if all(isinstance(part, int) for part in parts) else None
 
 
-FORMAT = Format(_NAME, Role.MTA, {}, writes=("kumod",), objects=read_object)
+FORMAT = Format(
+    _NAME,
+    Role.MTA,
+    {},
+    writes=("kumod",),
+    objects=read_object,
+    clients=(
+        ClientText("sender", r'"sender":"([^"]*)"'),
+        ClientText("recipient", r'"recipient":\[?"([^"]*)"|"recipient":\[[^\]]*,"([^"]*)"|TO:<([^<>]*)>'),
+        ClientText("host by DNS", r'"name":"([^"]*)"', Escape.HOST),
+        ClientText("answer of another server", r'"content":"([^"]*)"'),
+        ClientText("command", r'"command":"RCPT ([^"]*)"'),
+    ),
+)

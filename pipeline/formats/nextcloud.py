@@ -8,12 +8,16 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Format, Outcome, Role
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 
 _NAME = "nextcloud"
-_FAILED = re.compile(r"Login failed: '?(?P<user>.*?)'? \(Remote IP: '?(?P<ip>[^'()\s]+)'?\)", re.DOTALL)
+_FAILED = re.compile(
+    r"Login failed: (?:'(?P<old>.*)' \(Remote IP: '(?P<old_ip>[^'()\s]+)'\)|"
+    r"(?P<user>.*) \(Remote IP: (?P<ip>[^'()\s]+)\))",
+    re.DOTALL,
+)
 _PASSED = re.compile(r'Login successful: "?(?P<user>.*?)"?', re.DOTALL)
 _APP = re.compile(r"\{[\w-]+\} ")
 
@@ -42,7 +46,8 @@ def _read(event: Event, message: str) -> Event:
     failed = _FAILED.fullmatch(message)
     if failed is not None:
         event.kind, event.reason = "auth_failure", "password"
-        event.client_ip, event.account = CANONICAL_IP[failed["ip"]], account_name(failed["user"])
+        event.client_ip = CANONICAL_IP[failed["ip"] or failed["old_ip"]]
+        event.account = account_name(failed["user"] or failed["old"] or "")
         return event
     passed = _PASSED.fullmatch(message)
     if passed is not None:
@@ -50,4 +55,14 @@ def _read(event: Event, message: str) -> Event:
     return event
 
 
-FORMAT = Format(_NAME, Role.WEBMAIL, {"Nextcloud": read, "nextcloud": read, "ownCloud": read}, objects=read_object)
+FORMAT = Format(
+    _NAME,
+    Role.WEBMAIL,
+    {"Nextcloud": read, "nextcloud": read, "ownCloud": read},
+    objects=read_object,
+    clients=(
+        ClientText("user", r"Login failed: '?([^\s']+)'? \("),
+        ClientText("User-Agent", r'"userAgent":"([^"]*)"'),
+        ClientText("URL", r'"url":"([^"]*)"'),
+    ),
+)

@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
@@ -22,7 +22,9 @@ _LINE = re.compile(rf"{_START}(?P<text>.*)", re.DOTALL)
 _FAILED, _PASSED = "client login failed: ", "client logged in"
 _STATE = " while in http auth state"
 _PEER = re.compile(
-    r', client: (?:unix:|(?P<ip>[0-9A-Fa-f:.]+)), server: (?P<server>[^,"]+)(?:, login: "(?P<login>.*))?', re.DOTALL
+    r", client: (?:unix:|(?P<ip>[0-9A-Fa-f:.]+))(?: using starttls)?, "
+    r'server: (?P<server>[^,"]+)(?:, login: "(?P<login>.*))?',
+    re.DOTALL,
 )
 _SERVICES = {
     "25": "smtp",
@@ -94,4 +96,11 @@ def _reason(status: str) -> AuthReason:
     return next((reason for words, reason in _REASONS if words in low), "password")
 
 
-FORMAT = Format(_NAME, Role.ACCESS, {"nginx": read}, bare=(("12", read_line),), bare_start=_START)
+FORMAT = Format(
+    _NAME,
+    Role.ACCESS,
+    {"nginx": read},
+    bare=(("12", read_line),),
+    bare_start=_START,
+    clients=(ClientText("user", r'failed.*login: "([^"]*)"'),),
+)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Format, Outcome, Role
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
@@ -70,4 +70,12 @@ def _event(event: Event, said: str, code: str, properties: Mapping[str, object])
     return event
 
 
-FORMAT = Format(_NAME, Role.WEBMAIL, {}, writes=("open-xchange",), bare=(("12", read_line),), objects=read_object)
+FORMAT = Format(
+    _NAME,
+    Role.WEBMAIL,
+    {},
+    writes=("open-xchange",),
+    bare=(("12", read_line),),
+    objects=read_object,
+    clients=(ClientText("user", r'login\.login(?:=|":")([^\s"]+)'),),
+)

@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Session
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Session
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -89,6 +89,8 @@ def _refusal(event: Event, failed: re.Match[str]) -> Event:
     event.client_ip = CANONICAL_IP[failed["ip"].strip("[]").removeprefix("IPv6:")] if failed["ip"] else None
     if failed["command"].upper().startswith("AUTH"):
         event.kind, event.reason = "auth_failure", _CODES.get(code, "temporary" if code < "500" else "mechanism")
+        if failed.string.count('" result="') > 1:  # the command holds one, too
+            event.reason = "password"
         if event.reason == "password":
             event.told_before()  # by the line before this one
         return event
@@ -115,4 +117,18 @@ def _delivery(event: Event, text: str) -> Event:
     return event
 
 
-FORMAT = Format("opensmtpd", Role.MTA, {"smtpd": read}, session=Session.SHARED)
+FORMAT = Format(
+    "opensmtpd",
+    Role.MTA,
+    {"smtpd": read},
+    session=Session.SHARED,
+    clients=(
+        ClientText("user", r"user=(\S+) result=(?:perm|temp)"),
+        ClientText("command", r'command="AUTH \S+ ([^"]*)"'),
+        ClientText("recipient in a command", r"TO:<([^<>]*)>|recipient: <([^<>]*)>"),
+        ClientText("sender", r"from=<([^<>]*)>", Escape.QUOTED),
+        ClientText("recipient", r"(?:to|rcpt)=<([^<>-]+)>", Escape.QUOTED),
+        ClientText("host by DNS", r"host=<?([\w.]+)", Escape.HOST),
+        ClientText("answer of another server", r'stat="([^"]*)"'),
+    ),
+)

@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Format, Outcome, Role
 from schemas.event import Event
 
 SERVICES: dict[str, str | None] = {
@@ -90,4 +90,5 @@ FORMAT = Format(
     dict.fromkeys(_TAGS, read) | {f"{tag}{_SUFFIX}": read_old for tag in _OLD_TAGS},
     roles=_ROLES | {f"{tag}{_SUFFIX}": role for tag, role in _ROLES.items() if tag in _OLD_TAGS},
     writes=(*_TAGS, *_OLD_TAGS),
+    clients=(ClientText("user", r"ruser=(\S+@?\S*) rhost|  ?user=(\S+)|account (\S+) has expired|for user (\S+):"),),
 )

@@ -7,7 +7,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Format, Outcome, Role, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -53,4 +53,9 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format(_NAME, Role.ACCESS, dict.fromkeys(_TAGS, read))
+FORMAT = Format(
+    _NAME,
+    Role.ACCESS,
+    dict.fromkeys(_TAGS, read),
+    clients=(ClientText("user", r'authentication_id="([^"()]*)"'),),
+)

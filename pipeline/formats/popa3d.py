@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role
 from schemas.event import Event
 
 
@@ -22,4 +22,9 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format("popa3d", Role.ACCESS, {"popa3d": read})
+FORMAT = Format(
+    "popa3d",
+    Role.ACCESS,
+    {"popa3d": read},
+    clients=(ClientText("user", r"failed for (\S+)$", Escape.WORD),),
+)

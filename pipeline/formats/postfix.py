@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats import postfix_delivery, postfix_queue, postfix_smtpd
-from pipeline.formats.reading.format import Claim, Format, Outcome, Reader, Role
+from pipeline.formats.reading.format import Claim, ClientText, Escape, Format, Outcome, Reader, Role
 from schemas.event import Event
 
 READERS: dict[str, Reader] = {
@@ -67,4 +67,15 @@ def _program(first: str, rest: str) -> str | None:
 
 _CLEANUP = tuple(f"{verb}: {part} " for verb in ("reject", "hold", "discard", "redirect", "filter", "info", "warn")
                  for part in ("header", "body", "mime"))  # fmt: skip
-FORMAT = Format("postfix", Role.MTA, {"postfix": read_unnamed}, instances=(_FAMILY, instance))
+FORMAT = Format(
+    "postfix",
+    Role.MTA,
+    {"postfix": read_unnamed},
+    instances=(_FAMILY, instance),
+    clients=(
+        *postfix_smtpd.FORMAT.clients,
+        *postfix_queue.FORMAT.clients,
+        *postfix_delivery.FORMAT.clients,
+        ClientText("recipient, by postscreen", r"to=<([^<>]*)>,", Escape.QUOTED),
+    ),
+)

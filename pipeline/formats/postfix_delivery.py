@@ -11,14 +11,15 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import MAX_REASON, pool_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Unreadable
 from schemas.event import Event
 
 _NAME = "postfix-delivery"
 _SHORTEST_ID = 6  # 5 digits of microseconds and an inode number
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"@[^>]*(?=>)')
+_ORIGINAL = r'(?:, orig_to=<(?:"(?:[^"\\]|\\.){0,600}"@[^>"]{0,300}|[^>"]{0,600})>)?'
 _PLACE = re.compile(
-    r">(?:, orig_to=<[^>]{0,600}>)?, relay=[^ ]*(?:, conn_use=[0-9]+)?, delay=[0-9.]+, delays=[0-9./]+, "
+    rf">{_ORIGINAL}, relay=[^ ]*(?:, conn_use=[0-9]+)?, delay=[0-9.]+, delays=[0-9./]+, "
     r"dsn=(?P<dsn>[0-9.]+), status=(?P<status>[\w-]+) \(",
     re.DOTALL,
 )
@@ -73,4 +74,14 @@ def pool_of(program: str, instance: str) -> str | None:
     return pool_name(instance) if program in _OUTWARD and instance not in _STOCK else None
 
 
-FORMAT = Format(_NAME, Role.QUEUE, dict.fromkeys(AGENTS, read), within="postfix")
+FORMAT = Format(
+    _NAME,
+    Role.QUEUE,
+    dict.fromkeys(AGENTS, read),
+    within="postfix",
+    clients=(
+        ClientText("recipient", r"(?:orig_)?to=<([^<>]*)>", Escape.QUOTED),
+        ClientText("host by DNS", r"relay=([^\s\[,]+)\[\d", Escape.HOST),
+        ClientText("answer of another server", r"status=\w+ \((.*)\)"),
+    ),
+)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pipeline.formats.postfix_delivery import read as read_delivery
 from pipeline.formats.reading.fields import MAX_REASON, number
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Unreadable
 from schemas.event import Event
 
 _QMGR = "postfix-qmgr"
@@ -28,7 +28,7 @@ def read_qmgr(time: datetime, host: str, program: str, service: str | None, firs
     if not rest.startswith("from=<"):
         return read_delivery(time, host, program, service, first, rest)
     left, found, right = rest.rpartition(">, size=")
-    if found:
+    if found and not rest.endswith(", returned to sender"):
         size, _, tail = right.partition(", nrcpt=")
         nrcpt = _ACTIVE.get(tail) or number(tail.partition(" ")[0])
         if nrcpt is not None and size.isdecimal() and len(size) <= 18:
@@ -82,4 +82,12 @@ FORMAT = Format(
     {"qmgr": read_qmgr, "oqmgr": read_qmgr, "cleanup": read_cleanup, "pickup": read_pickup},
     roles={"pickup": Role.LOCAL},
     within="postfix",
+    clients=(
+        ClientText("sender", r"from=<([^<>]*)>", Escape.QUOTED),
+        ClientText("recipient", r"to=<([^<>]*)>", Escape.QUOTED),
+        ClientText("message id", r"message-id=<([^<>]*)>"),
+        ClientText("header", r"Subject: (.*?) from unknown"),
+        ClientText("HELO", r"helo=<([^<>]*)>", Escape.NEUTERED),
+        ClientText("reason of another server", r"suspended: (.*)\)"),
+    ),
 )

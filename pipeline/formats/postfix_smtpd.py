@@ -9,7 +9,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -88,19 +88,21 @@ def _warning(event: Event, rest: str) -> Event | Unreadable:
         return event
     event.client_ip = CANONICAL_IP[match["ip"]]
     said = match["rest"]
-    if said.endswith(" authentication aborted"):
+    if said.endswith(" authentication aborted") and _FAILED not in said:
         event.kind, event.reason = "auth_failure", "aborted"
         return event
     method, found, outcome = said.partition(_FAILED)
+    if not found and said.endswith(_FAILED.rstrip()):  # without a reason, and the blank was trimmed on the way
+        method, found = said.removesuffix(_FAILED.rstrip()), _FAILED
     if not found:
         return event
     if event.client_ip is None and match["ip"] != "unknown":
         return Unreadable(_NAME, "SASL failure without a client address")
     event.kind = "auth_failure"
-    if _FAILED in outcome or not _MECHANISM.fullmatch(method):
+    why, _, user = outcome.partition(_USER)
+    if _FAILED in why or not _MECHANISM.fullmatch(method):
         event.reason = "mechanism"
         return event
-    why, _, user = outcome.partition(_USER)
     event.method, event.reason = method, _sasl_reason(why)
     if user != "(unavailable)" and len(user) < _LOGGED_USER:
         event.account = user.lower() or None
@@ -169,4 +171,19 @@ def _envelope(text: str, start: int) -> tuple[str | None, str | None]:
     return text[start + 8 : middle], text[middle + 6 : end]
 
 
-FORMAT = Format(_NAME, Role.MTA, {"smtpd": read}, within="postfix")
+FORMAT = Format(
+    _NAME,
+    Role.MTA,
+    {"smtpd": read},
+    within="postfix",
+    clients=(
+        ClientText("user", r"failed: .*sasl_username=([^,()]+)"),
+        ClientText("sender of a message", r"sasl_sender=([^,]*)"),
+        ClientText("mechanism", r"SASL (\S+) auth", Escape.WORD),
+        ClientText("sender", r"from=<([^<>]*)>", Escape.QUOTED),
+        ClientText("recipient", r"to=<([^<>]*)>", Escape.QUOTED),
+        ClientText("HELO", r"helo=<([^<>]*)>", Escape.NEUTERED),
+        ClientText("address refused", r"\d\.\d\.\d <([^<>]*@[^<>]*)>: (?:Sender|Recipient)"),
+        ClientText("host by DNS", r"(?:from|client=) ?([a-z][\w.-]*)\[", Escape.HOST),
+    ),
+)

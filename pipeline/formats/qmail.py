@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
@@ -32,7 +32,7 @@ _PLESK = re.compile(
     r"\S* ?\[(?P<ip>[0-9A-Fa-f:.]+)\]",
     re.DOTALL,
 )
-_VCHKPW = re.compile(r"vchkpw-(?P<service>[\w-]+): (?:\((?P<method>[\w-]+)\) )?(?P<text>.*)", re.DOTALL)
+_VCHKPW = re.compile(r"vchkpw(?:-(?P<service>[\w-]+))?: (?:\((?P<method>[\w-]+)\) )?(?P<text>.*)", re.DOTALL)
 _CLIENT = re.compile(r":(?P<ip>[0-9.]*|[0-9A-Fa-f:.]+)\Z")
 _LONGEST_IP = 48
 _SERVICES = {"smtp": "smtp", "submission": "submission", "smtps": "smtps", "pop3": "pop3", "pop3s": "pop3",
@@ -71,8 +71,10 @@ def read_vchkpw(time: datetime, host: str, program: str, service: str | None, fi
     client = _CLIENT.search(match["text"], max(0, len(match["text"]) - _LONGEST_IP)) if match else None
     if match is None or client is None:
         return event
-    event.service, event.method = _SERVICES.get(match["service"]), match["method"]
+    event.service, event.method = _SERVICES.get(match["service"] or ""), match["method"]
     event.client_ip, text = CANONICAL_IP[client["ip"]], match["text"][: client.start()]
+    if ":" in client["ip"]:
+        event.client_ip = None  # the user's name may end in a part of it
     if text.startswith(_SUCCESS):
         event.kind, event.account = "auth_success", account_name(text.removeprefix(_SUCCESS))
         return event
@@ -166,7 +168,7 @@ def _smtpd(event: Event, text: str) -> Event | None:
     if bad is not None:
         event.kind, event.client_ip, event.reason = "reject", CANONICAL_IP[bad["ip"]], bad["text"][:MAX_REASON]
         return event
-    control = _CONTROL.fullmatch(text.partition("qmail-smtpd: ")[2] or text)
+    control = _CONTROL.fullmatch(text.removeprefix("qmail-smtpd: "))
     if control is None:
         return None
     event.client_ip, rest = CANONICAL_IP[control["ip"]], control["rest"]
@@ -200,4 +202,15 @@ FORMAT = Format(
     roles={"vpopmail": Role.SASL, "vchkpw": Role.SASL},
     writes=(*_READERS, "tcpserver"),
     bare=(("@", read_bare),),
+    clients=(
+        ClientText("sender", r" from <([^<>]*)>|F:(\S+@\S+)"),
+        ClientText("recipient", r"to remote (\S+)| T:(\S+)$", Escape.WORD),
+        ClientText("answer of another server", r"(?:success|failure|deferral): (.*)/", Escape.WORD),
+        ClientText(
+            "user", r"(?:fail|found|given|denied|'\)) (\S+@[\w.]+):\d|Reject::AUTH::login .* '(\S+)'|FAILED: (\S+) - "
+        ),
+        ClientText("password", r"pass: '([^']*)'"),
+        ClientText("HELO", r" H:(\S+)", Escape.WORD),
+        ClientText("host by DNS", r"S:[\d.]+:([\w.]+)", Escape.HOST),
+    ),
 )

@@ -9,7 +9,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Session, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Session, Unreadable
 from pipeline.formats.reading.proxies import real_address
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
@@ -95,21 +95,34 @@ def _error(event: Event, said: str) -> Outcome:
     event.kind, event.reason = "auth_failure", "unknown"
     if said.count(" from ") > _MOST or _imitated(said) or said.count("). ") > ("(X-" in said):
         return event
-    user, found, after = said.rpartition(" from ")
-    end = _ERROR_END.fullmatch(after)
-    while found and end is None:  # the server's answer may hold the same word
-        user, found, more = user.rpartition(" from ")
-        after = f"{more} from {after}"
-        end = _ERROR_END.fullmatch(after)
-    if end is None or not found:
+    ends = _ends(said)
+    if not ends:
         return Unreadable(_NAME, "login without an address")
-    why = end["why"].partition(" in /")[0]
-    method = _METHOD.match(why)
+    user, end = ends[-1]
+    answered = [_METHOD.match(its["why"]) for _, its in ends]
+    method = answered[-1]
+    if any(answered[:-1]):  # one is in the user's name, or in what the server answered
+        return event
     event.method = method["method"] if method else "IMAP"
-    low = why.lower()
-    event.reason = next((reason for words, reason in _WHY if words in low), "password" if method else "temporary")
+    low = end["why"].rpartition(" in /")[0].lower()
     account, found, server = user.rpartition(" against ")
-    return _peer(event, account if found and " " not in server else user, end["peer"], said)
+    if found and " " not in server:
+        user = account
+    if any(words in user.lower() for words, _ in _WHY):
+        low = low.replace(user.lower(), "")  # a server may repeat the name
+    event.reason = next((reason for words, reason in _WHY if words in low), "password" if method else "temporary")
+    return _peer(event, user, end["peer"], said)
+
+
+def _ends(said: str) -> list[tuple[str, re.Match[str]]]:
+    """Each place where the user may end: (what is left of it, address and answer right of it)."""
+    words = said.split(" from ")
+    found = []
+    for place in range(1, len(words)):
+        end = _ERROR_END.fullmatch(" from ".join(words[place:]))
+        if end is not None:
+            found.append((" from ".join(words[:place]), end))
+    return found
 
 
 def _imitated(said: str) -> bool:
@@ -129,13 +142,13 @@ def _peer(event: Event, user: str, peer: str, said: str) -> Outcome:
 def _sent(event: Event, text: str) -> Outcome:
     who, found, message = text.removeprefix("User ").partition("]; Message ")
     user, _, address = who.rpartition(" [")
-    message_id, _, rest = message.partition(" for ")
+    message_id, _, rest = (" " + message).partition(" for ")  # some write no message id
     to, _, response = rest.rpartition("; ")
     if not (user and found and to):
         return Unreadable(_NAME, "a message sent without its fields")
     queued = _QUEUED.search(response)
     event.account, event.client_ip = account_name(user), CANONICAL_IP[address]
-    event.kind, event.nrcpt, event.message_id = "submission", to.count(", ") + 1, message_id or None
+    event.kind, event.nrcpt, event.message_id = "submission", to.count(", ") + 1, message_id.strip() or None
     event.queue_id = queued["id"] if queued else None
     return event
 
@@ -147,4 +160,11 @@ FORMAT = Format(
     writes=("roundcube",),
     session=Session.TWICE,
     bare=(("[", read_line),),
+    clients=(
+        ClientText("user", r"(?:F\w+ login|Login failed) for (\S+) (?:against|from)"),
+        ClientText("server that the form chose", r"against (\S+) from", Escape.WORD),
+        ClientText("header of a proxy", r"X-Forwarded-For: ([^(),]*),"),
+        ClientText("user, echoed by the server", r"failed for (\S+) (?:against|from).*(?:PLAIN|LOGIN): (.*?) in /usr"),
+        ClientText("server's answer", r"(?:PLAIN|LOGIN): (.*?) in /usr"),
+    ),
 )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 
@@ -96,4 +96,16 @@ def _text(fields: Mapping[str, object], *names: str) -> str | None:
     return next((value for value in values if isinstance(value, str) and value), None)
 
 
-FORMAT = Format(_NAME, Role.FILTER, {"rspamd": read}, bare=(("2", read_bare),), objects=read_object)
+FORMAT = Format(
+    _NAME,
+    Role.FILTER,
+    {"rspamd": read},
+    bare=(("2", read_bare),),
+    objects=read_object,
+    clients=(
+        ClientText("message id", r'\bid: <([^<>]*)>|"message-id":"([^"]*)"', Escape.GRAPHIC),
+        ClientText("sender", r'from: <([^<>]*)>|"sender_smtp":"([^"]*)"'),
+        ClientText("what symbols tell", r"\{([a-z/]+);\}"),
+        ClientText("recipient", r'rcpts: <([^<>]*)>|"rcpt_smtp":\["([^"]*)"'),
+    ),
+)

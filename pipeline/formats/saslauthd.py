@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pipeline.formats.pam import SERVICES
 from pipeline.formats.reading.fields import account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Format, Outcome, Role, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -49,4 +49,12 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format(_NAME, Role.ASKED, {"saslauthd": read})
+FORMAT = Format(
+    _NAME,
+    Role.ASKED,
+    {"saslauthd": read},
+    clients=(
+        ClientText("user", r"\[user=([^\[\]@]*)(?:@[\w.]+)?\]"),
+        ClientText("user's realm", r"\[realm=([^\[\]]+)\]"),
+    ),
+)

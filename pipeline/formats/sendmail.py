@@ -12,7 +12,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name, masked, pool_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Session, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Session, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -85,10 +85,10 @@ def _arrival(event: Event, text: str, pid: str | None) -> Event | Unreadable:
     proto = _PROTO.fullmatch(right) if found else None
     relay = _AT_END.search(text)
     event.client_ip = CANONICAL_IP[relay["ip"]] if relay else None
-    if proto is None:
+    if proto is None or relay is None:
         return event
     event.service = _SERVICES.get((proto["daemon"] or "").upper())
-    if proto["proto"] in ("ESMTPA", "ESMTPSA") and event.nrcpt > 0 and relay is not None:
+    if proto["proto"] in ("ESMTPA", "ESMTPSA") and event.nrcpt > 0:
         event.kind, event.status, event.session = "submission", None, pid
     return event
 
@@ -133,12 +133,12 @@ def _authentication(event: Event, text: str, pid: str | None) -> Event | Unreada
     left, _, _ = text.rpartition(", relay=")
     relay = _AT_END.search(text, len(left))
     event.client_ip = CANONICAL_IP[relay["ip"]] if relay else None
-    failure = _FAILURE.fullmatch(left) if left.count(" (-") == 1 else None
-    if failure is None:
+    failure = _FAILURE.fullmatch(left)
+    if failure is None or (left.count(" (-") > 1 and not failure["detail"].startswith(" SASL(")):
         return event
     event.method, event.reason = failure["method"], _REASONS.get(int(failure["code"]), "temporary")
-    _, _, user = failure["detail"].partition(", user=")
-    event.account = account_name(user) if len(user) < _LOGGED_USER else None
+    said, _, user = failure["detail"].partition(", user=")
+    event.account = account_name(user) if len(user) < _LOGGED_USER and "user: " not in said else None
     return event
 
 
@@ -211,4 +211,14 @@ FORMAT = Format(
     roles=dict.fromkeys(("sm-msp-queue", "sm-client", "sendmail-client"), Role.QUEUE),
     session=Session.SHARED,
     told_pid=True,
+    clients=(
+        ClientText("user", r"AUTH failure .*user=([^,\s]+),"),
+        ClientText("mechanism", r"AUTH failure \(([^()]*)\)", Escape.WORD),
+        ClientText("sender", r" from=<?([^<>,\s]+)>?,", Escape.QUOTED),
+        ClientText("recipient", r" to=<?([^<>,\s]+)>?,|>,<([^<>]*)>,", Escape.QUOTED),
+        ClientText("message id", r"msgid=<([^<>]*)>"),
+        ClientText("address refused", r"arg1=<([^<>]*)>|\d <([^<>]*)>\.\.\.|: <([^<>]*)>\.\.\.", Escape.QUOTED),
+        ClientText("host by DNS", r"(?:relay=|from |: )([a-z][\w.]+\.example(?:\.net)?)\.? \[", Escape.HOST),
+        ClientText("answer of another server", r"stat=(.*)"),
+    ),
 )

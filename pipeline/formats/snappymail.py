@@ -7,7 +7,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 
@@ -45,4 +45,10 @@ def _read(event: Event, text: str) -> Outcome:
     return event
 
 
-FORMAT = Format(_NAME, Role.WEBMAIL, {"snappymail": read, "rainloop": read}, bare=(("[", read_line),))
+FORMAT = Format(
+    _NAME,
+    Role.WEBMAIL,
+    {"snappymail": read, "rainloop": read},
+    bare=(("[", read_line),),
+    clients=(ClientText("user", r"user=(\S+)"),),
+)

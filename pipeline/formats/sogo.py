@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.proxies import last_hop
 from schemas.event import Event
 
@@ -24,8 +24,9 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     event = Event("other", time, host, program, "webmail")
     if "SOGoRootPage" not in text or " for user '" not in text:
         return event
-    if text.count("' for user '") > 1:
-        event.kind, event.reason = "auth_failure", "unknown"
+    if text.count(" for user '") > 1:  # the user or the header imitates the line
+        if not text.partition(" from '")[0].endswith(" successful login"):
+            event.kind, event.reason = "auth_failure", "unknown"
         return event
     match = _LOGIN.fullmatch(text)
     if match is None:
@@ -37,4 +38,12 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format(_NAME, Role.WEBMAIL, {"sogod": read, "sogo": read})
+FORMAT = Format(
+    _NAME,
+    Role.WEBMAIL,
+    {"sogod": read, "sogo": read},
+    clients=(
+        ClientText("user", r"Login from .*user '([^']*)'"),
+        ClientText("header of a proxy", r"from '([^',]*), "),
+    ),
+)

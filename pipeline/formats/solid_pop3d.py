@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Format, Outcome, Role, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -45,4 +45,9 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format(_NAME, Role.ACCESS, {"solid-pop3d": read, "spop3d": read})
+FORMAT = Format(
+    _NAME,
+    Role.ACCESS,
+    {"solid-pop3d": read, "spop3d": read},
+    clients=(ClientText("user", r"(?:failed|secret) for user (\S+) - |(?:user|name): (\S+) - "),),
+)

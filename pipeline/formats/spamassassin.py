@@ -6,7 +6,7 @@ Both lines speak of the same scan; only the second names the message id, with bl
 import re
 from datetime import datetime
 
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role
 from schemas.event import Event
 
 _SCORE = re.compile(
@@ -50,4 +50,9 @@ def _message_id(text: str) -> str | None:
     return None if text in _UNKNOWN else text.removeprefix("<").removesuffix(">") or None
 
 
-FORMAT = Format("spamassassin", Role.FILTER, {"spamd": read})
+FORMAT = Format(
+    "spamassassin",
+    Role.FILTER,
+    {"spamd": read},
+    clients=(ClientText("message id", r"mid=<([^<>]*)>|message <([^<>]*)>", Escape.GRAPHIC),),
+)

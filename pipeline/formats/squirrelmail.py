@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Unreadable
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
@@ -60,4 +60,13 @@ def _read(event: Event, text: str) -> Outcome:
     return event
 
 
-FORMAT = Format(_NAME, Role.WEBMAIL, {"squirrelmail": read}, bare=(("01", read_line),))
+FORMAT = Format(
+    _NAME,
+    Role.WEBMAIL,
+    {"squirrelmail": read},
+    bare=(("01", read_line),),
+    clients=(
+        ClientText("user", r"ERROR\] (\S+) \("),
+        ClientText("user's domain", r"ERROR\] \S+ \(([^()]*)\)", Escape.HOST),
+    ),
+)

@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
@@ -49,4 +49,14 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     return event
 
 
-FORMAT = Format("uw-imap", Role.ACCESS, dict.fromkeys(_SERVICES, read))
+FORMAT = Format(
+    "uw-imap",
+    Role.ACCESS,
+    dict.fromkeys(_SERVICES, read),
+    clients=(
+        ClientText("user", r"Login (?:failed|disabled|excessive login failures) user=(\S+)"),
+        ClientText("user who is authorised", r"auth=(\S+)"),
+        ClientText("mechanism", r"AUTHENTICATE (\S+)", Escape.WORD),
+        ClientText("host by DNS", r"host=([a-z][\w.]*) \[", Escape.HOST),
+    ),
+)

@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON, account_name
-from pipeline.formats.reading.format import Format, Outcome, Role
+from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
 from schemas.kinds import AuthReason
@@ -83,9 +83,25 @@ def _security(event: Event, text: str) -> Event | None:
     if fields["error"] is None:
         event.kind = "auth_success"
         return event
-    event.kind, error = "auth_failure", fields["error"][:MAX_REASON].lower()
+    event.kind, error = "auth_failure", fields["error"].lower()
+    if event.account is not None and "failed for [" in error:
+        if f"[{event.account}]" not in error:  # the server names it twice
+            event.account = None
+        else:
+            error = error.replace(f"[{event.account}]", "")
+    error = error[:MAX_REASON]
     event.reason = next((reason for words, reason in _REASONS if words in error), "temporary")
     return event
 
 
-FORMAT = Format("zimbra", Role.ACCESS, {"mailboxd": read, "zimbra": read}, bare=(("2", read_bare),), bare_start=_START)
+FORMAT = Format(
+    "zimbra",
+    Role.ACCESS,
+    {"mailboxd": read, "zimbra": read},
+    bare=(("2", read_bare),),
+    bare_start=_START,
+    clients=(
+        ClientText("user", r"account=([^;]*);.*failed for \[([^\]]*)\]", Escape.WORD),
+        ClientText("User-Agent", r"ua=([^;]*);"),
+    ),
+)

@@ -1,7 +1,11 @@
 """Dovecot auth policy (https://doc.dovecot.org/latest/core/config/auth/policy.html), as weakforced answers it.
 
-``allow`` is asked before and after a login, ``report`` tells how it went. The answer is ``{"status": n, "msg": text}``:
-below 0 refuses, 0 goes on, above 0 waits so many seconds.
+``allow`` is asked before and after a login, ``report`` tells how it went; as ``?command=allow`` or ``/command/allow``.
+The answer to ``allow`` is ``{"status": n, "msg": text, "r_attrs": {}}``: below 0 refuses, 0 goes on, above 0 waits so
+many seconds.
+
+A value of another type than it should have is no reason to let a login pass unjudged: it is taken as weakforced would
+take it, as if it was not there, but that numbers stand for their text and ``"true"`` for true.
 """
 
 from typing import Any, Final, NamedTuple
@@ -9,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from pipeline.hooks.hook import Answer, Context, HttpHook, HttpRequest, NoSuchRequest, Option, UnreadableRequest
+from schemas.codec import DecodeError, decoded
 
 _PROTOCOLS: Final = {"submission": "smtp", "sieve": "managesieve"}  # Dovecot's service names -> ours
 
@@ -40,14 +45,12 @@ class AuthAnswer(NamedTuple):
 
     def encode(self) -> bytes:
         """JSON. ``r_attrs`` are weakforced's attributes of an answer; Dovecot passes over them."""
-        body: dict[str, Any] = {"status": self.status, "msg": self.msg}
-        if self.challenge:
-            body["r_attrs"] = {"challenge": "1"}
-        return msgspec.json.encode(body)
+        attributes = {"challenge": "1"} if self.challenge else {}
+        return msgspec.json.encode({"status": self.status, "msg": self.msg, "r_attrs": attributes})
 
 
-class Pong(NamedTuple):
-    """Of ``ping``, with which weakforced's clients ask whether it is there."""
+class Done(NamedTuple):
+    """Of ``report``, and of ``ping``, with which weakforced's clients ask whether it is there."""
 
     outcome: str = ""
 
@@ -56,26 +59,47 @@ class Pong(NamedTuple):
         return b'{"status": "ok"}'
 
 
-GO_ON: Final = AuthAnswer(0, "", "pass")
-REPORTED: Final = AuthAnswer(0, "", "reported")
+class _Body(msgspec.Struct):
+    """As it comes. ``login`` must be there, whatever it is."""
 
-_DECODER = msgspec.json.Decoder(AuthRequest)
+    login: Any
+    remote: Any = None
+    protocol: Any = None
+    pwhash: Any = None
+    fail_type: Any = None
+    success: Any = None
+    policy_reject: Any = None
+
+
+GO_ON: Final = AuthAnswer(0, "", "pass")
+REPORTED: Final = Done("reported")
+
+_DECODER = msgspec.json.Decoder(_Body)
 
 
 def parse(body: bytes) -> AuthRequest:
     """Raises UnreadableRequest."""
     try:
-        return _DECODER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        given = decoded(_DECODER.decode, body)
+    except DecodeError as error:
         raise UnreadableRequest(str(error)) from None
+    return AuthRequest(
+        _text(given.login),
+        _text(given.remote),
+        _text(given.protocol),
+        _text(given.pwhash),
+        _text(given.fail_type),
+        _truth(given.success),
+        _truth(given.policy_reject),
+    )
 
 
 def answer(request: HttpRequest, context: Context, now: float) -> Answer:
     """What Dovecot must be told at ``now`` (seconds since 1970 UTC), on any path. Raises UnreadableRequest,
     NoSuchRequest."""
-    command = request.query.get("command", "")
+    command = request.query.get("command", "") or request.path.rpartition("/command/")[2]
     if command == "ping":
-        return Pong()
+        return Done()
     if request.method != "POST" or command not in {"allow", "report"}:
         raise NoSuchRequest("POST with ?command=allow or ?command=report is wanted")
     asked = parse(request.body)
@@ -86,8 +110,27 @@ HOOK: Final = HttpHook(
     "dovecot",
     (Option("--dovecot", "address", "Dovecot auth policy server (auth_policy_server_url)."),),
     answer,
+    obeys={
+        "login": {
+            "deny_login": "logins are refused",
+            "reject": "logins are refused",
+            "delay_login": "logins wait",
+            "challenge": "webmail asks for its second factor; other logins pass",
+        }
+    },
+    go_on=GO_ON,
     api_key=lambda settings: settings.dovecot_api_key,
 )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+
+
+def _truth(value: object) -> bool:
+    return value is True or value == "true"
 
 
 def _allow(request: AuthRequest, context: Context, now: float) -> AuthAnswer:
@@ -116,7 +159,7 @@ def _allow(request: AuthRequest, context: Context, now: float) -> AuthAnswer:
             return AuthAnswer(-1, restriction.text, "deny")
 
 
-def _report(request: AuthRequest, context: Context) -> AuthAnswer:
+def _report(request: AuthRequest, context: Context) -> Done:
     words = {True: "true", False: "false"}
     context.recorder.add("sekimori_enforce_reports_total", 1, words[request.success], words[request.policy_reject])
     return REPORTED

@@ -19,7 +19,8 @@ _WEBMAIL: Final = b"webmail"
 
 
 class PolicyRequest(NamedTuple):
-    """What we need of a request. ``account`` is in lower case and empty if nobody has logged in."""
+    """What we need of a request. ``account`` is in lower case and empty if nobody has logged in. ``instance``: which
+    message it is about, its queue id where the mail server gives no instance, "" if neither is known."""
 
     state: bytes
     account: str
@@ -64,7 +65,7 @@ def parse(request: bytes) -> PolicyRequest:
         address=_text(given.get(b"client_address", b"")),
         recipient=_text(given.get(b"recipient", b"")),
         recipients=int(count),
-        instance=_text(given.get(b"instance", b"")),
+        instance=_text(given.get(b"instance") or given.get(b"queue_id", b"")),
         webmail=given.get(b"policy_context") == _WEBMAIL,
     )
 
@@ -97,6 +98,18 @@ HOOK: Final = LineHook(
         Option(DISCONNECT, "flag", "A refusal also ends the SMTP session (521)."),
     ),
     answer,
+    obeys={
+        "send": {
+            "reject": "mail is refused",
+            "deny_login": "mail is refused",
+            "defer": "mail is put off: the client is told to come again",
+            "hold": "mail is taken, and waits on the mail server until somebody releases it (postsuper -H)",
+            "limit": "mail above the limit is put off, on each mail server for itself",
+            "require_from_match": "mail whose envelope sender is not the account's own is refused",
+            "route": "mail leaves by the pool",
+        }
+    },
+    go_on=DUNNO,
 )
 
 

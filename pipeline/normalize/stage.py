@@ -6,15 +6,19 @@ from itertools import islice
 
 import msgspec
 
+from pipeline.formats.reading.lines import split_frame
 from pipeline.metrics import Recorder
 from pipeline.normalize.normalizer import Normalizer
-from pipeline.partition import OFFSET, SOURCE, Outgoing, StatePart, arrival_of, loading, partition_of
+from pipeline.normalize.unkeyed import HALF, PASSED, Passing, by_host, is_unkeyed
+from pipeline.partition import Outgoing, StatePart, arrival_of, loading, partition_of, source_of
 from pipeline.ports import Record
 from schemas.codec import encode_frame
+from schemas.origin import origin_headers
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, EVENTS, TALLIES
 
-NEWEST = 2  # version of the format that states are saved in; 1 had no clocks
+NEWEST = 3  # version of the format that states are saved in; 1 had no clocks, 2 nothing of what is passed on
+PIECE = 1_048_576  # bytes: what comes of so many, some twelve times as much, is never too large for a message
 SHOWN = 100  # hosts with a wrong clock that are told one by one
 
 
@@ -30,26 +34,57 @@ class NormalizeStage:
     )
 
     def __init__(
-        self, source: str, normalizer: Normalizer, partitions: int, recorder: Recorder, edition: Callable[[], object]
+        self,
+        topic: str,
+        partition: int,
+        normalizer: Normalizer,
+        partitions: int,
+        recorder: Recorder,
+        edition: Callable[[], object],
     ) -> None:
-        self._source = source
+        """``partitions``: of ``tallies``."""
+        self._topic, self._partition = topic, partition
+        self._key = source_of(topic, partition, 0).encode()
         self._normalizer = normalizer
         self._partitions = partitions
         self._recorder = recorder
         self._edition = edition
         self._looked_up_in = edition()
         self._forgotten = 0
+        self._passing = Passing()
         self._shown: set[str] = set()  # hosts whose clock was told as wrong
         self.position = -1
+        self.life = 0
 
     def process(self, record: Record) -> list[Outgoing]:
         """See ``PartitionStage``. What a killed worker had sent already is sent again, and told by its headers."""
         self.position = record.offset
+        if self._passing.is_repeated(record):
+            self._recorder.add("sekimori_normalize_repeated_total")
+            return []
+        unkeyed = is_unkeyed(record)
+        work, size = (self._pass_on, HALF) if unkeyed else (self._piece, PIECE)
+        frames = enumerate(pieces(record.value or b"", size))
+        return [out for number, frame in frames for out in work(record, number, frame)]
+
+    def _pass_on(self, record: Record, number: int, frame: bytes) -> list[Outgoing]:
+        """Lines of hosts go on to their partitions; what speaks of nobody is told here."""
+        source = source_of(self._topic, self._partition, self.life, number)
+        lines = split_frame(frame)
+        hosts, rest = by_host(lines, self._normalizer.reader, arrival_of(record)[0])
+        self._recorder.add("sekimori_normalize_unkeyed_total", len(lines) - len(rest), record.topic)
+        here = self._piece(record, number, "\n".join(rest).encode()) if rest else []
+        return self._passing.pass_on(record, source, hosts) + here
+
+    def _piece(self, record: Record, number: int, frame: bytes) -> list[Outgoing]:
+        source = source_of(self._topic, self._partition, self.life, number)
         reference, live = arrival_of(record)
-        batch = self._normalizer.normalize(record.value or b"", reference, self._source, record.offset, live)
+        if PASSED in dict(record.headers):
+            self._normalizer.joiner.overtaken()
+        batch = self._normalizer.normalize(frame, reference, source, record.offset, live)
         self._measure(record, batch.lines, batch.ignored, len(batch.dead_letters))
         self._recorder.add("sekimori_normalize_moved_total", batch.moved.lines)
-        origin = ((SOURCE, self._source.encode()), (OFFSET, str(record.offset).encode()))
+        origin = origin_headers(source, record.offset)
         out = []
         if batch.events:
             out.append(Outgoing(EVENTS.name, encode_frame(batch.events), record.key, headers=origin))
@@ -69,6 +104,13 @@ class NormalizeStage:
         self._recorder.add("sekimori_normalize_forgotten_total", self._normalizer.joiner.forgotten - self._forgotten)
         self._forgotten = self._normalizer.joiner.forgotten
 
+    def restart(self, position: int) -> None:
+        """See ``PartitionStage``."""
+        self.position = position
+
+    def renew(self) -> None:
+        """See ``PartitionStage``: every part is given anyway."""
+
     def refresh(self) -> None:
         """See ``PartitionStage``. What was looked up in a GeoIP file is forgotten when there is another."""
         edition = self._edition()
@@ -84,17 +126,32 @@ class NormalizeStage:
 
     def save(self) -> Iterator[StatePart]:
         """See ``PartitionStage``: one part, so that it is never torn."""
-        state = msgspec.msgpack.encode((self.position, self._normalizer.dump()))
-        yield StatePart(self._source.encode(), zlib.compress(state, 1), NEWEST)
+        state = msgspec.msgpack.encode((self.position, self._normalizer.dump(), self._passing.seen))
+        yield StatePart(self._key, zlib.compress(state, 1), NEWEST)
 
     def load(self, saved: Iterable[StatePart]) -> None:
         """See ``PartitionStage``. Lines that are in the state already are joined again, which changes nothing."""
         for part in saved:
-            if part.key == self._source.encode():
+            if part.key == self._key:
                 with loading(part, NEWEST):
                     state = zlib.decompress(part.value)
-                    self.position, dumped = msgspec.msgpack.decode(state, type=tuple[int, bytes])
+                    if part.version < NEWEST:
+                        self.position, dumped = msgspec.msgpack.decode(state, type=tuple[int, bytes])
+                    else:
+                        decoded = msgspec.msgpack.decode(state, type=tuple[int, bytes, dict[str, int]])
+                        self.position, dumped, self._passing.seen = decoded
                     if part.version == 1:
                         self._normalizer.joiner.load(dumped)
                     else:
                         self._normalizer.load(dumped)
+
+
+def pieces(frame: bytes, size: int = PIECE) -> Iterator[bytes]:
+    """A frame, cut after the last LF within each ``size`` bytes, or the first LF after them; mostly it is one."""
+    start = 0
+    while len(frame) - start > size:
+        end = frame.rfind(b"\n", start, start + size) + 1 or frame.find(b"\n", start + size) + 1 or len(frame)
+        yield frame[start:end]
+        start = end
+    if start < len(frame) or not frame:
+        yield frame[start:]

@@ -18,6 +18,7 @@ SYSTEM = "*"
 MAX_SAMPLES = 3
 MAX_LINE = 400  # characters of a line kept as evidence
 MAX_ORIGINS = 200_000  # addresses remembered as trusted or not
+MOST_OF_ONE = 1 << 32  # counts of one line, so that a frame's sums stay numbers that tallies may hold
 MAX_NAME = 254  # characters of an account (RFC 5321 allows 64 + 1 + 255); longer ones are only counted by network
 
 _Flow = tuple[str, str, int]  # account, address, second
@@ -58,7 +59,7 @@ class Tallier:
             elif kind == "auth_failure":
                 self._failure(event, line)
             elif kind == "auth_success":
-                self._flow(event, line).successes += event.count
+                self._flow(event, line).successes += min(event.count, MOST_OF_ONE)
             elif kind == "reject" and event.account and event.network:
                 flow = self._flow(event, line)  # the account is named, so it had authenticated
                 flow.successes += 1
@@ -71,7 +72,7 @@ class Tallier:
         if event.told:  # the account counted with the MTA's line, which did not know the network
             flow = self._flow(replace(event, account=None), line)
         flow.messages += 1
-        flow.recipients += event.nrcpt or 1
+        flow.recipients += min(event.nrcpt or 1, MOST_OF_ONE)
         if event.channel == "webmail":
             flow.webmail += 1
         if event.sender != event.account:
@@ -82,11 +83,11 @@ class Tallier:
             return
         flow = self._flow(event, line)
         if event.program in MTAS:
-            flow.errors_mta += event.count
+            flow.errors_mta += min(event.count, MOST_OF_ONE)
         elif event.service in SMTP_AUTH:
-            flow.errors_sasl += event.count
+            flow.errors_sasl += min(event.count, MOST_OF_ONE)
         else:
-            flow.errors += event.count
+            flow.errors += min(event.count, MOST_OF_ONE)
 
     def _bounce(self, event: Event, line: str) -> None:
         if event.account and event.dsn and event.dsn.startswith("5.1."):

@@ -90,10 +90,15 @@ class RuleSet:
 
 def build(file: RulesFile, home: str, name: str = "rules") -> RuleSet:
     """Checks what is configured against what each rule can do. Raises RulesError."""
-    active = [_activate(rule, file.rules[rule.id], name) for rule in RULES if file.rules[rule.id].mode != "off"]
+    active = [_activate(rule, _in_mode(file, rule), name) for rule in RULES if file.rules[rule.id].mode != "off"]
     kinds: tuple[CountedKind, ...] = ("account", "ip", "country", "system")
     by_kind = {kind: tuple(a for a in active if kind in a.rule.kinds) for kind in kinds}
     return RuleSet(file, home, by_kind)
+
+
+def _in_mode(file: RulesFile, rule: Rule) -> RuleConfig:
+    config = file.rules[rule.id]
+    return msgspec.structs.replace(config, mode="shadow") if file.mode == "shadow" else config
 
 
 def _activate(rule: Rule, config: RuleConfig, name: str) -> Active:

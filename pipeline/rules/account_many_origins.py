@@ -10,5 +10,6 @@ RULE = Rule(
     metrics=("countries", "sources"),
     catches="A password that many hands hold.",
     hurts="A customer who keeps changing VPN exits, or a team that shares one account.",
+    misuse="Nothing without the password: only successes count.",
     accuses=misuses,
 )

@@ -10,5 +10,6 @@ RULE = Rule(
     metrics=("messages", "webmail", "recipients"),
     catches="An account that sends more than people do, above all from abroad or by webmail.",
     hurts="A customer with a newsletter or a sending system: give the account to the allowlist.",
+    misuse="Nothing without the password: only mail that was accepted from the account counts.",
     accuses=misuses,
 )

@@ -12,6 +12,7 @@ RULE = Rule(
     metrics=("messages", "recipients"),
     catches="A quiet account, stolen, that sends from at home, below the limits for everybody.",
     hurts="A customer who writes to all members of a club once a year.",
+    misuse="Nothing without the password: only mail that was accepted from the account counts.",
     condition=partial(above_usual, "messages"),
     patience=60,
 )

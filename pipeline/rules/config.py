@@ -17,14 +17,15 @@ import msgspec
 from msgspec import Meta
 
 from pipeline.networks import OurHosts, parse_network
-from schemas.kinds import Action, Scope
+from pipeline.subjects import check_account, check_country
+from schemas.kinds import COUNTRIES, Action, Scope
 from schemas.times import DAY, HOUR, MINUTE
 
 _UNITS = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _LONGEST = 999_999 * DAY
 _LIMIT = re.compile(r"([0-9]{1,9}) ([a-z_]+) / ([0-9]{1,6}[smhd])")
-_CLASS = re.compile(r"all|home|abroad|[A-Z]{2}")
+_CLASSES = ("all", "home", "abroad")
 T = TypeVar("T")
 
 
@@ -77,12 +78,26 @@ class Allow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     countries: list[str] = []
 
 
+class Brake(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a rule gone wild is held, on each partition. Decisions about accounts and networks that were used well for
+    long are too many: in an hour, of one rule, above ``hourly`` and ``times`` what is usual in an hour of the last
+    week; in a day, of all rules, above ``hourly`` and above the ``share`` of the active accounts. 0 hourly: no brake.
+    """
+
+    hourly: Annotated[int, Meta(ge=0, le=1_000_000)] = 10
+    times: Annotated[float, Meta(gt=0)] = 10.0
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.02
+
+
 class RulesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file. ``subjects``: how many are remembered, of each kind, over all partitions."""
+    """The whole file. ``subjects``: how many are remembered, of all kinds together, over all partitions. ``mode``:
+    ``shadow`` puts every rule that is not off in shadow mode."""
 
     rules: dict[str, RuleConfig]
     allow: Allow = Allow()
     trusted: OurHosts = OurHosts()
+    mode: Literal["enforce", "shadow"] = "enforce"
+    brake: Brake = Brake()
     subjects: Annotated[int, Meta(ge=1000, le=100_000_000)] = 4_000_000
 
     def subjects_of_one(self, partitions: int) -> int:
@@ -163,7 +178,8 @@ def _convert(data: dict[str, Any], name: str) -> RulesFile:
         _check(rule, config, name)
     for read in (ipaddress.ip_network, parse_network):
         _check_each(file.allow.addresses, read, f"{name}: allow.addresses")
-    _check_each(file.allow.countries, _country, f"{name}: allow.countries")
+    _check_each(file.allow.accounts, check_account, f"{name}: allow.accounts")
+    _check_each(file.allow.countries, check_country, f"{name}: allow.countries")
     _check_each(file.trusted.hosts, ipaddress.ip_network, f"{name}: trusted.hosts")
     _check_each(file.trusted.webmail, ipaddress.ip_address, f"{name}: trusted.webmail")
     return file
@@ -187,12 +203,6 @@ def _check_each(texts: Iterable[str], read: Callable[[str], object], at: str) ->
             raise RulesError(f"{at}: {error}") from None
 
 
-def _country(text: str) -> str:
-    if re.fullmatch("[A-Z]{2}", text) is None:
-        raise ValueError(f"{text!r} is no ISO 3166 code such as JP")
-    return text
-
-
 def _check(rule: str, config: RuleConfig, name: str) -> None:
     at = f"{name}: rules.{rule}"
     for key, text in (("for", config.for_), ("cap", config.cap), ("decay", config.decay)):
@@ -201,7 +211,7 @@ def _check(rule: str, config: RuleConfig, name: str) -> None:
         except ValueError as error:
             raise RulesError(f"{at}.{key}: {error}") from None
     for group, limits in config.limits.items():
-        if not _CLASS.fullmatch(group):
+        if group not in _CLASSES and group not in COUNTRIES:
             raise RulesError(f"{at}.limits.{group}: is none of all, home, abroad or a country code such as CN")
         for text in limits:
             try:

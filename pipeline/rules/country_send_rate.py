@@ -9,4 +9,5 @@ RULE = Rule(
     metrics=("messages", "recipients"),
     catches="A country from where bulk mail comes.",
     hurts="Everybody in that country, if the action is more than a notice.",
+    misuse="Nothing: it only tells operators.",
 )

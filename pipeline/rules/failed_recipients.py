@@ -18,5 +18,6 @@ RULE = Rule(
     metrics=("failed",),
     catches="Bought or made-up address lists.",
     hurts="A customer with a very old address list.",
+    misuse="Nothing without the password: only bounces of the account's own mail count.",
     condition=large_share,
 )

@@ -10,5 +10,6 @@ RULE = Rule(
     metrics=("senders",),
     catches="Forged senders, accepted or refused.",
     hurts="A customer who sends for many addresses of his own: give the account to the allowlist.",
+    misuse="Nothing without the password: only senders of an authenticated client count.",
     accuses=misuses,
 )

@@ -9,7 +9,7 @@ from pipeline.windows.view import View
 
 def only_accusers(view: View, window: int, config: RuleConfig) -> bool:
     """Is nobody else using the network well? Then an office or a NAT is not locked for one bad account."""
-    accusers = {e[3] for e in view.window(ACCUSED, window)}
+    accusers = {e[3] for e in view.window(ACCUSED, window) + view.before(ACCUSED)}
     return not (view.seen.keys() - accusers - {NOBODY})
 
 
@@ -20,5 +20,6 @@ RULE = Rule(
     metrics=("accusers",),
     catches="Spam bots and guessers, found by what they did to accounts that had to be restricted.",
     hurts="A customer whose own machine sent the spam: at home only sending is stopped.",
+    misuse="Whoever guesses from an address that nobody logged in from shuts it for those who come after him.",
     condition=only_accusers,
 )

@@ -18,5 +18,6 @@ RULE = Rule(
     metrics=("failing_accounts",),
     catches="Reverse brute force and spraying: one network, many accounts, few tries at each.",
     hurts="A NAT with many customers of whom many forgot their passwords at once, as after a migration.",
+    misuse="Somebody behind a shared address locks all there out: by one made-up name more than accounts log in.",
     condition=mostly_fails,
 )

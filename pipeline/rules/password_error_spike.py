@@ -12,6 +12,7 @@ RULE = Rule(
     metrics=("errors",),
     catches="An attack that stays below every other limit, or an outage of the password store.",
     hurts="Nobody: it only tells operators.",
+    misuse="Nothing: it only tells operators, whom somebody may tire with it.",
     condition=partial(above_usual, "errors"),
     patience=60,
 )

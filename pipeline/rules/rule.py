@@ -20,7 +20,8 @@ class Rule:
 
     * ``id``: never used again for something else. ``version``: goes up when what it means changes.
     * ``kinds``: the subjects it judges. ``metrics``: what its limits may be about (``windows.metrics.METRICS``).
-    * ``catches``: what it is for. ``hurts``: who suffers when it is wrong. Both for operators, one sentence each.
+    * ``catches``: what it is for. ``hurts``: who suffers when it is wrong. ``misuse``: what an attacker can bring about
+      with it for people who did nothing; docs/attack-bounds.md has the figures. For operators, one sentence each.
     * ``condition``: see above. ``accuses``: whom, if its configuration says ``accuse = true``.
     * ``spares_known``: a login restriction leaves out the networks that the account was used from before; if there
       are none, logins are only delayed, so that nobody is locked out by somebody else's guessing.
@@ -33,6 +34,7 @@ class Rule:
     metrics: tuple[str, ...]
     catches: str
     hurts: str
+    misuse: str = ""
     condition: Condition | None = None
     accuses: Accuses | None = None
     spares_known: bool = False

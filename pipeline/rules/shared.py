@@ -16,9 +16,9 @@ def total(metric: str, view: View, window: int) -> int:
 
 
 def misuses(view: View, peer: bytes) -> bool:
-    """Did the network use the account within the last hour, and is not the owner's?"""
+    """Did the network use the account within the last hour (and since ``view.since``), and is not the owner's?"""
     entry = view.seen.get(peer)
-    return entry is not None and entry[0] > view.end - RECENT // SLOT and not view.is_owners(peer)
+    return entry is not None and entry[0] > max(view.end - RECENT // SLOT, view.since) and not view.is_owners(peer)
 
 
 def guesses(view: View, peer: bytes) -> bool:

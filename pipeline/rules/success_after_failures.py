@@ -19,6 +19,7 @@ RULE = Rule(
     metrics=("peer_errors",),
     catches="Many password errors of one network, and then a success from there.",
     hurts="An owner who tried every password that he ever had; at home only errors at machine speed count.",
+    misuse="Whoever shares the owner's address fails at his account there; when the owner logs in, his sending stops.",
     condition=succeeded,
     accuses=misuses,
 )

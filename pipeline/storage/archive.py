@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from pipeline.metrics import Recorder
-from pipeline.partition import OFFSET, SOURCE, unreadable
+from pipeline.partition import unreadable
 from pipeline.ports import Record
 from pipeline.storage.rows import LATEST, Release
 from pipeline.storage.sql import utc
 from pipeline.storage.storing import EventFrame, Sink, Storable
-from schemas.codec import decode_dead_letters, decode_decision, decode_events
-from schemas.enforcement import split_key
+from schemas.codec import decode_dead_letters, decode_decision, decode_events, decode_text
+from schemas.enforcement import OVER, split_key
+from schemas.origin import origin_of
 from schemas.topics import DEAD_LETTERS, ENFORCEMENT, EVENTS, Topic
 
 STORED: tuple[Topic, ...] = (EVENTS, DEAD_LETTERS, ENFORCEMENT)
@@ -20,7 +21,9 @@ def messages_of(record: Record) -> Sequence[Storable]:
     """What is to be stored of a message. One that cannot be read becomes a dead letter."""
     try:
         if record.topic == ENFORCEMENT.name:
-            return [_release(record) if record.value is None else decode_decision(record.value)]
+            if record.value is not None:
+                return [decode_decision(record.value)]
+            return [] if any(name == OVER for name, _ in record.headers) else [_release(record)]
         if record.value is None:
             return []
         if record.topic == DEAD_LETTERS.name:
@@ -32,17 +35,15 @@ def messages_of(record: Record) -> Sequence[Storable]:
 
 def _frame(record: Record, value: bytes) -> EventFrame:
     """By its headers; an event that somebody else has written is known by its own place."""
-    headers, events = dict(record.headers), decode_events(value)
-    if any(event.time.tzinfo is None for event in events):
-        raise ValueError("the time of an event has no zone")
-    if SOURCE in headers and OFFSET in headers:
-        return EventFrame(headers[SOURCE].decode(), int(headers[OFFSET]), events)
-    return EventFrame(f"{record.topic}-{record.partition}", record.offset, events)
+    frame, events = origin_of(record.headers), decode_events(value)
+    if frame is None:
+        return EventFrame(f"{record.topic}-{record.partition}", record.offset, events)
+    return EventFrame(frame.source, frame.offset, events)
 
 
 def _release(record: Record) -> Release:
-    headers = {name: value.decode("utf-8", "backslashreplace")[:MAX_NOTE] for name, value in record.headers}
-    kind, rule, subject = split_key((record.key or b"").decode())
+    headers = {name: (value or b"").decode("utf-8", "backslashreplace")[:MAX_NOTE] for name, value in record.headers}
+    kind, rule, subject = split_key(decode_text(record.key, "the key"))
     at = utc(min(max(record.timestamp_ms / 1000, 0), LATEST))
     return Release(at, kind, rule, subject, headers.get("actor", ""), headers.get("note", ""), record.offset)
 

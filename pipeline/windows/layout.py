@@ -44,7 +44,7 @@ KNOWN: Final = 30 * 86400 // SLOT
 MAX_ENTRIES: Final = 4096  # of one subject: 98 kB; beyond, old entries forget who the peer was
 FIRST_COMPACTION: Final = 24  # entries
 
-SEND, ERROR, SEEN, SENDER, ACCUSED = b"S\0", b"E\0", b"K\0", b"F\0", b"A\0"
+SEND, ERROR, SEEN, SENDER, ACCUSED, MARK = b"S\0", b"E\0", b"K\0", b"F\0", b"A\0", b"M\0"
 NOWHERE: Final = b"\0\0"  # the country of what nobody knows where it comes from
 NEVER: Final = 0xFFFFFFFF  # a slot that does not come
 FULL: Final = 65535  # as much as a counter holds
@@ -66,6 +66,8 @@ Entry = tuple[int, bytes, bytes, bytes, int, int, int, int]
 * ERROR: errors, errors_mta, errors_sasl, 0
 * SEEN, one for each peer, ``slot`` is that of its latest success: the slot of its first one in two halves, 0, 0
 * SENDER (the peer is the digest of an envelope sender), ACCUSED: 1, 0, 0, 0
+* MARK: 0, 0, 0, 0. What was counted up to its slot, and what was counted later, are never merged, so that rules can be
+  asked about the later alone (``View.since``)
 """
 
 

@@ -22,6 +22,7 @@ from pipeline.windows.layout import (
     HEAD,
     HEADER,
     KNOWN,
+    MARK,
     MAX_ENTRIES,
     RETENTION,
     SEEN,
@@ -34,6 +35,7 @@ from pipeline.windows.layout import (
     TAG_SIZE,
     entries,
     first_slot,
+    has_entries_of,
     header,
 )
 from pipeline.windows.origins import Origin
@@ -189,6 +191,7 @@ def compact(state: bytearray, now: int) -> None:
     Sums and distinct counts of every window that may still be asked for stay what they were.
     """
     merged: dict[tuple[int, bytes], list[int]] = {}
+    marks = _marks(state)
     seen: list[tuple[int, bytes, int]] = []
     for entry in entries(state):
         slot, kind, country, peer, *counters = entry
@@ -200,10 +203,10 @@ def compact(state: bytearray, now: int) -> None:
             continue
         if age > RETENTION:
             continue
-        step = 1 if age <= FINE else 12 if age <= COARSE else 120
-        _merge(merged, (slot - slot % step, tag), counters)
+        step = 1 if age <= FINE or kind == MARK else 12 if age <= COARSE else 120
+        _merge(merged, (_coarse(slot, step, marks) if marks else slot - slot % step, tag), counters)
     if len(merged) > MAX_ENTRIES:
-        merged = _forget_peers(merged)
+        merged = _forget_peers(merged, marks)
     seen.sort(reverse=True)
     packed = bytearray(state[:HEAD])
     for slot, tag, first in reversed(seen[:MAX_ENTRIES]):
@@ -217,6 +220,21 @@ def compact(state: bytearray, now: int) -> None:
     state[:] = packed
 
 
+def mark(state: bytearray, slot: int) -> None:
+    """From now on what is counted up to that slot stays apart from what is counted later, see ``layout.MARK``."""
+    state += _pack_entry(slot, MARK + bytes(TAG_SIZE - len(MARK)), 0, 0, 0, 0)
+
+
+def _marks(state: bytearray) -> list[int]:
+    return [e[0] for e in entries(state) if e[1] == MARK] if has_entries_of(state, MARK) else []
+
+
+def _coarse(slot: int, step: int, marks: list[int]) -> int:
+    """The first slot of the step, or the first one after a mark that lies in between."""
+    start = slot - slot % step
+    return max([start, *(at + 1 for at in marks if at < slot)])
+
+
 def _merge(into: dict[tuple[int, bytes], list[int]], key: tuple[int, bytes], counters: Iterable[int]) -> None:
     have = into.get(key)
     if have is None:
@@ -226,12 +244,14 @@ def _merge(into: dict[tuple[int, bytes], list[int]], key: tuple[int, bytes], cou
             have[i] += n
 
 
-def _forget_peers(merged: dict[tuple[int, bytes], list[int]]) -> dict[tuple[int, bytes], list[int]]:
+def _forget_peers(merged: dict[tuple[int, bytes], list[int]], marks: list[int]) -> dict[tuple[int, bytes], list[int]]:
     """The older half keeps its sums, but not who the peers were."""
     keys = sorted(merged)
     kept: dict[tuple[int, bytes], list[int]] = {}
     for slot, tag in keys[: -MAX_ENTRIES // 2]:
         if tag[:2] in (SEND, ERROR):
-            _merge(kept, (slot - slot % 120, tag[:4] + NOBODY), merged[slot, tag])
+            _merge(kept, (_coarse(slot, 120, marks), tag[:4] + NOBODY), merged[slot, tag])
+        elif tag[:2] == MARK:
+            kept[slot, tag] = merged[slot, tag]
     kept.update((key, merged[key]) for key in keys[-MAX_ENTRIES // 2 :])
     return kept

@@ -7,6 +7,7 @@ from typing import Final
 from pipeline.windows.layout import (
     ACCUSED,
     ERROR,
+    MARK,
     NOWHERE,
     SEEN,
     SEND,
@@ -29,14 +30,18 @@ class View:
     """Counts over windows that end at slot ``end``.
 
     ``peer``: the peer of the tally that is judged; ``succeeded``: whether that tally has a success. ``home``: country
-    code, two bytes.
+    code, two bytes. ``since``: a slot; what was counted up to it is in no window, though networks that were known stay
+    known.
     """
 
-    def __init__(self, entries: list[Entry], end: int, peer: bytes, home: bytes, succeeded: bool = False) -> None:
+    def __init__(
+        self, entries: list[Entry], end: int, peer: bytes, home: bytes, succeeded: bool = False, since: int = 0
+    ) -> None:
         self.end = end
         self.peer = peer
         self.succeeded = succeeded
         self.home = home
+        self.since = since
         self._entries = entries
         self._windows: dict[tuple[bytes, int], list[Entry]] = {}
         self.bounds: dict[object, int] = {}
@@ -44,7 +49,7 @@ class View:
 
     @cached_property
     def _by_kind(self) -> dict[bytes, list[Entry]]:
-        by_kind: dict[bytes, list[Entry]] = {SEND: [], ERROR: [], SEEN: [], SENDER: [], ACCUSED: []}
+        by_kind: dict[bytes, list[Entry]] = {SEND: [], ERROR: [], SEEN: [], SENDER: [], ACCUSED: [], MARK: []}
         for entry in self._entries:
             by_kind[entry[1]].append(entry)
         return by_kind
@@ -55,14 +60,24 @@ class View:
         if found is None:
             step = resolution(seconds)
             until = (self.end // step + 1) * step
-            since = until - seconds // SLOT
+            since = max(until - seconds // SLOT, self.since + 1)
             found = [e for e in self._by_kind[kind] if since <= e[0] < until]
             self._windows[kind, seconds] = found
         return found
 
     def remembered(self, kind: bytes) -> list[Entry]:
-        """All entries of a kind, whenever they were made."""
-        return self._by_kind[kind]
+        """All entries of a kind, whenever they were made, but for those up to ``since``."""
+        return [e for e in self._by_kind[kind] if e[0] > self.since] if self.since else self._by_kind[kind]
+
+    def before(self, kind: bytes) -> list[Entry]:
+        """The entries of a kind up to ``since``."""
+        return [e for e in self._by_kind[kind] if e[0] <= self.since] if self.since else []
+
+    def later(self, since: int) -> "View":
+        """The same, but that no window holds what was counted up to slot ``since``."""
+        if since <= self.since:
+            return self
+        return View(self._entries, self.end, self.peer, self.home, self.succeeded, since)
 
     @cached_property
     def countries(self) -> frozenset[bytes]:
@@ -81,14 +96,15 @@ class View:
 
     @cached_property
     def history(self) -> int:
-        """Slots since the first thing counted, or the first success remembered, at most a day."""
-        firsts = (first_slot(e) if e[1] == SEEN else e[0] for e in self._entries)
-        return min(24 * HOUR, max((self.end - first for first in firsts), default=0))
+        """Slots since the first thing counted, or the first success remembered, at most a day, nor since ``since``."""
+        firsts = (first_slot(e) if e[1] == SEEN else e[0] for e in self._entries if e[1] != MARK)
+        history = min(24 * HOUR, max((self.end - first for first in firsts), default=0))
+        return min(history, max(0, self.end - self.since))
 
     @cached_property
     def peers(self) -> frozenset[bytes]:
         """Every peer of anything counted."""
-        return frozenset(e[3] for e in self._by_kind[SEEN] + self._by_kind[ERROR])
+        return frozenset(e[3] for e in self.remembered(SEEN) + self.remembered(ERROR))
 
     def known_sources(self) -> list[str]:
         """Networks from where the subject has ever succeeded, latest first."""

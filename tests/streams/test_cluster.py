@@ -203,11 +203,12 @@ def test_a_state_that_cannot_be_read_ends_the_job_which_says_what_to_do(
         wait_for(lambda: events.count() == feeder.lines_of(slice(0, 24)), "the first events", 90, *jobs)
         wait_for(lambda: len(decisions(fresh_broker.bootstrap)) > 5, "the first decisions", 90, *jobs)
         assert [job.stop() for job in jobs] == [0, 0]
-    for topic in ("normalize-state", "detect-state"):
-        saved = KafkaLog(fresh_broker.bootstrap).read(topic, 2, 0)
-        assert {dict(record.headers)["format"] for record in saved} == {b"1"}
-    _write(fresh_broker, "normalize-state", 1, b"maillog-1", b"torn")
-    _write(fresh_broker, "detect-state", 2, b"2/sources", b"later", ("format", b"2"))
+    for topic, newest in (("normalize-state", b"2"), ("detect-state", b"1")):
+        saved = [r for r in KafkaLog(fresh_broker.bootstrap).read(topic, 2, 0) if b"/" in (r.key or b"")]
+        assert {dict(record.headers)["format"] for record in saved if record.value is not None} == {newest}
+    _write(fresh_broker, "normalize-state", 1, saved_key(fresh_broker, "normalize-state", 1, "maillog-1"), b"torn")
+    later = saved_key(fresh_broker, "detect-state", 2, "2/sources")
+    _write(fresh_broker, "detect-state", 2, later, b"later", ("format", b"2"))
     feeder.feed(slice(24, None))
     told = _ends(Job("normalize", fresh_broker.bootstrap, tmp_path))
     assert "the state in normalize-state, partition 1, key maillog-1, cannot be read: it is damaged" in told
@@ -235,13 +236,32 @@ def test_a_state_that_cannot_be_read_ends_the_job_at_a_rebalance_too(
     with running(*jobs):
         feeder.feed(slice(0, 12))
         wait_for(lambda: all(job.is_at_work() for job in jobs), "all at work", 90, *jobs)
+        shards = [("detect-state", n, f"{n}/0") for n in range(COPIES)]
+        wait_for(lambda: all(saved_keys(fresh_broker, *shard) for shard in shards), "states", 90, *jobs)
         jobs[1].kill()
-        for partition in range(COPIES):
-            _write(fresh_broker, "detect-state", partition, b"%d/0" % partition, b"torn")
+        for shard in shards:
+            for key in saved_keys(fresh_broker, *shard):
+                _write(fresh_broker, *shard[:2], key, b"torn")
         feeder.feed(slice(12, None))
         told = _ends(jobs[2])
         assert re.search(r"the state in detect-state, partition (\d), key \1/0, cannot be read: it is damaged", told)
         assert jobs[0].stop() == 0
+
+
+def saved_keys(broker: EmbeddedBroker, topic: str, partition: int, part: str) -> list[bytes]:
+    """The keys of a part in the states of a partition, in the order of their last writing."""
+    written: dict[bytes, int] = {}
+    for record in KafkaLog(broker.bootstrap).read(topic, partition, 0):
+        written.pop(record.key or b"", None)
+        if record.value is not None:
+            written[record.key or b""] = record.offset
+    return [key for key in written if key.endswith(f"/{part}".encode())]
+
+
+def saved_key(broker: EmbeddedBroker, topic: str, partition: int, part: str) -> bytes:
+    """The same of the only one that there is."""
+    (key,) = saved_keys(broker, topic, partition, part)
+    return key
 
 
 def _write(

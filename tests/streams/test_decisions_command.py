@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from pipeline.adapters.demo.broker import EmbeddedBroker, free_port
 from pipeline.adapters.kafka.client import KafkaLog
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.cli.decisions import decisions
+from pipeline.detect.brake import held
 from pipeline.enforce.terms import restriction_of
 from schemas.codec import decode_decision, decode_setting, encode
-from tests.support.decisions import decision
+from tests.support.decisions import decision, table
 
 Run = Callable[..., Result]
 pytestmark = pytest.mark.servers
@@ -163,3 +165,170 @@ def test_what_cannot_be_done_is_said_clearly_and_ends_with_2(arguments: list[str
     result = CliRunner().invoke(decisions, arguments, catch_exceptions=False)
     assert result.exit_code == 2
     assert says in result.output.replace("\n", " ")
+
+
+# --- what would mislead ---------------------------------------------------------------------------------------------
+
+EMBEDDED = pytest.mark.parametrize("fresh_broker", ["embedded"], indirect=True)
+FOR = ("--for", "2h", "--note", "x")
+
+
+@EMBEDDED
+@pytest.mark.parametrize(
+    ("subject", "kind", "logins", "mails"),
+    [
+        ("203.0.113.7", "ip", True, True),
+        ("203.0.113.0/24", "prefix", True, True),
+        ("RU", "country", True, True),
+        ("alice@example.org|203.0.113.7", "account_ip", True, True),
+        ("alice@example.org", "account", False, True),
+    ],
+)
+def test_a_block_stops_what_is_meant(
+    run: Run, fresh_broker: EmbeddedBroker, subject: str, kind: str, logins: bool, mails: bool
+) -> None:
+    """Whoever blocks where somebody comes from wants no logins from there either."""
+    said = run("block", subject, *FOR).output
+    (made,) = map(decode_decision, state(fresh_broker).values())
+    agent = table(made)
+    client = {"account": "alice@example.org", "address": "203.0.113.7", "country_of": lambda _: "RU"}
+    now = datetime.now(UTC).timestamp()
+    assert (agent.lookup("login", now, **client) is not None) == logins == ("dovecot: logins are refused" in said)
+    assert (agent.lookup("send", now, **client) is not None) == mails == ("postfix: mail is refused" in said)
+    assert (made.subject_kind, "SEKIMORI_GEOIP" in said) == (kind, kind == "country")
+
+
+@EMBEDDED
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["block", "@example.org", *FOR], "no patterns, nor whole domains"),
+        (["block", "*@example.org", *FOR], "no patterns, nor whole domains"),
+        (["block", "news*", "--kind", "account", *FOR], "no patterns"),
+        (["block", "*@example.org|203.0.113.7", *FOR], "no patterns"),
+        (["block", "ZZ", *FOR], "no ISO 3166 code"),
+        (["block", "xx", "--kind", "country", *FOR], "no ISO 3166 code"),
+        (["allow", "*@example.org", "--note", "x"], "no patterns"),
+        (["allow", "EU", "--note", "x"], "no ISO 3166 code"),
+        (["block", "a@x", "--action", "hold", "--scope", "login", *FOR], "give --scope send"),
+        (["block", "203.0.113.7", "--action", "notify", *FOR], "it would restrict nobody"),
+        (["block", "0.0.0.0/0", *FOR], "give --yes"),
+        (["block", "::/0", *FOR], "give --yes"),
+        (["block", "0.0.0.0/1", *FOR], "2,147,483,648 addresses"),
+        (["allow", "0.0.0.0/0", "--note", "x"], "give --yes"),
+        (["block", "JP", *FOR], "own country"),
+        (["block", "127.0.0.1", *FOR], "our own 127.0.0.0/8"),
+        (["block", "::1", *FOR], "our own ::1/128"),
+    ],
+)
+def test_what_would_do_nothing_or_too_much_is_refused(
+    run: Run, fresh_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    monkeypatch.delenv("SEKIMORI_HOME", raising=False)
+    monkeypatch.delenv("SEKIMORI_RULES", raising=False)
+    assert says in run(*arguments, code=2).output.replace("\n", " ")
+    assert state(fresh_broker) == state(fresh_broker, "settings") == {}
+    if "--yes" in says or "own" in says:
+        run(*arguments, "--yes")
+        assert state(fresh_broker) | state(fresh_broker, "settings")
+
+
+@EMBEDDED
+def test_own_networks_are_those_of_the_rules_and_the_country_that_of_the_settings(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[trusted]\nwebmail = ["198.51.100.99"]')
+    monkeypatch.setenv("SEKIMORI_RULES", str(rules))
+    monkeypatch.setenv("SEKIMORI_HOME", "DE")
+    assert "our own 198.51.100.99" in run("block", "198.51.100.0/24", *FOR, code=2).output.replace("\n", " ")
+    assert "own country" in run("block", "DE", *FOR, code=2).output
+    assert "(65,536 addresses)" in run("block", "203.0.0.0/16", *FOR).output
+    run("block", "JP", *FOR)
+
+
+@EMBEDDED
+def test_no_decision_of_an_operator_is_replaced_in_silence(run: Run, fresh_broker: EmbeddedBroker) -> None:
+    run("block", "203.0.113.7", "--for", "2h", "--note", "scanner", "--actor", "hana")
+    before = state(fresh_broker)
+    refused = run("block", "203.0.113.7", "--for", "9h", "--action", "defer", "--note", "me too", code=2).output
+    assert all(word in refused.replace("\n", " ") for word in ("hana", "scanner", "deny_login", "--replace"))
+    assert state(fresh_broker) == before
+    run("block", "203.0.113.7", "--for", "9h", "--action", "defer", "--note", "me too", "--replace")
+    assert decode_decision(*state(fresh_broker).values()).action == "defer"
+
+
+@EMBEDDED
+def test_a_release_tells_what_restricts_all_the_same(run: Run) -> None:
+    run("block", "203.0.113.0/24", *FOR)
+    run("block", "203.0.113.7", *FOR)
+    for code, output in ((0, "203.0.113.7 is still restricted"), (1, "no decision is about 203.0.113.7 itself")):
+        said = run("release", "203.0.113.7", "--note", "a customer", code=code).output
+        assert output in said
+        assert "sekimori decisions release '203.0.113.0/24'" in said
+    run("release", "203.0.113.0/24", "--note", "a customer")
+    assert "nothing restricts" in run("release", "203.0.113.7", "--note", "a customer", code=1).output
+
+
+@EMBEDDED
+def test_a_filter_that_matches_nothing_is_no_good_news(run: Run) -> None:
+    assert run("list").output == "Nothing is restricted.\n"
+    assert "there is no such rule, rules are success_after_failures, " in run("list", "--rule", "nosuchrule").output
+    run("block", "alice@example.org", *FOR)
+    said = run("list", "--account", "alice", "--rule", "ip_accused").output
+    assert said == "No decision matches --account alice --rule ip_accused. There is 1 other in force.\n"
+    assert run("list", "--rule", "manual").exit_code == 0
+
+
+@EMBEDDED
+def test_what_is_allowed_is_shown_as_not_in_force(run: Run) -> None:
+    assert "nothing" in run("allowlist").output
+    run("block", "203.0.113.7", *FOR)
+    assert "not in force" not in run("list").output
+    run("allow", "203.0.113.0/24", "--note", "city hall", "--for", "7d")
+    assert "allowed: not in force" in run("list").stdout
+    shown = run("allowlist").stdout
+    assert all(word in shown for word in ("203.0.113.0/24", "city hall", "operator:"))
+    assert decode_setting(run("allowlist", "--json").stdout.encode()).subject == "203.0.113.0/24"
+    assert "203.0.113.0/24 is allowed" in run("block", "203.0.113.9", *FOR).output
+
+
+@EMBEDDED
+def test_a_decision_is_found_by_the_id_that_a_client_was_told(run: Run, fresh_broker: EmbeddedBroker) -> None:
+    run("block", "alice@example.org", *FOR)
+    made = decode_decision(*state(fresh_broker).values())
+    for told in (made.id, restriction_of(made).text[-9:-1]):
+        assert json.loads(run("show", told, "--json").stdout)["decision"][0]["subject"] == "alice@example.org"
+    assert "no decision has an id that begins with" in run("show", "0" * 8, code=1).output
+    run("release", made.id[:8], "--note", "it was a mistake")
+    assert state(fresh_broker) == {}
+
+
+@EMBEDDED
+def test_every_command_of_the_group_speaks_json(run: Run) -> None:
+    assert decode_decision(run("block", "alice@example.org", *FOR, "--json").stdout.encode()).subject
+    lifted = json.loads(run("release", "alice@example.org", "--note", "x", "--json").stdout)
+    assert lifted == {"lifted": ["account:manual:alice@example.org"], "left": []}
+    assert decode_setting(run("allow", "bob@example.org", "--note", "x", "--json").stdout.encode()).note == "x"
+    assert json.loads(run("disallow", "bob@example.org", "--note", "x", "--json").stdout)["lifted"]
+    assert {
+        name for name, c in decisions.commands.items() if "--json" not in {o for p in c.params for o in p.opts}
+    } == set()
+
+
+@EMBEDDED
+def test_what_the_brake_holds_is_let_go_by_one_command(run: Run, fresh_broker: EmbeddedBroker) -> None:
+    now = datetime.now(UTC)
+    waiting = [held(decision(f"{name}@example.org", issued_at=now)) for name in ("alice", "bob")]
+    others = [decision("carol@example.org", issued_at=now, mode="shadow"), held(decision("old@example.org"))]
+    with KafkaOutbox(fresh_broker.bootstrap) as outbox:
+        for one in (*waiting, *others):
+            outbox.send("enforcement", one.key.encode(), encode(one))
+        outbox.flush()
+    assert run("list").stdout.count("held by the brake") == 2
+    assert "holds nothing of rule ip_accused" in run("let-go", "--rule", "ip_accused", "--note", "x", code=1).output
+    run("let-go", "--rule", "account_send_rate", "--note", "they are stolen", "--actor", "hana")
+    after = {key: decode_decision(value) for key, value in state(fresh_broker).items()}
+    assert [after[d.key].mode for d in (*waiting, *others)] == ["enforce", "enforce", "shadow", "shadow"]
+    assert after[waiting[0].key].parameters == {}
+    assert "let go by hana: they are stolen" in after[waiting[0].key].actor

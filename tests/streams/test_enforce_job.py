@@ -1,6 +1,8 @@
 """The agent as a process of its own, on real brokers: what it knows, when it learns it, what it does without Kafka."""
 
 import json
+import os
+import resource
 import signal
 import socket
 import sys
@@ -14,6 +16,8 @@ import pytest
 
 from pipeline.adapters.agent.agent import SNAPSHOT
 from pipeline.adapters.demo.broker import Child, EmbeddedBroker, free_port
+from pipeline.adapters.kafka.client import admin
+from pipeline.adapters.kafka.decisions import DecisionTopics
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.kafka.topics import create_topics
 from schemas.codec import encode
@@ -36,10 +40,12 @@ class Agent:
         self.log = folder / "agent.log"
         self.child: Child | None = None
 
-    def start(self) -> None:
+    def start(self, open_files: int = 0) -> None:
         listen = [f"--{n}=127.0.0.1:{getattr(self, n)}" for n in ("policy", "dovecot", "metrics")]
         main = "from pipeline.cli import main; main()"
         command = [sys.executable, "-c", main, "run", "enforce", *listen, f"--policy-unix={self.folder / 'policy'}"]
+        if open_files:
+            command = ["/bin/sh", "-c", f'ulimit -n {open_files} && exec "$@"', "sh", *command]
         self.child = Child(command, self.log)
         self.eventually(self.listens, 20, "the agent listens")
 
@@ -154,6 +160,46 @@ def test_an_unreadable_message_is_counted_and_hurts_no_other(agent: Agent, event
     assert agent.metric('sekimori_enforce_messages_total{outcome="unreadable",topic="enforcement"}') == 6
 
 
+NESTED = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+class _Bytes(str):
+    """A header's name that is no text."""
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff\xfe"
+
+
+def test_poison_of_every_kind_is_passed_over(agent: Agent, eventually: Eventually) -> None:
+    """Nested deeply, and with headers that the client library itself cannot read."""
+    key = now_decision("mallory").key.encode()
+    names = [[(_Bytes("x"), b"\xff")], [("actor", b"\xff")], [("source", b"1"), ("source", b"2")]]
+
+    def poison() -> None:
+        with KafkaOutbox(agent.bootstrap) as outbox:
+            for topic in ("enforcement", "settings"):
+                outbox.send(topic, key, NESTED)
+                outbox.send(topic, b"\xff\xfe", NESTED[:2000])
+            for headers in names:
+                outbox.send("enforcement", b"nonsense", None, headers)
+            outbox.flush()
+
+    poison()
+    write(agent.bootstrap, now_decision(ALICE))
+    agent.start()
+    agent.ready()
+    assert agent.asks(ALICE) == "REJECT"
+    poison()
+    write(agent.bootstrap, now_decision(BOB))
+    eventually(lambda: agent.asks(BOB) == "REJECT")
+    assert agent.metric('sekimori_enforce_messages_total{outcome="unreadable",topic="enforcement"}') == 10
+    assert agent.metric('sekimori_enforce_messages_total{outcome="unreadable",topic="settings"}') == 4
+    assert "Traceback" not in agent.log.read_text()
+    topics = DecisionTopics(agent.bootstrap, lambda *_: None)
+    assert {d.subject for d in topics.decisions()} == {ALICE, BOB}
+    assert any(lifted["key"] == "nonsense" for lifted in topics.lifted())
+
+
 @embedded
 def test_decisions_end_by_themselves(agent: Agent, eventually: Eventually) -> None:
     agent.start()
@@ -250,3 +296,84 @@ def test_an_older_decision_never_replaces_a_newer_one(agent: Agent, eventually: 
     write(agent.bootstrap, newer, older, older, now_decision(BOB))
     eventually(lambda: agent.asks(BOB) == "REJECT")
     assert agent.asks(ALICE) == "REJECT"
+
+
+@embedded
+def test_out_of_file_descriptors_and_hung_up_it_answers_and_comes_back(
+    agent: Agent, fresh_broker: EmbeddedBroker, eventually: Eventually
+) -> None:
+    write(agent.bootstrap, now_decision(ALICE))
+    agent.start(open_files=256)
+    agent.ready()
+    assert agent.child is not None
+    fresh_broker.kill()
+    open_ones = []
+    for n in range(300):  # 128 may be open: what is beyond that is closed, and nothing else is shut out
+        connection = socket.create_connection(("127.0.0.1", agent.policy), 5)
+        connection.sendall(request(sasl_username=f"{n}@x.example") + b"\n\n")
+        open_ones.append(connection)
+    os.kill(agent.child.pid, signal.SIGHUP)
+    eventually(lambda: "topics_unavailable" in agent.log.read_text(), 20)
+    assert open_ones[0].recv(100) == b"action=DUNNO\n\n"
+    for connection in open_ones:
+        connection.close()
+    eventually(lambda: agent.asks(ALICE) == "REJECT", 20)
+    refused = 'sekimori_enforce_refused_requests_total{hook="postfix",why="connections"}'
+    assert agent.metric(refused) >= 300 - 128
+    for word in ("few_open_files", "nothing_to_reload"):
+        assert word in agent.log.read_text()
+    fresh_broker.restart()
+    create_topics(fresh_broker.bootstrap, partitions=4)
+    write(fresh_broker.bootstrap, now_decision(BOB))
+    eventually(lambda: agent.asks(BOB) == "REJECT", 40)
+
+
+def test_the_soft_limit_of_open_files_is_raised(agent: Agent) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        agent.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert agent.child is not None
+    limits = Path(f"/proc/{agent.child.pid}/limits").read_text()
+    soft = next(line.split()[3] for line in limits.splitlines() if line.startswith("Max open files"))
+    assert int(soft) == min(before[1], 16_384)
+
+
+@pytest.mark.parametrize("fresh_broker", ["apache"], indirect=True)
+def test_a_topic_that_is_deleted_ends_no_agent(agent: Agent, eventually: Eventually) -> None:
+    write(agent.bootstrap, now_decision(ALICE))
+    agent.start()
+    agent.ready()
+    with admin(agent.bootstrap) as client:
+        client.delete_topics(["enforcement"])
+    eventually(lambda: "topics_unavailable" in agent.log.read_text(), 40)
+    assert agent.asks(ALICE) == "REJECT"
+    create_topics(agent.bootstrap, partitions=4)
+    write(agent.bootstrap, now_decision(BOB))
+    eventually(lambda: agent.asks(BOB) == "REJECT", 60)
+    assert "Traceback" not in agent.log.read_text()
+
+
+@embedded
+def test_a_state_folder_that_cannot_be_written_is_told_at_the_start(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SEKIMORI_STATE_DIR", str(tmp_path / "file" / "state"))
+    agent.start()
+    assert "state_dir_not_writable" in agent.log.read_text()
+    agent.ready()
+    assert agent.asks(ALICE) == "DUNNO"
+
+
+def test_without_kafka_and_a_snapshot_it_is_not_well(
+    agent: Agent, fresh_broker: EmbeddedBroker, eventually: Eventually
+) -> None:
+    fresh_broker.kill()
+    agent.start()
+    assert agent.health() | {"ok": False, "ready": False, "decisions": 0} == agent.health()
+    fresh_broker.restart()
+    create_topics(fresh_broker.bootstrap, partitions=4)
+    eventually(lambda: agent.health()["ok"], 40)

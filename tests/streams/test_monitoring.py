@@ -7,7 +7,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +35,7 @@ from tests.support.monitoring import (
     tool,
     with_receivers,
 )
-from tests.support.servers import ROOT, ClickHouseServer, free_port, start_broker
+from tests.support.servers import ROOT, ClickHouseServer, free_port, sekimori, start_broker
 from tests.test_dashboards import ALERTS as RULES
 from tests.test_dashboards import BOARDS, metric_of
 from tests.unit.hooks.test_postfix import request
@@ -111,7 +111,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("monitoring")
     rules = folder / "rules.toml"
     rules.write_text("")
-    ports = {name: free_port() for name in ("normalize", "detect", "enforce", "store", "policy", "dovecot", "second")}
+    ports = {
+        name: free_port() for name in ("normalize", "detect", "enforce", "store", "policy", "dovecot", "second", "ship")
+    }
     with ExitStack() as stack:
         broker = start_broker("embedded", folder)
         stack.callback(broker.stop)
@@ -134,12 +136,15 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         start("detect")
         listener = stack.enter_context(Listener())
         alertmanager = stack.enter_context(Alertmanager(folder / "alertmanager", listener.url))
-        targets = {name: [ports[name]] for name in ("normalize", "detect", "enforce", "store")}
+        shipped = folder / "shipped.log"
+        shipped.write_bytes(b"a line of no mail server\n")
+        stack.enter_context(shipping(broker.bootstrap, shipped, ports["ship"]))
+        targets = {name: [ports[name]] for name in ("normalize", "detect", "enforce", "store", "ship")}
         targets["enforce"].append(ports["second"])
         prometheus = stack.enter_context(Prometheus(folder / "prometheus", targets, alertmanager.address))
         made = Watched(broker, folder / "second", ports["second"], prometheus, alertmanager, listener)
         made.folder.mkdir()
-        wait_for(lambda: len(prometheus.query("up == 1")) == 4, "the jobs answer", 60, *jobs)
+        wait_for(lambda: len(prometheus.query("up == 1")) == 5, "the jobs answer", 60, *jobs)
         ready = 'sekimori_enforce_ready{job="enforce"} == 1'
         wait_for(lambda: bool(prometheus.query(ready)), "the agent is ready", 60, *jobs)
         (folder / "broken.log").write_bytes(UNREADABLE * 400)
@@ -150,11 +155,24 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         feed(broker.bootstrap, REFERENCE * 1000, maillog=(folder / "broken.log", 0))
         ask_hooks(ports["policy"], ports["dovecot"])
         with KafkaOutbox(broker.bootstrap) as out:
-            out.send("maillog", b"fast", of_a_host_ahead(timedelta(hours=9)))
+            out.send("maillog", b"fast", line_of("fast", timedelta(hours=9)))
+            out.send("maillog", None, line_of("scattered", timedelta(0)), partition=0)
             out.send("tallies", b"x", b"?")
             out.flush()
         rules.write_text("[rules.account_send_rate]\nlimit = 1\n")
         yield made
+
+
+@contextmanager
+def shipping(bootstrap: str, log: Path, port: int) -> Iterator[None]:
+    """A shipper that follows ``log``."""
+    command = sekimori("ship", "--follow", "--broker", bootstrap, "--state", log.parent / "ship", log)
+    process = subprocess.Popen([*command, f"--metrics=127.0.0.1:{port}"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def write_what_the_jobs_read(bootstrap: str) -> None:
@@ -173,11 +191,10 @@ def write_what_the_jobs_read(bootstrap: str) -> None:
         out.flush()
 
 
-def of_a_host_ahead(by: timedelta) -> bytes:
-    """A line of just now."""
-    return (
-        f"{datetime.now(UTC) + by:%Y-%m-%dT%H:%M:%S}+00:00 fast postfix/pickup[1]: 4F0000: uid=0 from=<root>".encode()
-    )
+def line_of(host: str, ahead: timedelta) -> bytes:
+    """A line of just now, of a host whose clock is so far ahead."""
+    at = datetime.now(UTC) + ahead
+    return f"{at:%Y-%m-%dT%H:%M:%S}+00:00 {host} postfix/pickup[1]: 4F0000: uid=0 from=<root>".encode()
 
 
 def ask_hooks(policy: int, dovecot: int) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.kafka.client import KafkaLog, TopicReader, admin
-from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.outbox import KafkaOutbox
+from pipeline.adapters.kafka.security.access import Cluster
 from pipeline.ports import TopicMissing
 from schemas.topics import TOPICS
 from tests.support.cluster import Command, Job, running, wait_for
@@ -46,7 +46,7 @@ def test_what_one_decides_the_other_does_not_know(kafka: ApacheKafka, tmp_path: 
         ]
         for prefix in PREFIXES
     }
-    clusters = {prefix: Cluster(kafka.bootstrap, prefix) for prefix in PREFIXES}
+    clusters = {prefix: Cluster(kafka.bootstrap, prefix=prefix) for prefix in PREFIXES}
     accounts = {prefix: f"alice@{prefix[0]}.example" for prefix in PREFIXES}
     every = [job for of in jobs.values() for job in of]
     with running(*every):
@@ -79,12 +79,12 @@ def test_what_one_decides_the_other_does_not_know(kafka: ApacheKafka, tmp_path: 
 
 
 def test_names_go_in_and_come_back_without_the_prefix(kafka: ApacheKafka) -> None:
-    cluster = Cluster(kafka.bootstrap, PREFIXES[0])
+    cluster = Cluster(kafka.bootstrap, prefix=PREFIXES[0])
     with KafkaOutbox(cluster) as out:
         out.send("settings", b"allow:account:x", b"1")
         assert set(out.flush()) == {("settings", 0)}
     assert KafkaLog(cluster).state("settings") == {b"allow:account:x": b"1"}
-    assert KafkaLog(Cluster(kafka.bootstrap, PREFIXES[1])).state("settings") == {}
+    assert KafkaLog(Cluster(kafka.bootstrap, prefix=PREFIXES[1])).state("settings") == {}
     with TopicReader(cluster, ["settings"]) as reader:
         end = reader.ends()["settings", 0]
     with TopicReader(cluster, ["settings"], {("settings", 0): end}) as reader:

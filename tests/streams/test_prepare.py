@@ -51,6 +51,7 @@ def test_what_differs_is_left_and_told_with_the_remedy(kind: str, tmp_path: Path
             client.create_topics(
                 {
                     "maillog": {"num_partitions": 7, "replication_factor": 1},
+                    "tallies": {"num_partitions": 7, "replication_factor": 1},
                     "enforcement": {
                         "num_partitions": 1,
                         "replication_factor": 1,
@@ -62,14 +63,15 @@ def test_what_differs_is_left_and_told_with_the_remedy(kind: str, tmp_path: Path
         result = prepare("--broker", broker.bootstrap)
         assert result.returncode == 1
         text = " ".join(result.stdout.split())
-        assert "maillog: 7 partitions, not 4" in text
+        assert "maillog: 7 partitions" not in text
+        assert "tallies: 7 partitions, not 4" in text
         assert "SEKIMORI_PARTITIONS=7" in text
         assert "enforcement: cleanup.policy is delete, not compact" in text
         assert f"kafka-configs.sh --bootstrap-server {broker.bootstrap} --alter" in text
         assert "cleanup.policy=compact" in text
-        assert partition_counts(broker.bootstrap, ["maillog", "tallies"]) == {"maillog": 7, "tallies": 4}
+        assert partition_counts(broker.bootstrap, ["maillog", "tallies"]) == {"maillog": 7, "tallies": 7}
         reports = {r.name: r.status for r in create_topics(broker.bootstrap, partitions=7)}
-        assert reports["tallies"] == "differs"
+        assert reports["detect-state"] == "differs"
         assert reports["settings"] == "present"
 
 
@@ -93,3 +95,15 @@ def test_no_broker_is_said_in_one_line() -> None:
     assert result.returncode == 1
     assert f"the Kafka broker at {address} does not answer" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_what_each_job_needs_is_printed_without_a_broker() -> None:
+    told = prepare("--broker", "kafka.example:9092", "--acls")
+    assert told.returncode == 0, told.stderr
+    lines = told.stdout.splitlines()
+    jobs = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
+    assert jobs == ["prepare", "normalize", "detect", "store", "enforce", "ship", "decisions"]
+    assert (
+        "kafka-acls.sh --bootstrap-server kafka.example:9092 --add --allow-principal User:sekimori-enforce "
+        "--operation Read --operation Describe --topic enforcement"
+    ) in lines

@@ -2,9 +2,13 @@
 
 import gzip
 import json
+import os
 import random
+import shutil
 import signal
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +18,10 @@ from click.testing import CliRunner
 
 from pipeline.adapters.kafka.client import TopicReader
 from pipeline.cli import main
+from pipeline.formats.reading.lines import LineReader
 from pipeline.ports import Record
-from tests.support.servers import EmbeddedBroker, sekimori
+from schemas.event import Event
+from tests.support.servers import EmbeddedBroker, free_port, sekimori
 
 MAIL = b"Nov 24 01:50:43 mx postfix/smtpd[1]: line %d"
 AUTH = b"Nov 24 01:50:43 mx dovecot: imap-login: line %d"
@@ -44,9 +50,11 @@ class Arrived:
         return sum((record.value or b"").count(b"\n") + 1 for record in self.read().records)
 
 
-def run(broker: EmbeddedBroker, tmp_path: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(
+    broker: EmbeddedBroker, tmp_path: Path, *arguments: str | Path, given: str = ""
+) -> subprocess.CompletedProcess[str]:
     command = sekimori("ship", "--broker", broker.bootstrap, "--state", tmp_path / "state", *arguments)
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, input=given)
 
 
 @contextmanager
@@ -199,3 +207,114 @@ def test_what_cannot_be_shipped_is_said(fresh_broker: EmbeddedBroker, tmp_path: 
     unknown = CliRunner().invoke(main, ["ship", str(log)], env={"SEKIMORI_BROKER": "x:1"})
     assert unknown.exit_code == 1
     assert "SEKIMORI_BROKER: no such setting" in unknown.output
+
+
+@pytest.mark.parametrize("fresh_broker", ["embedded"], indirect=True)
+@pytest.mark.parametrize(
+    ("rotated", "pack"),
+    [
+        *(("mail-20261124.log", ()), ("mail.log.old", ()), ("olddir/mail.log-20261124", ()), ("below/anything", ())),
+        *(("mail.log.1", ("gzip",)), ("mail.log-20261124", ("xz",)), ("mail.1.log", ("bzip2",))),
+        ("olddir/mail.log.1", ("zstd", "--rm", "-q")),
+    ],
+)
+def test_rotated_while_it_was_stopped(
+    fresh_broker: EmbeddedBroker, tmp_path: Path, rotated: str, pack: tuple[str, ...]
+) -> None:
+    log, arrived, moved = tmp_path / "logs/mail.log", Arrived(fresh_broker), tmp_path / "logs" / rotated
+    moved.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(start: int, end: int) -> None:
+        with log.open("ab") as out:
+            out.write(b"".join(MAIL % n + b"\n" for n in range(start, end)))
+
+    for start, change in ((0, False), (100, True), (300, False), (400, False)):
+        write(start, start + 100)
+        if change:
+            log.rename(moved)
+            if pack:
+                subprocess.run([*pack, moved], check=True)
+                packed = next(moved.parent.glob(f"{moved.name}.*"))
+                os.utime(packed)  # the time of packing, whatever the packer kept
+            write(start + 100, start + 200)
+        result = run(fresh_broker, tmp_path, log, "--olddir", tmp_path / "logs/olddir", "--host", "mx1")
+        assert result.returncode == 0, result.stderr
+        assert "file_gone" not in result.stderr
+    assert sorted(arrived.read().lines("maillog")) == sorted(MAIL % n for n in range(500))
+
+
+@pytest.mark.parametrize("fresh_broker", ["embedded"], indirect=True)
+def test_standard_input_and_named_pipes(fresh_broker: EmbeddedBroker, tmp_path: Path) -> None:
+    pipe, arrived = tmp_path / "pipe", Arrived(fresh_broker)
+    result = run(fresh_broker, tmp_path, "-", "--host", "mx1", given="one\ntwo\nthree")
+    assert "3 lines" in result.stderr
+    os.mkfifo(pipe)
+    writer = subprocess.Popen(["sh", "-c", 'for n in 1 2 3; do echo "$n"; done >"$1"', "sh", pipe])
+    result = run(fresh_broker, tmp_path, pipe, "--host", "mx1")
+    assert writer.wait(10) == 0
+    assert "3 lines" in result.stderr, result.stderr
+    assert arrived.read().lines("maillog") == [b"one", b"two", b"three", b"1", b"2", b"3"]
+
+
+ENTRY = """__REALTIME_TIMESTAMP={time}
+__MONOTONIC_TIMESTAMP={time}
+_BOOT_ID=0123456789abcdef0123456789abcdef
+_MACHINE_ID=0123456789abcdef0123456789abcdef
+_HOSTNAME=mx1
+SYSLOG_IDENTIFIER=postfix/smtpd
+_PID=12
+MESSAGE=warning: unknown[192.0.2.7]: SASL LOGIN authentication failed: {number}
+
+"""
+
+
+def write_journal(file: Path, numbers: range) -> None:
+    """What systemd's own tool makes of these entries."""
+    tool = shutil.which("systemd-journal-remote", path=f"{os.environ['PATH']}:/usr/lib/systemd:/lib/systemd")
+    assert tool is not None, "install systemd-journal-remote: make servers"
+    text = "".join(ENTRY.format(time=1_795_485_043_000_000 + number, number=number) for number in numbers)
+    subprocess.run([tool, "--output", file, "-"], input=text.encode(), check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("fresh_broker", ["embedded"], indirect=True)
+def test_a_journal_of_systemd(fresh_broker: EmbeddedBroker, tmp_path: Path, eventually: Eventually) -> None:
+    journal, arrived = tmp_path / "journal", Arrived(fresh_broker)
+    journal.mkdir()
+    write_journal(journal / "mx1.journal", range(500))
+    first = run(fresh_broker, tmp_path, "--journal-from", journal, "--host", "mx1", "--json")
+    assert json.loads(first.stdout)["lines"] == 500, first.stderr
+    write_journal(journal / "mx1.journal", range(500, 600))
+    for kills in range(3):
+        with following(fresh_broker, tmp_path, "--journal-from", journal, "--batch-lines", "7"):
+            eventually(lambda kills=kills: arrived.count() >= 500 + 30 * kills, seconds=30)
+    with following(fresh_broker, tmp_path, "--journal-from", journal) as process:
+        eventually(lambda: arrived.count() >= 600, seconds=30)
+        write_journal(journal / "mx1.journal", range(600, 650))
+        eventually(lambda: arrived.count() >= 650, seconds=30)
+        process.terminate()
+        assert process.wait(15) == 0
+    entries = [json.loads(line) for line in arrived.read().lines("maillog")]
+    assert [int(entry["MESSAGE"].rpartition(" ")[2]) for entry in entries] == list(range(650))
+    read = LineReader().read(json.dumps(entries[7]), 1_795_485_300.0)
+    assert isinstance(read, Event)
+    assert (read.kind, read.host, read.client_ip) == ("auth_failure", "mx1", "192.0.2.7")
+
+
+@pytest.mark.parametrize("fresh_broker", ["embedded"], indirect=True)
+def test_a_shipper_says_how_it_fares(fresh_broker: EmbeddedBroker, tmp_path: Path, eventually: Eventually) -> None:
+    log, port = tmp_path / "mail.log", free_port()
+    log.write_bytes(b"one\n")
+
+    def asked(path: str) -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return str(answer.read().decode())
+        except urllib.error.URLError:  # it only begins
+            return ""
+
+    with following(fresh_broker, tmp_path, log, tmp_path / "later.log", "--metrics", f"127.0.0.1:{port}"):
+        eventually(lambda: "sekimori_ship_lines_total 1.0" in asked("/metrics"), seconds=30)
+        assert f'sekimori_ship_lag_bytes{{file="{log}"}} 0.0' in asked("/metrics")
+        assert json.loads(asked("/healthz")) == {"ok": True, "broker": True, "unreadable": {}, "unsaved": {}}
+        (tmp_path / "later.log").mkdir()
+        eventually(lambda: "later.log" in asked("/healthz"), seconds=30)

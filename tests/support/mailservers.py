@@ -50,15 +50,17 @@ class MailServers:
     """``ports``: of the entrances. ``policy``, ``auth_policy``: where Postfix and Dovecot ask, ``host:port``.
 
     ``outside``: where mail goes, ``host:port``; else it is thrown away, but for what is sent through the pool ``slow``.
+    ``policy``: as Postfix writes it, if not over TCP.
     ``submission`` takes any sender, ``strict`` only the account's own, ``webmail`` trusts the loopback interface.
     """
 
-    def __init__(self, accounts: Iterable[str], outside: str = "") -> None:
+    def __init__(self, accounts: Iterable[str], outside: str = "", policy: str = "") -> None:
         # The daemons' own users must reach it, and UNIX socket names are short: not pytest's folder.
         self.folder = Path(tempfile.mkdtemp(prefix="sekimori-", dir="/tmp"))
         self.folder.chmod(0o755)
         self.ports = {name: free_port() for name in ENTRANCES}
         self.policy, self.auth_policy = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        self._policy = policy or f"inet:{self.policy}"
         self.mail_log, self.dovecot_log = self.folder / "log/mail.log", self.folder / "log/dovecot.log"
         self.postfix, self.dovecot = self.folder / "postfix", self.folder / "dovecot"
         self._accounts, self._outside = sorted(accounts), outside
@@ -101,7 +103,7 @@ class MailServers:
     def _example(self, name: str) -> str:
         text = (EXAMPLES / name).read_text()
         for documented, ours in (
-            ("127.0.0.1:10040", self.policy),
+            ("inet:127.0.0.1:10040", self._policy),
             ("127.0.0.1:10041", self.auth_policy),
             ("# -o smtp_bind_address=192.0.2.10", f"  -o smtp_bind_address={SLOW_ADDRESS}"),
         ):

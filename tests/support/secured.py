@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from pipeline.adapters.demo.broker import free_port
-from pipeline.adapters.kafka.cluster import Cluster
+from pipeline.adapters.kafka.security.access import Cluster, cluster_of
 from pipeline.settings import Settings
 from tests.support.certificates import Authority
 from tests.support.servers import ApacheKafka, ClickHouseServer
@@ -41,7 +41,7 @@ class SecuredKafka(ApacheKafka):
 
     def cluster(self, user: str = ADMIN, way: str = "SCRAM-SHA-512", **more: str) -> Cluster:
         """How ``user`` gets in; ``more``: other settings."""
-        return Cluster.of(Settings.from_env(self.environment(user, way, **more)))
+        return cluster_of(Settings.from_env(self.environment(user, way, **more)))
 
     def environment(self, user: str, way: str = "SCRAM-SHA-512", **more: str) -> dict[str, str]:
         """As ``settings``, as variables."""
@@ -53,10 +53,10 @@ class SecuredKafka(ApacheKafka):
         folder = self.authority.folder
         if way == MTLS:
             files = {"kafka_certificate": str(folder / f"{user}.pem"), "kafka_key": str(folder / f"{user}.key")}
-            return {"brokers": self.tls, "kafka_security": "SSL", "kafka_ca": str(self.authority.ca), **files}
+            return {"brokers": self.tls, "kafka_protocol": "SSL", "kafka_ca": str(self.authority.ca), **files}
         return {
             "brokers": self.bootstrap,
-            "kafka_security": "SASL_SSL",
+            "kafka_protocol": "SASL_SSL",
             "kafka_ca": str(self.authority.ca),
             "kafka_mechanism": way,
             "kafka_user": user,

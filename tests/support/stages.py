@@ -28,7 +28,9 @@ def rules() -> RuleSet:
 def normalize_stage(source: str, partitions: int = 1, recorder: Recorder | None = None) -> NormalizeStage:
     """A new stage of the normaliser."""
     normalizer = Normalizer(rules().file.trusted, UTC, GEO)
-    return NormalizeStage(source, normalizer, partitions, recorder or MemoryRecorder(), edition=lambda: GEO.edition)
+    topic, _, partition = source.rpartition("-")
+    recorder = recorder or MemoryRecorder()
+    return NormalizeStage(topic, int(partition), normalizer, partitions, recorder, edition=lambda: GEO.edition)
 
 
 def detect_stage(partition: int, partitions: int = 1, recorder: Recorder | None = None) -> DetectStage:

@@ -4,17 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.networks import (
-    Network,
-    Subject,
-    concerns,
-    is_same,
-    no_country,
-    parse_address,
-    parse_network,
-    parse_subject,
-    subject_of_key,
-)
+from pipeline.networks import Network, Subject, no_country, parse_address, parse_network, parse_subject
+from pipeline.subjects import concerns, is_same, subject_of_key
 from schemas.enforcement import decision_key
 
 

@@ -11,7 +11,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.detect.detector import SHARDS
+from pipeline.detect.shard import SHARDS
 from pipeline.partition import Outgoing, PartitionStage, StatePart
 from pipeline.ports import Record
 from pipeline.windows.layout import ERROR, SEEN, SEND, entries
@@ -90,6 +90,7 @@ class Worker:
     def _steps(self) -> Iterator[None]:
         stage = self.make()
         stage.load(self.world.states[self.state].values())
+        stage.renew()  # a new owner's first checkpoint is whole
         at, commit, saving, start = self.world.committed[self.where], 0, iter(()), -1
         log = self.world.topics[self.where]
         while at < len(log):

@@ -1,41 +1,37 @@
 """Carries line hooks (``pipeline.hooks.hook.LineHook``) to and fro, over TCP and UNIX sockets.
 
-A client may stay connected and idle, and may send requests in any pieces. What cannot be read, is too long or fails
-is not answered: it is logged and the connection closed, as Postfix's protocol wants; Postfix then uses its default
-action.
+A client may stay connected and idle, and may send requests in any pieces, within the limits of
+``adapters/connections``. What cannot be read, is too long or fails is not answered: it is logged and the connection
+closed, as Postfix's protocol wants; Postfix then uses its default action.
 """
 
 import asyncio
 import os
 import socket
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
 import structlog
 
-from pipeline.hooks.hook import Context, LineHook, UnreadableRequest
+from pipeline.adapters.agent.sockets import SocketAccess, give, remove_stale
+from pipeline.adapters.connections import Connection, Connections
+from pipeline.hooks.hook import Context, LineHook, RequestTooLong, refusal_of
+from pipeline.ports import ANY_FAULT
 
 _log = structlog.get_logger()
 
 _BACKLOG: Final = 1024
-
-
-class SocketInUse(OSError):
-    """The path of the UNIX socket belongs to something else; the message says to what."""
+_CRLF: Final = b"\r\n\r\n"  # the end of a request of a client that ends its lines so
 
 
 class LineServer:
-    """Answers from ``context``; at most ``max_connections`` at once, further ones are closed.
+    """Answers from ``context``. ``connections``: those of all ports together. ``clock``: seconds since 1970 UTC."""
 
-    ``clock``: seconds since 1970 UTC.
-    """
-
-    def __init__(self, context: Context, clock: Callable[[], float], max_connections: int = 4096) -> None:
+    def __init__(self, context: Context, clock: Callable[[], float], connections: Connections) -> None:
         self.context = context
         self.clock = clock
-        self.max_connections = max_connections
+        self.all = connections
         self.connections: set[_Connection] = set()
         self._servers: list[asyncio.Server] = []
         self._paths: dict[Path, int] = {}
@@ -47,15 +43,22 @@ class LineServer:
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
 
-    async def listen_unix(self, hook: LineHook, path: Path) -> None:
-        """Mode 0660: give the directory or the socket's group to the mail server. Raises SocketInUse, OSError."""
-        _remove_stale(path)
+    async def listen_unix(self, hook: LineHook, path: Path, access: SocketAccess | None = None) -> None:
+        """``access``: who may connect. Raises SocketInUse, ValueError (there is no such group), OSError."""
+        remove_stale(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o117)
+        before = os.umask(0o177)
         try:
             listener.bind(str(path))
         finally:
             os.umask(before)
+        try:
+            who = give(path, access or SocketAccess())
+        except (ValueError, OSError):
+            listener.close()
+            path.unlink()
+            raise
+        _log.info("socket_open", path=str(path), who=who)
         listener.setblocking(False)
         loop = asyncio.get_running_loop()
         server = await loop.create_unix_server(lambda: _Connection(self, hook), sock=listener, backlog=_BACKLOG)
@@ -82,16 +85,18 @@ class _Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._scanned = 0
         self._transport: asyncio.Transport | None = None
+        self._counted = Connection(hook.name, self.end)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        if len(self._server.connections) >= self._server.max_connections:
-            self._refuse("connections", f"{self._server.max_connections} are open already")
+        if not self._server.all.opened(self._counted):
+            self.end()
             return
         self._server.connections.add(self)
         self._count()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._server.all.closed(self._counted)
         self._server.connections.discard(self)
         self._transport = None
         self._count()
@@ -115,18 +120,26 @@ class _Connection(asyncio.Protocol):
             del self._buffer[: end + len(hook.end)]
             self._scanned = 0
             try:
+                if len(request) > hook.longest:
+                    raise RequestTooLong(f"a request has at most {hook.longest} bytes")
                 answer = hook.answer(request, context, self._server.clock())
-            except UnreadableRequest as error:
+            except ANY_FAULT as error:  # whatever fails, the next one may be another's
                 self._write(answers)
-                self._refuse("unreadable", str(error))
+                self._refuse(refusal_of(error), str(error) or repr(error))
                 return
             answers.append(answer.encode())
             if answer.outcome:
                 context.recorder.add("sekimori_enforce_requests_total", 1, hook.name, answer.outcome)
         self._write(answers)
-        self._scanned = max(0, len(self._buffer) - len(hook.end) + 1)
-        if len(self._buffer) > hook.longest:
+        if not self._buffer:
+            self._server.all.answered(self._counted)
+            return
+        self._server.all.begins(self._counted)
+        if len(self._buffer) >= hook.longest + len(hook.end):
             self._refuse("too_long", f"a request has at most {hook.longest} bytes")
+        elif self._buffer.find(_CRLF, max(0, self._scanned - len(_CRLF))) >= 0:
+            self._refuse("unreadable", "its lines end with CR LF, and LF alone is wanted")
+        self._scanned = max(0, len(self._buffer) - len(hook.end) + 1)
 
     def end(self) -> None:
         """Sends what is to be sent, then closes."""
@@ -144,22 +157,3 @@ class _Connection(asyncio.Protocol):
         _log.warning("request_not_answered", hook=self._hook.name, why=why, detail=detail)
         self._server.context.recorder.add("sekimori_enforce_refused_requests_total", 1, self._hook.name, why)
         self.end()
-
-
-def _remove_stale(path: Path) -> None:
-    """Removes a socket that nobody listens on. Raises SocketInUse for anything else that is there."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise SocketInUse(f"{path} exists and is no socket; remove it or choose another path")
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        probe.connect(str(path))
-    except ConnectionRefusedError:
-        path.unlink()
-    else:
-        raise SocketInUse(f"{path}: another process is listening there; stop it first")
-    finally:
-        probe.close()

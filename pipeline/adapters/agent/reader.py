@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from pipeline.adapters.kafka.client import TopicReader
-from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.tables import TableReader, applied
 from pipeline.enforce.table import DecisionTable
 from pipeline.metrics import Recorder
 from pipeline.ports import FollowedLog, Record
-from schemas.codec import decode_decision, decode_setting
+from schemas.codec import decode_decision, decode_setting, decode_text
+from schemas.enforcement import OVER
 from schemas.topics import ENFORCEMENT, SETTINGS
 
 _log = structlog.get_logger()
@@ -24,14 +24,13 @@ Clock = Callable[[], float]
 
 class EnforcementReader:
     """Runs from ``start`` to ``stop``; ``state`` says how far it is. ``clock``: seconds since 1970 UTC, as the hooks
-    see the time. ``ended`` is set when it reads no more, be it by a fault. ``reading`` opens the topics.
+    see the time. ``reading`` opens the topics.
     """
 
     def __init__(
         self, table: DecisionTable, clock: Clock, recorder: Recorder, reading: Callable[[], FollowedLog]
     ) -> None:
-        self.ended = asyncio.Event()
-        self.state = TableReader(reading, self, self._end, "enforcement-reader")
+        self.state = TableReader(reading, self, "enforcement-reader")
         self._table = table
         self._clock = clock
         self._recorder = recorder
@@ -48,6 +47,7 @@ class EnforcementReader:
 
     def empty(self) -> DecisionTable:
         """See ``Table``."""
+        gc.disable()  # no collection walks through a million decisions while a mail server waits
         return DecisionTable()
 
     def fill(self, staged: DecisionTable, records: Sequence[Record]) -> None:
@@ -59,10 +59,13 @@ class EnforcementReader:
     def replace(self, staged: DecisionTable, written: frozenset[str]) -> None:
         """See ``Table``."""
         decisions, allowlist = ENFORCEMENT.name in written, SETTINGS.name in written
+        number, entries = len(staged), staged.allow_entries
         self._in_loop(lambda: self._table.take(staged, decisions=decisions, allowlist=allowlist))
-        gc.freeze()  # no collection walks through a million decisions while a mail server waits
+        staged.clear()
+        gc.freeze()
+        gc.enable()
         self._recorder.add("sekimori_enforce_reads_total", 1, "complete" if decisions else "empty")
-        _log.info("decisions_read", decisions=len(staged), allow_entries=staged.allow_entries, written=sorted(written))
+        _log.info("decisions_read", decisions=number, allow_entries=entries, written=sorted(written))
 
     def change(self, records: Sequence[Record]) -> None:
         """See ``Table``."""
@@ -71,11 +74,8 @@ class EnforcementReader:
 
     def lost(self) -> None:
         """See ``Table``."""
+        gc.enable()
         self._recorder.add("sekimori_enforce_reads_total", 1, "failed")
-
-    def _end(self) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.ended.set)
 
     def _apply_in_loop(self, batch: Sequence[Record]) -> None:
         def apply() -> None:
@@ -96,11 +96,11 @@ class EnforcementReader:
 
     def _apply(self, table: DecisionTable, record: Record, now: float, live: bool) -> None:
         def apply() -> bool:
-            key = (record.key or b"").decode()
+            key = decode_text(record.key, "the key")
             if record.topic == SETTINGS.name:
                 return table.allow(key, None if record.value is None else decode_setting(record.value))
-            if record.value is None:
-                return table.apply(key, None)
+            if record.value is None:  # what is over goes by itself, and a new decision must not go with it
+                return not any(name == OVER for name, _ in record.headers) and table.apply(key, None)
             decision = decode_decision(record.value)
             changed = table.apply(key, decision)
             if live and changed:
@@ -111,6 +111,6 @@ class EnforcementReader:
         self._recorder.add("sekimori_enforce_messages_total", 1, record.topic, applied(record, apply))
 
 
-def topics_of(cluster: Cluster) -> TopicReader:
+def topics_of(bootstrap: str) -> TopicReader:
     """What an agent reads. Raises TopicMissing, BrokerUnavailable."""
-    return TopicReader(cluster, (ENFORCEMENT.name, SETTINGS.name))
+    return TopicReader(bootstrap, (ENFORCEMENT.name, SETTINGS.name))

@@ -3,13 +3,23 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
+
+import structlog
 
 from pipeline.adapters.agent.http_server import hook_app
 from pipeline.adapters.agent.line_server import LineServer
+from pipeline.adapters.agent.sockets import SocketAccess
+from pipeline.adapters.connections import Connections
 from pipeline.adapters.http import host_port, serve_http
 from pipeline.hooks.hook import Context, Hook, LineHook
+from pipeline.hooks.shadow import in_shadow
 from pipeline.settings import Settings
+
+SHADOW: Final = "--shadow"
+"""The flag: nobody is restricted, and what would have been answered is logged and counted."""
+
+_log = structlog.get_logger()
 
 Given = Mapping[str, str | Path | bool]
 """Option, such as ``--policy`` -> what it was given; options that were not are left out."""
@@ -20,13 +30,25 @@ def flags_of(given: Given) -> frozenset[str]:
     return frozenset(name for name, value in given.items() if value is True)
 
 
-class HookServers(AsyncExitStack):
-    """Listens until it is closed."""
+def _tell(hook: str, outcome: str, answer: bytes) -> None:
+    _log.info("would_answer", hook=hook, outcome=outcome, answer=answer.decode("utf-8", "backslashreplace")[:600])
 
-    def __init__(self, context: Context, clock: Callable[[], float], settings: Settings) -> None:
+
+class HookServers(AsyncExitStack):
+    """Listens until it is closed. ``access``: to UNIX sockets."""
+
+    def __init__(
+        self,
+        context: Context,
+        clock: Callable[[], float],
+        settings: Settings,
+        connections: Connections,
+        access: SocketAccess | None = None,
+    ) -> None:
         super().__init__()
-        self._context, self._clock, self._settings = context, clock, settings
-        self._lines = LineServer(context, clock)
+        self._context, self._clock, self._settings, self._connections = context, clock, settings, connections
+        self._access = access
+        self._lines = LineServer(context, clock, connections)
 
     async def __aenter__(self) -> Self:
         self.push_async_callback(self._lines.close)
@@ -40,10 +62,14 @@ class HookServers(AsyncExitStack):
                     await self._serve(hook, given[option.name])
 
     async def _serve(self, hook: Hook, place: str | Path | bool) -> None:
+        if SHADOW in self._context.flags:
+            hook = in_shadow(hook, _tell)
         if not isinstance(hook, LineHook):
             app = hook_app(hook, self._context, self._clock, hook.api_key(self._settings))
-            self.push_async_callback((await serve_http(app, *host_port(str(place)))).cleanup)
+            self.push_async_callback(
+                (await serve_http(app, *host_port(str(place)), self._connections, hook.name)).cleanup
+            )
         elif isinstance(place, Path):
-            await self._lines.listen_unix(hook, place)
+            await self._lines.listen_unix(hook, place, self._access)
         else:
             await self._lines.listen_tcp(hook, *host_port(str(place)))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from pipeline.adapters.kafka.client import wait_until_up
-from pipeline.adapters.kafka.cluster import Cluster
+from pipeline.adapters.kafka.security.access import Cluster
 from pipeline.ports import BrokerUnavailable
 
 

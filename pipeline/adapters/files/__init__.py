@@ -1,4 +1,1 @@
-"""Log files.
-
-``logfile`` and ``logbytes`` read them, ``tail`` follows them, ``frames``, ``positions`` and ``shipper`` send them on.
-"""
+"""Log files: what they are packed with, their bytes at any position, and their lines in frames."""

@@ -10,9 +10,10 @@ from kafka import errors as kafka_errors
 from kafka.errors import TopicAuthorizationFailedError
 from kafka.partitioner.default import murmur2
 
-from pipeline.adapters.kafka.cluster import BOOTSTRAP_MS, Cluster, cluster_of, connected
 from pipeline.adapters.kafka.errors import translated
 from pipeline.adapters.kafka.memory import fold
+from pipeline.adapters.kafka.security.access import Cluster, cluster_at
+from pipeline.adapters.kafka.security.connecting import BOOTSTRAP_MS, connected
 from pipeline.ports import AccessRefused, BrokerUnavailable, Places, Record, TopicMissing
 
 POLL_MS = 500
@@ -21,18 +22,19 @@ HEARTBEAT_MS = 3_000
 
 
 @contextmanager
-def admin(place: Cluster | str, bootstrap_ms: int = BOOTSTRAP_MS) -> Iterator[Any]:
+def admin(bootstrap: str, bootstrap_ms: int = BOOTSTRAP_MS) -> Iterator[Any]:
     """A short-lived admin client, which knows topics by their names on the cluster. Raises BrokerUnavailable."""
-    cluster = cluster_of(place)
-    with translated(cluster.bootstrap):
-        client = connected(KafkaAdminClient, cluster, bootstrap_timeout_ms=bootstrap_ms, request_timeout_ms=REQUEST_MS)
+    with translated(bootstrap):
+        client = connected(
+            KafkaAdminClient, bootstrap, bootstrap_timeout_ms=bootstrap_ms, request_timeout_ms=REQUEST_MS
+        )
         try:
             yield client
         finally:
             client.close()
 
 
-def wait_until_up(place: Cluster | str, seconds: float, waiting: Callable[[], bool] = lambda: True) -> None:
+def wait_until_up(bootstrap: str, seconds: float, waiting: Callable[[], bool] = lambda: True) -> None:
     """Returns when a broker answers. ``waiting`` is called between tries; it stops the wait by returning False.
 
     Raises BrokerUnavailable after ``seconds``, and AccessRefused at once.
@@ -41,7 +43,7 @@ def wait_until_up(place: Cluster | str, seconds: float, waiting: Callable[[], bo
     while True:
         left = deadline - time.monotonic()
         try:
-            with admin(place, bootstrap_ms=max(100, min(1000, int(left * 1000)))) as client:
+            with admin(bootstrap, bootstrap_ms=max(100, min(1000, int(left * 1000)))) as client:
                 client.list_topics()
                 return
         except BrokerUnavailable as error:
@@ -49,8 +51,8 @@ def wait_until_up(place: Cluster | str, seconds: float, waiting: Callable[[], bo
                 raise
 
 
-def described(client: Any, cluster: Cluster, topics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """What an admin client tells of the partitions of those topics that are there. Never creates one.
+def described(client: Any, cluster: Cluster, topics: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What an admin client tells of those topics that are there. Never creates one.
 
     Raises kafka-python's TopicAuthorizationFailedError.
     """
@@ -58,20 +60,24 @@ def described(client: Any, cluster: Cluster, topics: Sequence[str]) -> dict[str,
     for told in client.describe_topics([cluster.topic(topic) for topic in topics]):
         if told["error_code"] == TopicAuthorizationFailedError.errno:
             raise TopicAuthorizationFailedError(told["name"])
-        if not told["error_code"]:
-            found[cluster.name(told["name"])] = told["partitions"]
+        if not told["error_code"] and told["partitions"]:
+            found[cluster.name(told["name"])] = told
     return found
 
 
-def partition_counts(place: Cluster | str, topics: Sequence[str]) -> dict[str, int]:
+def missing(cluster: Cluster, topic: str) -> TopicMissing:
+    """To be raised where a topic is not there."""
+    return TopicMissing(f"there is no topic {cluster.topic(topic)} at {cluster}; make it with: sekimori prepare")
+
+
+def partition_counts(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:
     """The number of partitions of each topic. Never creates one. Raises TopicMissing, BrokerUnavailable."""
-    cluster = cluster_of(place)
+    cluster = cluster_at(bootstrap)
     with admin(cluster) as client:
-        found = {topic: len(partitions) for topic, partitions in described(client, cluster, topics).items()}
+        found = {topic: len(told["partitions"]) for topic, told in described(client, cluster, topics).items()}
     for topic in topics:
-        if not found.get(topic):
-            name = cluster.topic(topic)
-            raise TopicMissing(f"there is no topic {name} at {cluster}; make it with: sekimori prepare")
+        if topic not in found:
+            raise missing(cluster, topic)
     return found
 
 
@@ -84,21 +90,20 @@ class TopicReader:
 
     def __init__(
         self,
-        place: Cluster | str,
+        bootstrap: str,
         topics: Sequence[str],
         positions: Places | None = None,
         partition: int | None = None,
     ) -> None:
-        self._cluster = cluster_of(place)
-        self._bootstrap = self._cluster.bootstrap
-        counts = partition_counts(self._cluster, topics)
+        self._bootstrap = self._cluster = cluster_at(bootstrap)
+        counts = partition_counts(bootstrap, topics)
         every = [TopicPartition(self._cluster.topic(topic), n) for topic in topics for n in range(counts[topic])]
         self._partitions = [tp for tp in every if partition in (None, tp.partition)]
-        self._consumer = consumer(self._cluster, auto_offset_reset="earliest")
-        with translated(self._bootstrap):
+        self._consumer = consumer(bootstrap, auto_offset_reset="earliest")
+        with translated(bootstrap):
             self._consumer.assign(self._partitions)
             first = self._consumer.beginning_offsets(self._partitions)
-            ends = _ends(self._cluster, self._partitions)
+            ends = _ends(bootstrap, self._partitions)
             for tp in self._partitions:
                 wanted = (positions or {}).get(self._place(tp), 0)
                 self._consumer.seek(tp, max(first[tp], wanted) if wanted <= ends[tp] else first[tp])
@@ -115,13 +120,16 @@ class TopicReader:
 
     def ends(self) -> Places:
         """See ``pipeline.ports.FollowedLog``."""
-        return {self._place(tp): end for tp, end in _ends(self._cluster, self._partitions).items()}
+        return {self._place(tp): end for tp, end in _ends(self._bootstrap, self._partitions).items()}
 
     def heartbeat(self) -> tuple[Places, int]:
         """See ``pipeline.ports.FollowedLog``. The embedded broker names the first record of the last batch, Kafka the
         last."""
         with translated(self._bootstrap):
             ends = self._consumer.end_offsets(self._partitions, timeout_ms=HEARTBEAT_MS)
+            for tp in self._partitions:
+                if tp not in ends:
+                    raise TopicMissing(f"the topic {tp.topic} is gone; make it again with: sekimori prepare")
             behind = sum(
                 max(0, max(ends[tp], self._consumer.highwater(tp) or 0) - self._consumer.position(tp))
                 for tp in self._partitions
@@ -154,25 +162,25 @@ class KafkaLog:
     ``timeout``: seconds without progress after which the broker counts as unavailable.
     """
 
-    def __init__(self, place: Cluster | str, timeout: float = 30.0) -> None:
-        self._cluster = cluster_of(place)
+    def __init__(self, bootstrap: str, timeout: float = 30.0) -> None:
+        self._bootstrap = bootstrap
         self._timeout = timeout
 
     def state(self, topic: str) -> dict[bytes, bytes]:
         """See ``pipeline.ports.CompactedLog``."""
         table: dict[bytes, bytes] = {}
-        with TopicReader(self._cluster, [topic]) as reader:
+        with TopicReader(self._bootstrap, [topic]) as reader:
             for record in self._until_end(reader):
                 fold(table, record)
         return table
 
     def partition_of(self, topic: str, key: bytes) -> int:
         """See ``pipeline.ports.PartitionLog``. As every Kafka client does it: murmur2 of the key."""
-        return int((murmur2(key) & 0x7FFFFFFF) % partition_counts(self._cluster, [topic])[topic])
+        return int((murmur2(key) & 0x7FFFFFFF) % partition_counts(self._bootstrap, [topic])[topic])
 
     def end(self, topic: str, partition: int) -> int:
         """See ``pipeline.ports.PartitionLog``."""
-        with TopicReader(self._cluster, [topic], partition=partition) as reader:
+        with TopicReader(self._bootstrap, [topic], partition=partition) as reader:
             ends = reader.ends()
         if (topic, partition) not in ends:
             raise TopicMissing(f"{topic} has no partition {partition}")
@@ -180,7 +188,7 @@ class KafkaLog:
 
     def read(self, topic: str, partition: int, start: int) -> Generator[Record]:
         """See ``pipeline.ports.PartitionLog``."""
-        with TopicReader(self._cluster, [topic], {(topic, partition): start}, partition) as reader:
+        with TopicReader(self._bootstrap, [topic], {(topic, partition): start}, partition) as reader:
             yield from self._until_end(reader)
 
     def _until_end(self, reader: TopicReader) -> Iterator[Record]:
@@ -191,16 +199,16 @@ class KafkaLog:
             if batch:
                 deadline = time.monotonic() + self._timeout
             elif time.monotonic() > deadline:
-                raise BrokerUnavailable(f"the Kafka broker at {self._cluster} sent nothing for {self._timeout} s")
+                raise BrokerUnavailable(f"the Kafka broker at {self._bootstrap} sent nothing for {self._timeout} s")
             yield from batch
 
 
-def consumer(cluster: Cluster, **settings: Any) -> Any:
+def consumer(bootstrap: str, **settings: Any) -> Any:
     """A consumer that commits only when told to, and fetches up to 8 MiB of a partition at a time."""
-    with translated(cluster.bootstrap):
+    with translated(bootstrap):
         return connected(
             KafkaConsumer,
-            cluster,
+            bootstrap,
             enable_auto_commit=False,
             allow_auto_create_topics=False,
             max_partition_fetch_bytes=8_388_608,
@@ -210,15 +218,15 @@ def consumer(cluster: Cluster, **settings: Any) -> Any:
         )
 
 
-def _ends(cluster: Cluster, partitions: Sequence[Any]) -> dict[Any, int]:
+def _ends(bootstrap: str, partitions: Sequence[Any]) -> dict[Any, int]:
     """The offset that the next message of each partition will get.
 
     The embedded broker lists the first record of the last batch where Kafka lists the last one, so the end is asked
     for in another way too: a fetch from there carries the high watermark, which both tell right.
     """
-    source = consumer(cluster, auto_offset_reset="earliest")
+    source = consumer(bootstrap, auto_offset_reset="earliest")
     try:
-        with translated(cluster.bootstrap):
+        with translated(bootstrap):
             first, ends = source.beginning_offsets(partitions), source.end_offsets(partitions)
             waiting = [tp for tp in partitions if ends[tp] > first[tp]]
             source.assign(waiting)
@@ -233,14 +241,19 @@ def _ends(cluster: Cluster, partitions: Sequence[Any]) -> dict[Any, int]:
     finally:
         source.close(timeout_ms=1000)
     if waiting:
-        raise BrokerUnavailable(f"the Kafka broker at {cluster} does not tell where {waiting[0].topic} ends")
+        raise BrokerUnavailable(f"the Kafka broker at {bootstrap} does not tell where {waiting[0].topic} ends")
     return dict(ends)
 
 
 def records(cluster: Cluster, polled: Mapping[Any, Sequence[Any]]) -> list[Record]:
     """What ``KafkaConsumer.poll`` returns, as records, in order within each partition."""
     return [
-        Record(cluster.name(r.topic), r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
+        Record(cluster.name(r.topic), r.partition, r.offset, r.timestamp, r.key, r.value, _headers(r))
         for batch in polled.values()
         for r in batch
     ]
+
+
+def _headers(record: Any) -> tuple[tuple[str, bytes], ...]:
+    """A header's value may be missing."""
+    return tuple((name, value or b"") for name, value in record.headers)

@@ -68,7 +68,7 @@ _HANDSHAKE: tuple[tuple[str, str], ...] = (
         "CERTIFICATE_VERIFY_FAILED",
         "shows a certificate that is not from SEKIMORI_KAFKA_CA (or not for this host name, or out of date)",
     ),
-    ("Handshake failed", "does not agree on TLS; is this its TLS listener? See SEKIMORI_KAFKA_SECURITY"),
+    ("Handshake failed", "does not agree on TLS; is this its TLS listener? See SEKIMORI_KAFKA_PROTOCOL"),
     (
         " alert ",
         "does not accept our certificate, or asks for one; see SEKIMORI_KAFKA_CERTIFICATE and SEKIMORI_KAFKA_KEY",
@@ -93,7 +93,7 @@ def translate(error: kafka_errors.KafkaError, bootstrap: str) -> Exception:
     return BrokerUnavailable(
         f"the Kafka broker at {bootstrap} does not answer ({error}); "
         f"is it running, and is this the address that it advertises? Set SEKIMORI_BROKERS or --broker, "
-        f"and SEKIMORI_KAFKA_SECURITY if it wants TLS or a password"
+        f"and SEKIMORI_KAFKA_PROTOCOL if it wants TLS or a password"
     )
 
 

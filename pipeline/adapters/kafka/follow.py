@@ -6,15 +6,15 @@ import structlog
 from kafka import errors as kafka_errors
 
 from pipeline.adapters.kafka.client import POLL_MS, consumer, partition_counts, records
-from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.errors import translated
+from pipeline.adapters.kafka.security.access import cluster_at
 from pipeline.ports import Record
 
 _log = structlog.get_logger()
 
 
 def follow(
-    cluster: Cluster,
+    bootstrap: str,
     group: str,
     topics: Sequence[str],
     *,
@@ -29,9 +29,10 @@ def follow(
     group begins at the start of the topics. ``session_timeout``: seconds until a dead worker loses its partitions.
     Raises TopicMissing, BrokerUnavailable, and what ``work`` and ``flush`` raise; nothing is committed then.
     """
+    cluster = cluster_at(bootstrap)
     partition_counts(cluster, topics)
     source = consumer(
-        cluster,
+        bootstrap,
         group_id=cluster.topic(group),
         auto_offset_reset="earliest",
         max_poll_records=2_000,
@@ -39,7 +40,7 @@ def follow(
         heartbeat_interval_ms=int(session_timeout * 1000 / 3),
     )
     try:
-        with translated(cluster.bootstrap):
+        with translated(bootstrap):
             source.subscribe([cluster.topic(topic) for topic in topics])
             while not stopping():
                 batch = records(cluster, source.poll(timeout_ms=POLL_MS))

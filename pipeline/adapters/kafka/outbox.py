@@ -7,8 +7,9 @@ from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
 from pipeline.adapters.kafka.client import partition_counts
-from pipeline.adapters.kafka.cluster import Cluster, cluster_of, connected
 from pipeline.adapters.kafka.errors import translate, translated
+from pipeline.adapters.kafka.security.access import cluster_at
+from pipeline.adapters.kafka.security.connecting import connected
 from pipeline.ports import Headers, MessageRefused, TopicMissing
 
 
@@ -18,17 +19,16 @@ class KafkaOutbox:
     ``timeout``: seconds after which a message that the broker did not acknowledge counts as undelivered.
     """
 
-    def __init__(self, place: Cluster | str, timeout: float = 30.0, linger_ms: int = 5) -> None:
-        self._cluster = cluster_of(place)
-        self._bootstrap = self._cluster.bootstrap
+    def __init__(self, bootstrap: str, timeout: float = 30.0, linger_ms: int = 5) -> None:
+        self._bootstrap = self._cluster = cluster_at(bootstrap)
         self._timeout = timeout
         self._known: set[str] = set()
         self._after: dict[tuple[str, int], int] = {}
         self._failed: list[kafka_errors.KafkaError] = []
-        with translated(self._bootstrap):
+        with translated(bootstrap):
             self._producer = connected(
                 KafkaProducer,
-                self._cluster,
+                bootstrap,
                 acks="all",
                 enable_idempotence=True,
                 linger_ms=linger_ms,
@@ -54,7 +54,7 @@ class KafkaOutbox:
         """See ``pipeline.ports.Outbox``."""
         if topic not in self._known:
             # A broker may create a topic that is only asked for, with the wrong number of partitions.
-            partition_counts(self._cluster, [topic])
+            partition_counts(self._bootstrap, [topic])
             self._known.add(topic)
         if key is None and value is None:
             raise MessageRefused(f"{topic}: a message needs a key or a value")

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
-from pipeline.ports import BrokerUnavailable, FollowedLog, Places, Record, TopicMissing
+from pipeline.ports import ANY_FAULT, BrokerUnavailable, FollowedLog, Places, Record, TopicMissing
 
 _log = structlog.get_logger()
 
@@ -52,23 +52,22 @@ class TableReader:
     """Runs from ``start`` to ``stop``. ``reading`` opens the topics.
 
     ``ready``: the topics were read to their end. ``heard_at``: ``time.monotonic()`` of the last answer of Kafka, None
-    if there was none. ``lag``: messages that Kafka has and the table does not show yet. ``ended`` is called when the
-    thread has ended, be it by a fault.
+    if there was none. ``lag``: messages that Kafka has and the table does not show yet. Nothing but ``stop`` ends it:
+    whatever goes wrong is told, and tried again.
     """
 
     def __init__(
         self,
         reading: Callable[[], FollowedLog],
         table: Table[Any],
-        ended: Callable[[], None] = lambda: None,
         name: str = "table",
     ) -> None:
         self.ready = False
         self.heard_at: float | None = None
         self.lag = 0
-        self._reading, self._table, self._ended = reading, table, ended
+        self._reading, self._table, self._complaint = reading, table, ""
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._read_for_ever, name=name, daemon=True)
 
     def start(self) -> None:
         """Begins to read."""
@@ -85,25 +84,28 @@ class TableReader:
         """Was ``stop`` called?"""
         return self._stopping.is_set()
 
-    def _run(self) -> None:
-        try:
-            self._read_for_ever()
-        finally:
-            self._ended()
-
     def _read_for_ever(self) -> None:
-        delay, complaint = FIRST_DELAY, ""
+        delay = FIRST_DELAY
         while not self._stopping.is_set():
             try:
                 self._session()
-                delay, complaint = FIRST_DELAY, ""
-            except (BrokerUnavailable, TopicMissing) as error:
+                delay = FIRST_DELAY
+            except ANY_FAULT as error:  # out of file descriptors, for one: it may be over soon
+                if not self._complaint:
+                    delay = FIRST_DELAY
                 self._table.lost()
-                if complaint != str(error):
-                    complaint = str(error)
-                    _log.warning("topics_unavailable", error=complaint, kept="what is known")
+                self._complain(error)
                 self._stopping.wait(delay)
                 delay = min(MAX_DELAY, delay * 2)
+
+    def _complain(self, error: Exception) -> None:
+        """Once for each cause in a row."""
+        expected = isinstance(error, BrokerUnavailable | TopicMissing)
+        complaint = str(error) if expected else repr(error)
+        if complaint != self._complaint:
+            self._complaint = complaint
+            log = _log.warning if expected else _log.error
+            log("topics_unavailable", error=complaint, kept="what is known", exc_info=not expected)
 
     def _session(self) -> None:
         """From one full reading to the loss of the connection, or until a topic was made anew."""
@@ -114,7 +116,7 @@ class TableReader:
             if self._stopping.is_set():
                 return
             self._table.replace(staged, frozenset(topic for (topic, _), end in ends.items() if end > 0))
-            self.ready = True
+            self.ready, self._complaint = True, ""
             self._follow(reader)
 
     def _read_all(self, reader: FollowedLog, ends: Places, staged: object) -> None:
@@ -149,10 +151,14 @@ class TableReader:
 
 
 def applied(record: Record, apply: Callable[[], bool]) -> str:
-    """Applies a message: ``applied``, ``unchanged``, or ``unreadable`` if it raises ValueError, which is logged."""
+    """Applies a message: ``applied``, ``unchanged``, or ``unreadable`` if it raises anything, which is logged.
+
+    One that brings out a fault of ours must not keep the others from being read.
+    """
     try:
         return "applied" if apply() else "unchanged"
-    except ValueError as error:
+    except ANY_FAULT as error:
         place = f"{record.topic}-{record.partition}@{record.offset}"
-        _log.warning("message_unreadable", place=place, error=str(error)[:500])
+        why = str(error) if isinstance(error, ValueError) else repr(error)
+        _log.warning("message_unreadable", place=place, error=why[:500])
         return "unreadable"

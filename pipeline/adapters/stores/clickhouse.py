@@ -10,7 +10,7 @@ from typing import Any, Self
 import pandas as pd
 from clickhouse_driver import Client, errors
 
-from pipeline.adapters.access.secrets import read_secret
+from pipeline.adapters.secrets import read_secret
 from pipeline.adapters.stores.address import parsed
 from pipeline.ports import StoreError, StoreUnavailable, Value
 from pipeline.settings import Settings, SettingsError

@@ -9,9 +9,9 @@ from typing import Self
 
 import structlog
 
-from pipeline.adapters.access.rights import check_access
-from pipeline.adapters.kafka.cluster import Cluster
 from pipeline.adapters.kafka.follow import follow
+from pipeline.adapters.kafka.security.access import cluster_of
+from pipeline.adapters.kafka.security.acls import check_access
 from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.metrics import Recorder
 from pipeline.ports import Record, StoreUnavailable
@@ -44,7 +44,6 @@ class StoreJob:
         if not settings.clickhouse:
             raise SettingsError("SEKIMORI_CLICKHOUSE is not set; give host:port, such as 127.0.0.1:9000")
         self._settings, self._recorder = settings, recorder
-        self._cluster = Cluster.of(settings)
         self._store = ClickHouse.of(settings)
         self._archive = Archive(Sink(self._store), recorder)
         self._stop = threading.Event()
@@ -83,9 +82,9 @@ class StoreJob:
         self._store.close()
 
     def _follow(self) -> None:
-        check_access(self._cluster, "store")
+        check_access(cluster_of(self._settings), "store")
         follow(
-            self._cluster,
+            cluster_of(self._settings),
             GROUP,
             [topic.name for topic in STORED],
             work=self._take,

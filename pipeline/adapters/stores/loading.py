@@ -41,13 +41,13 @@ class LogFile:
 
 
 def identified(path: Path) -> LogFile:
-    """The file with its names. Raises OSError, EOFError and zlib.error for what cannot be read whole."""
+    """The file with its names. Raises OSError for what cannot be read whole."""
     digest = blake2b(digest_size=16)
-    with open_log(path) as file:
-        first = chunk = file.read(MAX_FIRST_LINE)
+    with open_log(path) as log:
+        first = chunk = log.content.read(MAX_FIRST_LINE)
         while chunk:
             digest.update(chunk)
-            chunk = file.read(1 << 20)
+            chunk = log.content.read(1 << 20)
     return LogFile(path, source_of(first.partition(b"\n")[0]), digest.hexdigest())
 
 

@@ -1,5 +1,6 @@
 """Streaming jobs on Faust.
 
-``app`` is the client, ``job`` has the partitions, ``states`` what is saved of them, ``watch`` what may change
-meanwhile, ``worker`` is the process.
+``app`` is the client, ``job`` has the partitions, ``held`` is the work on one of them, ``states`` what is saved of it.
+``topics`` and ``lives`` say whether what is read is still what was read before, ``watch`` what may change meanwhile.
+``sweeper`` keeps the topic of decisions small. ``worker`` is the process, ``ending`` how it ends.
 """

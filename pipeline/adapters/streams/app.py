@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import faust
-import structlog
 from faust.transport.drivers import aiokafka
 
-from pipeline.adapters.kafka.cluster import Cluster
-from pipeline.partition import StateUnreadable
+from pipeline.adapters.kafka.security.access import cluster_of
+from pipeline.adapters.streams.ending import Ending
 from pipeline.settings import Settings
 from schemas.topics import LARGE
 
 FETCH_WAIT_MS: Final = 100
+UNACKNOWLEDGED: Final = 60.0  # seconds after which a message that the broker does not acknowledge counts as lost
 
 
 class _Thread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust has no types
@@ -27,6 +27,9 @@ class _Thread(aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust h
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # Faust offers no setting; read when the consumer starts
         return consumer
+
+    def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
+        """Faust would print a traceback; the error is told where it ends the job, see ``_crash`` of the application."""
 
 
 class _Consumer(aiokafka.Consumer):  # type: ignore[misc]
@@ -41,29 +44,31 @@ class _Transport(aiokafka.Transport):  # type: ignore[misc]
 class PromptApp(faust.App):  # type: ignore[misc]
     """A Faust application that sees a message after 0.1 s at most, however silent other partitions are.
 
-    An error of an agent ends it. Faust would restart the agent with the next message, and what was to come of the one
-    at hand would be lost; so it comes again, to whoever goes on from the saved state. ``unreadable``: the state that
-    it ended for.
+    An error of an agent ends it, and so does one of the consumer, of the producer, or of whatever else Faust runs and
+    would not tell of. Faust would restart an agent with the next message, and what was to come of the one at hand would
+    be lost; so it comes again, to whoever goes on from the saved state.
     """
 
-    unreadable: StateUnreadable | None = None
+    ending: Ending
 
     def _new_transport(self) -> Any:
         return _Transport(self.conf.broker_consumer, self)
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
-        if isinstance(exc, StateUnreadable):
-            self.unreadable = self.unreadable or exc
-        else:
-            structlog.get_logger().error("job_failed", error=repr(exc))
         await self.crash(exc)
 
+    def _crash(self, reason: BaseException) -> None:
+        if not self.should_stop:
+            self.ending.fail(reason)
+        super()._crash(reason)
 
-def faust_app(name: str, settings: Settings, cluster: Cluster) -> Any:
-    """A Faust application: no tables of Faust's own, no web server, raw bytes."""
-    return PromptApp(
-        cluster.topic(name),
-        **cluster.faust(),
+
+def faust_app(name: str, settings: Settings, ending: Ending) -> Any:
+    """A Faust application: no tables of Faust's own, no web server, raw bytes. ``ending`` is told of failures."""
+    app = PromptApp(
+        name,
+        broker=";".join(f"kafka://{address.strip()}" for address in settings.brokers.split(",")),
+        broker_credentials=cluster_of(settings).access.of_faust(),
         store="memory://",
         datadir=Path(tempfile.gettempdir()) / f"sekimori-{os.getuid()}",  # made by Faust, and left empty
         web_enabled=False,
@@ -79,7 +84,10 @@ def faust_app(name: str, settings: Settings, cluster: Cluster) -> Any:
         broker_rebalance_timeout=max(settings.session_timeout * 2, 6.0),
         broker_request_timeout=max(settings.session_timeout * 3, 30.0),
         producer_max_request_size=LARGE,
+        producer_request_timeout=UNACKNOWLEDGED,
         producer_linger=0.005,
         stream_wait_empty=False,
         stream_buffer_maxsize=256,
     )
+    app.ending = ending
+    return app

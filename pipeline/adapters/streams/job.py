@@ -14,58 +14,43 @@ what lies between.
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import Any, Final, Generic, TypeVar
 
 import structlog
 from faust.types import TP
 
-from pipeline.adapters.access.rights import check_access
-from pipeline.adapters.kafka.client import KafkaLog, partition_counts, wait_until_up
-from pipeline.adapters.kafka.cluster import Cluster
+from pipeline.adapters.kafka.client import KafkaLog
+from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.adapters.streams.app import faust_app
-from pipeline.adapters.streams.states import Checkpoint, StateTopic, patiently
+from pipeline.adapters.streams.ending import Ending
+from pipeline.adapters.streams.held import Held
+from pipeline.adapters.streams.lives import START, goes_on
+from pipeline.adapters.streams.states import StateTopic, patiently
+from pipeline.adapters.streams.topics import ReadTopics
 from pipeline.metrics import Recorder
 from pipeline.partition import Outgoing, PartitionStage
 from pipeline.ports import Record
-from pipeline.settings import Settings, SettingsError
+from pipeline.settings import Settings
 from schemas.topics import Topic
 
 TICK: Final = 0.05  # seconds between looks at what is to be saved
 BUDGET: Final = 0.02  # seconds that saving may take from the messages at a time
+WATCH: Final = 5.0  # seconds between looks at the topics themselves
+UNSAVED: Final = 60.0  # seconds that saving a state may take before the job is not ready
+STALLED: Final = 120.0  # seconds without a message, though messages wait, after which the job ends
 CHUNK: Final = 64  # records that the consumer left out, read at once
 _log = structlog.get_logger()
 S = TypeVar("S", bound=PartitionStage)
 
 
-@dataclass
-class _Held(Generic[S]):
-    """A partition that this worker has. ``kept``: over a rebalance, since when nobody knows who worked on it.
-
-    ``sparse``: its offsets have gaps (transactions, retention), which are not to be asked for again and again.
-    ``torn``: a record was begun, and not all that came of it was sent: such a state must not be saved.
-    """
-
-    stage: S
-    saved_at: float
-    kept: bool = False
-    sparse: bool = False
-    torn: bool = False
-    unacked: deque[Any] = field(default_factory=deque)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    sent: list[Awaitable[Any]] = field(default_factory=list)
-    saved: list[Awaitable[Any]] = field(default_factory=list)
-    checkpoint: Checkpoint | None = None
-
-
 class StreamJob(Generic[S]):
     """One streaming job: reads ``topics``, holds a stage for each partition, saves states to ``state_topic``.
 
-    ``make``: (topic, partition) -> its stage, new. A state that cannot be read ends the job (StateUnreadable).
+    ``make``: (topic, partition) -> its stage, new. A state that cannot be read ends the job (StateUnreadable), and so
+    does every other failure; see ``ending``.
     """
 
     def __init__(
@@ -78,75 +63,89 @@ class StreamJob(Generic[S]):
         recorder: Recorder,
     ) -> None:
         self._settings = settings
-        self._name, self._cluster = name, Cluster.of(settings)
+        self._cluster = cluster_of(settings)
         self._log = KafkaLog(self._cluster)
         self._states = StateTopic(self._log, state_topic)
         self._make = make
         self._recorder = recorder
-        self._names = [topic.name for topic in topics]
-        self._held: dict[TP, _Held[S]] = {}
+        self.topics = ReadTopics(name, settings, topics, state_topic, recorder)
+        self._held: dict[TP, Held[S]] = {}
         self._lock = asyncio.Lock()
-        self.app = faust_app(f"sekimori-{name}", settings, self._cluster)
+        self._joined = False
+        self.ending = Ending()
+        self.app = faust_app(self._cluster.topic(f"sekimori-{name}"), settings, self.ending)
         source = self.app.topic(
-            *map(self._cluster.topic, self._names),
+            *map(self._cluster.topic, self.topics.names),
             key_serializer="raw",
             value_serializer="raw",
             key_type=bytes,
             value_type=bytes,
         )
         self.app.agent(source, name=f"{name}.work")(self._work)
-        self.app.task(self._save_for_ever)
+        self.task(self._save_for_ever)
+        self.task(self._watch_for_ever)
         self.app.on_partitions_assigned.connect(self._assigned)
         self.app.on_before_shutdown.connect(self._shut_down)
 
-    def check(self, seconds: float) -> None:
-        """Waits for the broker, ``seconds`` at most, and holds the topics against the settings.
+    def task(self, work: Callable[[], Awaitable[None]]) -> None:
+        """To be done beside the messages. If it fails, the job does."""
 
-        Raises BrokerUnavailable, AccessRefused, TopicMissing, SettingsError.
-        """
-        partitions = self._settings.partitions
-        wait_until_up(self._cluster, seconds)
-        check_access(self._cluster, self._name)
-        for topic, found in partition_counts(self._cluster, self._names).items():
-            if found != partitions:
-                raise SettingsError(
-                    f"{topic} has {found} partitions, and SEKIMORI_PARTITIONS is {partitions}: set it to {found}"
-                )
-        _log.info("job_started", topics=self._names)
+        async def guarded() -> None:
+            with self.ending.telling():
+                await work()
 
-    def stages(self) -> Mapping[TP, S]:
-        """The stages of the partitions that this worker holds."""
-        return {tp: held.stage for tp, held in self._held.items()}
+        self.app.task(guarded)
+
+    def held(self) -> Mapping[TP, Held[S]]:
+        """The partitions that this worker holds."""
+        return dict(self._held)
+
+    def why_not_ready(self, now: float) -> str:
+        """Why work is not done as they come, or not saved; "" if they are. ``now``: by the monotonic clock."""
+        if self.ending.failure is not None:
+            return f"it has failed: {self.ending.failure}"
+        if not self._joined:
+            return "it has no part of the group yet"
+        if self.topics.is_silent():
+            return "the broker does not answer, or the topics are missing"
+        late = 3 * self._settings.checkpoint_seconds + UNSAVED
+        for tp, held in self._held.items():
+            if now - held.moved_at > STALLED / 2:
+                return f"messages of {tp.topic}, partition {tp.partition}, wait"
+            if held.unacked and now - held.saved_at > late:
+                return f"the state of {tp.topic}, partition {tp.partition}, is not saved"
+        return ""
 
     def refresh(self) -> None:
         """To be called now and then, in the event loop: see ``PartitionStage``."""
-        for stage in self.stages().values():
-            stage.refresh()
+        for held in self._held.values():
+            held.stage.refresh()
 
     async def _work(self, stream: Any) -> None:
         async for event in stream.noack().events():
-            message = event.message
-            tp = TP(message.topic, message.partition)
-            held = await self._reach(tp, message.offset)
-            if self._held.get(tp) is not held:
-                continue  # the partition went to another while the message was on its way, or the state was loaded
-            held.unacked.append(event)
-            if message.offset > held.stage.position:
-                headers = tuple(dict(message.headers or {}).items())
-                timestamp_ms = int(message.timestamp * 1000)
-                place = self._cluster.name(tp.topic), tp.partition, message.offset
-                content = message.key, message.value
-                await self._process(held, Record(*place, timestamp_ms, *content, headers))
+            if self.ending.failure is not None or self.ending.again:
+                continue
+            with self.ending.telling():
+                await self._take(event)
 
-    async def _process(self, held: _Held[S], record: Record) -> None:
-        async with held.lock:
-            held.torn = True
-            for out in held.stage.process(record):
-                held.sent.append(await self._send(out))
-            held.torn = False
+    async def _take(self, event: Any) -> None:
+        message = event.message
+        tp = TP(self._cluster.name(message.topic), message.partition)
+        held = await self._reach(tp, message.offset)
+        if self._held.get(tp) is not held:
+            return  # the partition went to another while the message was on its way, or the state was loaded
+        held.unacked.append(event)
+        if message.offset > held.stage.position:
+            headers = tuple(dict(message.headers or {}).items())
+            timestamp_ms = int(message.timestamp * 1000)
+            place, content = (tp.topic, tp.partition, message.offset), (message.key, message.value)
+            await self._process(held, Record(*place, timestamp_ms, *content, headers))
+
+    async def _process(self, held: Held[S], record: Record) -> None:
+        await held.process(record)
         self._measure(record)
 
-    async def _reach(self, tp: TP, offset: int) -> _Held[S]:
+    async def _reach(self, tp: TP, offset: int) -> Held[S]:
         """The partition's state, with every record before ``offset`` in it."""
         held = self._held.get(tp)
         if held is None or (held.kept and offset > held.stage.position + 1):
@@ -156,7 +155,7 @@ class StreamJob(Generic[S]):
             await self._fill(tp, held, offset)
         return held
 
-    async def _fill(self, tp: TP, held: _Held[S], until: int) -> None:
+    async def _fill(self, tp: TP, held: Held[S], until: int) -> None:
         """Works on the records before ``until`` that the consumer left out."""
         start = held.stage.position + 1
         while records := await asyncio.to_thread(self._left_out, tp, held.stage.position + 1, until):
@@ -171,19 +170,36 @@ class StreamJob(Generic[S]):
     def _left_out(self, tp: TP, start: int, until: int) -> list[Record]:
         if start >= until:
             return []
-        with closing(self._log.read(self._cluster.name(tp.topic), tp.partition, start)) as log:
+        with closing(self._log.read(tp.topic, tp.partition, start)) as log:
             return list(islice(takewhile(lambda record: record.offset < until, log), CHUNK))
 
-    async def _open(self, tp: TP) -> _Held[S]:
-        """Loads the state of a partition that this worker was given."""
-        stage = self._make(self._cluster.name(tp.topic), tp.partition)
+    async def _open(self, tp: TP) -> Held[S]:
+        """Loads the state of a partition that this worker was given, and holds it against its topic."""
         saved = await asyncio.to_thread(self._states.read, tp.partition)
-        self._states.load(stage, tp.partition, saved)
-        held = _Held(stage, time.monotonic())
-        if tp in self.app.consumer.assignment():
+        opened = self._states.open(lambda: self._make(tp.topic, tp.partition), tp.topic, tp.partition, saved)
+        stage, seal = opened.stage, opened.seal
+        topic_id = await asyncio.to_thread(self.topics.id_of, tp.topic)
+        another = bool(seal and seal.topic_id and topic_id and seal.topic_id != topic_id)
+        marks = seal.marks if seal else ()
+        begin = START if another else await asyncio.to_thread(self._goes_on, tp, stage.position, marks)
+        held = Held(tp, opened, topic_id, self._send, self._recorder, self.ending)
+        if another or begin < stage.position:
+            self.topics.tell_new_life(tp.topic, tp.partition, another, stage.position, begin + 1)
+            stage.life += 1
+            stage.restart(begin)
+            held.marks = tuple(mark for mark in held.marks if mark.offset <= begin)
+        if self._asked(tp) in self.app.consumer.assignment():
             self._held[tp] = held
         _log.info("partition_opened", topic=tp.topic, partition=tp.partition, parts=len(saved), position=stage.position)
         return held
+
+    @patiently
+    def _goes_on(self, tp: TP, position: int, marks: Any) -> int:
+        return goes_on(self._log, tp.topic, tp.partition, position, marks)
+
+    def _asked(self, tp: TP) -> TP:
+        """As the consumer knows it."""
+        return TP(self._cluster.topic(tp.topic), tp.partition)
 
     async def _send(self, out: Outgoing) -> Awaitable[Any]:
         sent: Awaitable[Any] = await self.app.producer.send(
@@ -195,9 +211,8 @@ class StreamJob(Generic[S]):
         self._recorder.add("sekimori_stream_records_total", 1, record.topic)
         age = time.time() - record.timestamp_ms / 1000
         self._recorder.set("sekimori_stream_event_age_seconds", age, record.topic)
-        tp = TP(self._cluster.topic(record.topic), record.partition)
         try:
-            high = self.app.consumer.highwater(tp) or record.offset + 1
+            high = self.app.consumer.highwater(self._asked(TP(record.topic, record.partition))) or record.offset + 1
         except AssertionError:  # of the client library: another thread has just given the partition back
             return
         self._recorder.set(
@@ -211,53 +226,47 @@ class StreamJob(Generic[S]):
                 for tp, held in list(self._held.items()):
                     self._recorder.set("sekimori_stream_unsaved_messages", len(held.unacked), str(tp.partition))
                     due = time.monotonic() - held.saved_at >= self._settings.checkpoint_seconds
-                    if held.checkpoint is not None or (held.unacked and due):
-                        await self._save(tp, held, BUDGET)
-
-    async def _save(self, tp: TP, held: _Held[S], budget: float) -> None:
-        """Goes on with a checkpoint, or begins one; at its end, acknowledges what the state includes.
-
-        A part is sent only when everything that came of the records in it is safe: a record whose position is saved is
-        never worked on again. A partition that was lost meanwhile is another's to save.
-        """
-        async with held.lock:
-            if held.torn:
-                return
-            if held.checkpoint is None:
-                held.checkpoint = Checkpoint(held.stage.save(), held.stage.position)
-            checkpoint = held.checkpoint
-            parts, complete = checkpoint.take(budget)
-            before, held.sent = held.sent, []
-        await asyncio.gather(*before)
-        if self._held.get(tp) is not held:
-            return
-        for part in parts:
-            held.saved.append(await self._send(self._states.message(part, tp.partition)))
-            self._recorder.add("sekimori_stream_saved_bytes_total", len(part.value))
-        if not complete:
-            return
-        saved, held.saved = held.saved, []
-        await asyncio.gather(*saved)
-        while held.unacked and held.unacked[0].message.offset <= checkpoint.start:
-            held.unacked.popleft().ack()
-        held.checkpoint, held.saved_at = None, time.monotonic()
+                    if held.saving or (held.unacked and due):
+                        await held.save(BUDGET)
 
     async def _assigned(self, app: Any, assigned: set[TP], **_: Any) -> None:
         """Partitions that went to others are dropped with their state; of those that stay, what was not committed comes
         again."""
-        for tp in [tp for tp in self._held if tp not in assigned]:
-            del self._held[tp]
-            self._recorder.set("sekimori_stream_lag_messages", 0, self._cluster.name(tp.topic), str(tp.partition))
+        self._joined = True
+        for tp in [tp for tp in self._held if self._asked(tp) not in assigned]:
+            self._held.pop(tp).drop()
+            self._recorder.set("sekimori_stream_lag_messages", 0, tp.topic, str(tp.partition))
             self._recorder.set("sekimori_stream_unsaved_messages", 0, str(tp.partition))
             _log.info("partition_lost", topic=tp.topic, partition=tp.partition)
         for held in self._held.values():
-            held.unacked.clear()
-            held.checkpoint = None
-            held.kept, held.sparse = True, False
+            held.renew()
+
+    async def _watch_for_ever(self) -> None:
+        """Holds the topics against what is known of them, and looks whether messages come."""
+        while not self.app.should_stop:
+            await asyncio.sleep(WATCH)
+            positions = {tp: held.stage.position for tp, held in self._held.items()}
+            found = await asyncio.to_thread(self.topics.look, positions)
+            if found is None:
+                continue
+            if found.others:
+                for tp in found.others:
+                    if tp in self._held:
+                        self._held.pop(tp).drop()
+                self.ending.begin_again(found.why)
+            for tp, held in self._held.items():
+                behind = found.ends.get(tp, 0) - held.stage.position - 1
+                quiet = time.monotonic() - max(held.moved_at, self.topics.back_at)
+                if behind <= 0 or held.working:
+                    held.moved_at = time.monotonic()
+                elif quiet > STALLED:
+                    where = f"{tp.topic}, partition {tp.partition}"
+                    raise TimeoutError(f"nothing came of {where}, for {quiet:.0f} s, and {behind} messages wait")
 
     async def _shut_down(self, app: Any, **_: Any) -> None:
         """A last checkpoint, so that the successor has nothing to repeat."""
         async with self._lock:
-            for tp, held in list(self._held.items()):
-                held.checkpoint = None
-                await self._save(tp, held, float("inf"))
+            for held in list(self._held.values()):
+                if held.unacked:
+                    with self.ending.telling():
+                        await held.save_whole()

@@ -1,23 +1,56 @@
 """The states of a streaming job on their compacted topic: read when a partition is opened, written in checkpoints.
 
-Partition n of the topic holds the states of partition n of every topic that the job reads. The version of a part's
-format is a header of its message, so that a worker of a version that told none yet reads the very same parts.
+Partition n of the topic holds the states of partition n of every topic that the job reads.
+
+Whoever opens a partition writes a state of his own: its keys begin with an id that nobody had before. A checkpoint ends
+with a seal, which names every part of the state; a state counts if it has its seal and all of those parts. So a worker
+that was frozen, and comes back when another has long gone on, writes to nobody's state but his own, which is true as
+far as he had come. The state that is furthest is loaded. When a new owner's first checkpoint is whole, it deletes the
+states that it has seen at the opening.
+
+The version of a part's format is a header of its message. States of earlier versions have no id and no seal.
 """
 
+import secrets
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, NamedTuple, TypeVar
 
+import msgspec
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from pipeline.partition import FORMAT, Outgoing, PartitionStage, StatePart, StateUnreadable
+from pipeline.adapters.streams.lives import Mark
+from pipeline.partition import FORMAT, Outgoing, PartitionStage, StatePart, StateUnreadable, loading
 from pipeline.ports import BrokerUnavailable, Outbox, PartitionLog, Record
 from schemas.topics import Topic
 
-PATIENCE: Final = 30.0  # seconds that reading is tried again while the broker does not answer
+PATIENCE: Final = 60.0  # seconds that reading is tried again while the broker does not answer
+PIECE: Final = 4 * 1_048_576  # bytes of a message at most: a larger part is written as several
+PIECES: Final = "pieces"  # header of a part that is written so: which of its two places they have, and how many
+NEWEST: Final = 1  # version of the format of seals
 _away = retry_if_exception_type(BrokerUnavailable)
 patiently = retry(retry=_away, wait=wait_fixed(1.0), stop=stop_after_delay(PATIENCE), reraise=True)
+S = TypeVar("S", bound=PartitionStage)
+
+
+class Seal(msgspec.Struct, frozen=True, array_like=True):
+    """What makes a state whole. ``parts``: the keys of all of its parts, with those that this checkpoint left as they
+    were. ``life``, ``topic_id``, ``marks``: see ``lives``; of the topic whose records the state has counted."""
+
+    position: int
+    parts: tuple[str, ...]
+    life: int = 0
+    topic_id: str = ""
+    marks: tuple[Mark, ...] = ()
+
+
+class Step(NamedTuple):
+    """A message to be written. ``after``: not before all earlier ones are safe."""
+
+    out: Outgoing
+    after: bool
 
 
 @dataclass(frozen=True)
@@ -37,11 +70,70 @@ class Checkpoint:
         return taken, True
 
 
-class StateTopic:
-    """Saved states, by partition."""
+@dataclass
+class Writer:
+    """How the state of one opening is written. ``former``: keys of other states, to be deleted once this one is whole.
+    ``name``: topic and partition that it is of, such as ``maillog-3``; ``partition``: of the topic of states."""
 
-    def __init__(self, log: PartitionLog, topic: Topic) -> None:
-        self._log, self._topic = log, topic.name
+    topic: str
+    partition: int
+    name: str
+    former: set[bytes] = field(default_factory=set)
+    piece: int = PIECE
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    _parts: dict[bytes, str] = field(default_factory=dict)
+    _places: dict[bytes, int] = field(default_factory=dict)
+
+    def part(self, part: StatePart) -> Iterator[Step]:
+        """A part as it is written. The pieces of a large one go where those of the last time are not, and count from
+        the moment on when the part itself says so: whenever that is cut off, one of both is whole."""
+        key, version = self._key(part.key.decode()), (FORMAT, b"%d" % part.version)
+        self._parts[part.key] = part.key.decode()
+        if len(part.value) <= self.piece:
+            yield self._step(key, part.value, part.after, version)
+            return
+        place = self._places[part.key] = 1 - self._places.get(part.key, 1)
+        count = -(-len(part.value) // self.piece)
+        for number in range(count):
+            value = part.value[number * self.piece : (number + 1) * self.piece]
+            yield self._step(_piece(key, place, number), value, part.after, version)
+        yield self._step(key, b"-", True, version, (PIECES, b"%d %d" % (place, count)))
+
+    def seal(self, position: int, life: int, topic_id: str, marks: Iterable[Mark]) -> Step:
+        """The end of a checkpoint."""
+        seal = Seal(position, tuple(self._parts.values()), life, topic_id, tuple(marks))
+        return self._step(self._key(), msgspec.msgpack.encode(seal), True, (FORMAT, b"%d" % NEWEST))
+
+    def deletions(self) -> list[Outgoing]:
+        """To be written once this state is whole."""
+        former, self.former = self.former, set()
+        return [Outgoing(self.topic, None, key, self.partition) for key in sorted(former)]
+
+    def renewed(self) -> "Writer":
+        """Of another state, which is to take the place of this one."""
+        own = {self._key(), *(self._key(name) for name in self._parts.values())}
+        return Writer(self.topic, self.partition, self.name, self.former | own, self.piece)
+
+    def _key(self, part: str | None = None) -> bytes:
+        return f"{self.name}.{self.id}{'' if part is None else '/' + part}".encode()
+
+    def _step(self, key: bytes, value: bytes, after: bool, *headers: tuple[str, bytes]) -> Step:
+        return Step(Outgoing(self.topic, value, key, self.partition, headers), after)
+
+
+class Opened(NamedTuple, Generic[S]):
+    """A partition's state, loaded. ``seal``: of the state that was loaded; None if there was none, or a former one."""
+
+    stage: S
+    seal: Seal | None
+    writer: Writer
+
+
+class StateTopic:
+    """Saved states, by partition. ``piece``: bytes of a message at most."""
+
+    def __init__(self, log: PartitionLog, topic: Topic, piece: int = PIECE) -> None:
+        self._log, self._topic, self._piece = log, topic.name, piece
 
     @patiently
     def read(self, partition: int) -> list[Record]:
@@ -52,10 +144,16 @@ class StateTopic:
                 saved[record.key] = record
         return [record for record in saved.values() if record.value is not None]
 
-    def load(self, stage: PartitionStage, partition: int, saved: Iterable[Record]) -> None:
-        """Gives a new stage what was read. Raises StateUnreadable, whose message says what an operator can do."""
+    def open(self, make: Callable[[], S], topic: str, partition: int, saved: Iterable[Record]) -> Opened[S]:
+        """A new stage of the topic's partition, with the state that is furthest, of those in ``saved``.
+
+        Raises StateUnreadable, whose message says what an operator can do.
+        """
+        stage, name = make(), f"{topic}-{partition}"
         try:
-            stage.load(map(part_of, saved))
+            former, states = _sorted(name, partition, saved)
+            seal, parts = _furthest(states) or (None, former.values())
+            stage.load(map(part_of, parts))
         except StateUnreadable as error:
             key = error.key.decode("utf-8", "backslashreplace")
             key = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in key)
@@ -65,14 +163,13 @@ class StateTopic:
                 f"sekimori prepare --forget-state {self._topic}/{partition}; then {stage.without_state}",
                 error.key,
             ) from error
-
-    def message(self, part: StatePart, partition: int) -> Outgoing:
-        """A part as it is written."""
-        return Outgoing(self._topic, part.value, part.key, partition, ((FORMAT, b"%d" % part.version),))
+        stage.life = seal.life if seal else 0
+        seen = {*former, *(record.key for state in states.values() for record in state.values() if record.key)}
+        return Opened(stage, seal, Writer(self._topic, partition, name, seen, self._piece))
 
 
 def forget(log: PartitionLog, outbox: Outbox, topic: Topic, partition: int) -> int:
-    """Deletes the state of a partition, by a tombstone for each key that was ever written; returns how many.
+    """Deletes the states of a partition, by a tombstone for each key that was ever written; returns how many.
 
     Raises BrokerUnavailable, TopicMissing.
     """
@@ -90,3 +187,71 @@ def part_of(record: Record) -> StatePart:
         return StatePart(key, record.value or b"", int(told or b""))
     except ValueError:
         raise StateUnreadable(f"the version of its format is {told!r}", key) from None
+
+
+_State = dict[str, Record]
+"""What a state has: name of the part, "" for the seal -> record."""
+
+
+def _sorted(name: str, partition: int, saved: Iterable[Record]) -> tuple[Mapping[bytes, Record], Mapping[str, _State]]:
+    """The parts of the state that a former version wrote, by key, and of the states with an id, by id."""
+    former: dict[bytes, Record] = {}
+    states: defaultdict[str, _State] = defaultdict(dict)
+    start = f"{name}.".encode()
+    for record in saved:
+        key = record.key or b""
+        if key.startswith(start):
+            id_, _, part = key.removeprefix(start).decode("utf-8", "backslashreplace").partition("/")
+            states[id_][part] = record
+        elif key == name.encode() or key.startswith(b"%d/" % partition):
+            former[key] = record
+    return former, states
+
+
+def _furthest(states: Mapping[str, _State]) -> tuple[Seal, list[Record]] | None:
+    """The seal and the parts of the whole state that is furthest. Raises StateUnreadable: there are seals, and no state
+    is whole, which no fault of a worker brings about."""
+    seals = sorted(
+        ((_seal(state[""]), id_) for id_, state in states.items() if "" in state), key=_how_far, reverse=True
+    )
+    for seal, id_ in seals:
+        parts = [_whole(states[id_], name) for name in seal.parts]
+        if None not in parts:
+            return seal, [part for part in parts if part is not None]
+    if seals:
+        raise StateUnreadable("parts of it are missing", states[seals[0][1]][""].key or b"")
+    return None
+
+
+def _how_far(sealed: tuple[Seal, str]) -> tuple[int, int, str]:
+    seal, id_ = sealed
+    return seal.life, seal.position, id_
+
+
+def _seal(record: Record) -> Seal:
+    part = part_of(record)
+    with loading(part, NEWEST):
+        return msgspec.msgpack.decode(part.value, type=Seal)
+
+
+def _whole(state: _State, name: str) -> Record | None:
+    """A part of a state under the key that its stage gave it, with its pieces put together; None if it is not whole."""
+    record = state.get(name)
+    if record is None:
+        return None
+    value, key = record.value or b"", name.encode()
+    told = dict(record.headers).get(PIECES)
+    if told is not None:
+        try:
+            place, count = map(int, told.split())
+        except ValueError:
+            raise StateUnreadable(f"it does not say of which pieces it is, but {told!r}", record.key or b"") from None
+        found = [state.get(_piece(key, place, number).decode()) for number in range(min(count, 1 << 20))]
+        if None in found:
+            return None
+        value = b"".join(piece.value or b"" for piece in found if piece is not None)
+    return Record(record.topic, record.partition, record.offset, record.timestamp_ms, key, value, record.headers)
+
+
+def _piece(key: bytes, place: int, number: int) -> bytes:
+    return b"%s~%d.%d" % (key, place, number)

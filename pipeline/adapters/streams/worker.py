@@ -2,47 +2,72 @@
 
 import asyncio
 import logging
+import os
+import signal
+import sys
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import faust
 import structlog
 
 from pipeline.adapters.http import host_port, serve_http
 from pipeline.adapters.prometheus import PrometheusRecorder, metrics_app
+from pipeline.adapters.streams.ending import TOLD_AT_THE_END, Ending
 from pipeline.adapters.streams.job import StreamJob
 
 WAIT = 60.0  # seconds that a broker may take to come up
 LOOK = 2.0  # seconds between looks at rules and files
 
 
+class _Process(faust.Worker):  # type: ignore[misc]  # Faust has no types
+    """From a signal on, the process has a limited time to leave, whatever its event loop does."""
+
+    ending: Ending
+
+    def install_signal_handlers(self) -> None:
+        super().install_signal_handlers()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(
+                number, lambda *_: self.ending.limit()
+            )  # the event loop gets the signal by its pipe all the same
+
+
 class Worker:
     """``looks`` read files that may have changed; they are called every two seconds, before the stages are refreshed.
-    ``metrics``: ``host:port`` for /metrics and /healthz, None for none."""
+    ``metrics``: ``host:port`` for /metrics and health, None for none."""
 
     def __init__(
         self, job: StreamJob[Any], recorder: PrometheusRecorder, metrics: str | None, *looks: Callable[[], object]
     ) -> None:
         self._job, self._recorder, self._metrics, self._looks = job, recorder, metrics, looks
-        job.app.task(self._look)
+        job.task(self._look)
         if metrics:
-            job.app.task(self._serve_metrics)
+            job.task(self._serve_metrics)
 
     def run(self) -> None:
         """Blocks until SIGTERM or SIGINT, then saves the state and leaves the group.
 
         Raises BrokerUnavailable if there is no broker for a minute, TopicMissing, SettingsError if the topics have
-        another number of partitions than the settings say, and StateUnreadable, whenever such a state is met. Any other
-        failure ends the process, with a status that is not 0.
+        other numbers of partitions than are needed, and StateUnreadable, whenever such a state is met. Any other
+        failure is told, and ends the process with a status that is not 0. Where a topic that is read was made anew, or
+        has more partitions, the process starts anew in its own place.
         """
-        self._job.check(WAIT)
-        worker = faust.Worker(self._job.app, loglevel=logging.WARNING, redirect_stdouts=False, quiet=True)
+        self._job.topics.check(WAIT)
+        worker = _Process(self._job.app, loglevel=logging.WARNING, redirect_stdouts=False, quiet=True)
+        worker.ending = ending = self._job.ending
         worker.spinner = None  # it writes control sequences, whatever standard output is
         try:
             worker.execute_from_commandline()
-        except SystemExit:
-            if self._job.app.unreadable is not None:
-                raise self._job.app.unreadable from None
+        except SystemExit as end:
+            if isinstance(ending.failure, TOLD_AT_THE_END):
+                raise ending.failure from None
+            if ending.failure is not None or end.code:
+                ending.fail(ending.failure or worker.crash_reason or RuntimeError(f"Faust ended with {end.code}"))
+                raise SystemExit(1) from None
+            if ending.again:
+                _start_anew()
             raise
 
     async def _look(self) -> None:
@@ -62,5 +87,23 @@ class Worker:
             await runner.cleanup()
 
     def _health(self) -> dict[str, Any]:
-        stages = self._job.stages()
-        return {"partitions": sorted(f"{tp.topic}-{tp.partition}" for tp in stages)}
+        """``ready``: messages are worked on as they come, and the state is saved; what is wrong stands in ``why``."""
+        held, now = self._job.held(), time.monotonic()
+        why = self._job.why_not_ready(now)
+        live = self._job.ending.failure is None
+        return {
+            "ok": live and not why,
+            "live": live,
+            "ready": not why,
+            "why": why,
+            "partitions": sorted(f"{tp.topic}-{tp.partition}" for tp in held),
+            "broker_heard_seconds": round(now - self._job.topics.heard_at, 1),
+            "saved_seconds": round(max((now - of.saved_at for of in held.values() if of.unacked), default=0.0), 1),
+        }
+
+
+def _start_anew() -> NoReturn:
+    """The same command in the same process: nothing of the old one is left but its number."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # what it was started with

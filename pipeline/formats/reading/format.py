@@ -71,6 +71,42 @@ class Session(Enum):
     """A failure is told by two logs, with the mechanism and without it, or by one of them."""
 
 
+class Escape(Enum):
+    """What a program does to a client's text before it writes it. All of them replace control characters."""
+
+    NONE = auto()
+    """Nothing else."""
+    BACKSLASH = auto()
+    """Quotes and backslashes get a backslash."""
+    QUOTED = auto()
+    """An address that is not plain has its local part in quotes, with backslashes (RFC 5321)."""
+    WORD = auto()
+    """It ends at its first blank."""
+    GRAPHIC = auto()
+    """Blanks, commas and what is not ASCII are replaced."""
+    NEUTERED = auto()
+    """Blanks, brackets, quotes, backslashes, semicolons and ``@`` are replaced."""
+    HOST = auto()
+    """Letters, digits, dots, hyphens and underscores: anything else was refused before."""
+    ADDRESS = auto()
+    """An IP address: anything else was refused before."""
+
+
+class ClientText(NamedTuple):
+    """One text that a client, or a server that answers in his favour, can choose.
+
+    * ``name``: what it is. ``where``: a pattern that finds it in the format's examples: each of its groups is the text,
+      wherever it matches, and all of them hold the same text at the same time.
+    * ``escape``: how it is written. ``longest``: characters that the program writes of it, the rest becomes ``...``;
+      0: no limit that one could rely on.
+    """
+
+    name: str
+    where: str
+    escape: Escape = Escape.NONE
+    longest: int = 0
+
+
 class Format(NamedTuple):
     """A format module's entry.
 
@@ -84,6 +120,7 @@ class Format(NamedTuple):
     * ``bare``: (first characters, reader) of lines that no syslog header begins.
     * ``bare_start``: how its bare lines begin, as a pattern; the shipper tells them by it. For programs on ``authlog``.
     * ``objects``: reader of JSON objects, or ``None``.
+    * ``clients``: what clients can write into its lines. Tests forge it, and demand that there is such a declaration.
     * ``told_pid``: its readers are told the process id in place of the service.
 
     For programs whose tag is no fixed word:
@@ -104,6 +141,7 @@ class Format(NamedTuple):
     bare_start: str = ""
     objects: ObjectReader | None = None
     told_pid: bool = False
+    clients: tuple[ClientText, ...] = ()
     own_log: tuple[frozenset[str], Reader] | None = None
     instances: tuple[str, Callable[[list[str]], Claim | None]] | None = None
     renamed: Reader | None = None

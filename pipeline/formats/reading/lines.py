@@ -20,6 +20,8 @@ TABLE = Routes(FORMATS)
 _NEVER_TWICE = re.compile(r"[(<]")  # a user's name and session, or the whole header of RFC 5424
 _ROUTES = 4096  # tags are written by whoever writes to syslog: the cache is bounded
 _HEADS = 65_536
+_REPEATED = "message repeated "
+_TIMES = re.compile(rf"{_REPEATED}([0-9]{{1,6}}) times")
 _NO_HEADER = ("{", "[", "<")
 _DEEPEST = 3  # envelopes within envelopes
 _LONGEST_HEAD = 200
@@ -52,8 +54,12 @@ class LineReader:
         append = outcomes.append
         for line in lines:
             parts = line.split(": ", 2)
-            known = heads.get(parts[0].partition("[")[0])
-            if known is None:
+            if len(parts) == 3 and parts[1][:17] == _REPEATED:
+                append(self._read_repeated(line, parts, reference))
+                continue
+            head, bracket, pid = parts[0].partition("[")
+            known = heads.get(head)
+            if known is None or len(parts) == 1 or (bracket and not pid[:-1].isdigit()):
                 append(self._read_new(line, parts, reference))
                 continue
             reader, time, host, program, service = known
@@ -63,6 +69,16 @@ class LineReader:
                 append(reader(time, host, program, service, parts[-1], ""))
         return outcomes
 
+    def _read_repeated(self, line: str, parts: list[str], reference: float) -> Outcome:
+        """rsyslog writes one line for equal ones that came one after another: it stands for as many as it says."""
+        repeated = _TIMES.fullmatch(parts[1])
+        if repeated is None or not parts[2].startswith("[ ") or not parts[2].endswith("]"):
+            return self._read_new(line, parts, reference)
+        outcome = self._read_inner(f"{parts[0]}: {parts[2][2:-1]}", reference, 0)
+        if isinstance(outcome, Event):
+            outcome.count *= int(repeated[1])
+        return outcome
+
     def _read_new(self, line: str, parts: list[str], reference: float, depth: int = 0) -> Outcome:
         """A line whose head is new. If its time and its tag are not, nothing more need be looked at."""
         if line.startswith(_NO_HEADER):
@@ -71,7 +87,7 @@ class LineReader:
         if head[4:5] == "-":
             return self._read_iso(line, parts, head, reference, depth)
         time, route = self._stamps.seen(head[:16]), self._routes.get(head[16:])
-        if time is None or route is None or not self._is_plain(parts, route):
+        if time is None or route is None or not self._is_plain(parts, head, route):
             return self._read_whole(line, parts, head, reference, depth)
         return self._read_parts(parts, time, route, head)
 
@@ -82,15 +98,16 @@ class LineReader:
         if outcome is not None:
             return outcome
         stamp, _, origin = head.partition(" ")
-        time, route = self._stamps.iso(stamp), self._routes.get(origin)
+        time = self._stamps.iso(stamp) if stamp[4:17:3] == "--T::" else None  # not all of ISO 8601 is a log's stamp
+        route = self._routes.get(origin)
         again = "." not in stamp  # with fractions no two heads are the same
-        if time is None or route is None or not self._is_plain(parts, route):
+        if time is None or route is None or not self._is_plain(parts, head, route):
             return self._read_whole(line, parts, head, reference, depth, again=again, own_log=own_log)
         return self._read_parts(parts, time, route, head if again else "")
 
-    def _is_plain(self, parts: list[str], route: Route) -> bool:
-        """Whether the head is all that need be known: a text follows it, and its host has no clock of its own."""
-        return len(parts) > 1 and not (self._zoned and route.host in self._zoned)
+    def _is_plain(self, parts: list[str], head: str, route: Route) -> bool:
+        """Whether the head is all that need be known, and its host has no clock of its own."""
+        return _is_whole(parts, head) and not (self._zoned and route.host in self._zoned)
 
     def _read_wrapped(self, line: str, parts: list[str], reference: float, depth: int) -> Outcome:
         """It begins with a sign: a priority (``<22>``) before one more line or a header of RFC 5424, or no header."""
@@ -114,11 +131,16 @@ class LineReader:
             return self._read_bare(line, reference, depth)
         if header.time is None:
             return Unreadable("syslog", "there is no such date or time") if route.known else None
-        if len(parts) == 1 or (own_log and not route.known) or len(head) > _LONGEST_HEAD or _NEVER_TWICE.search(head):
+        origin = f"{header.host} {header.tag}" if header.host else header.tag
+        # What is kept must be all that tells: whatever line has this head, it means the same.
+        whole = _is_whole(parts, head) and head.endswith(origin) and not _NEVER_TWICE.search(head)
+        if not whole or (own_log and not route.known):
             return _read_text(route, header.time, header.host, header.text, header.pid)
+        if own_log:
+            return self._read_parts(parts, header.time, route, "")
         if len(self._routes) >= _ROUTES:
             self._routes.clear()
-        self._routes[f"{header.host} {header.tag}".lstrip()] = route
+        self._routes[origin] = route
         return self._read_parts(parts, header.time, route, head if again else "")
 
     def _read_parts(self, parts: list[str], time: datetime, route: Route, head: str) -> Outcome:
@@ -135,8 +157,9 @@ class LineReader:
     def _read_inner(self, line: str, reference: float, depth: int) -> Outcome:
         """A line out of what was wrapped around it."""
         parts = line.split(": ", 2)
-        known = self._heads.get(parts[0].partition("[")[0])
-        if known is None or len(parts) == 1:
+        head = parts[0].partition("[")[0]
+        known = self._heads.get(head)
+        if known is None or not _is_whole(parts, head):
             return self._read_new(line, parts, reference, depth)
         reader, time, host, program, service = known
         return reader(time, host, program, service, parts[1], parts[2] if len(parts) == 3 else "")
@@ -180,6 +203,14 @@ class LineReader:
         if time is None:
             return Unreadable("envelope", "no time that can be read") if route.known else None
         return _read_text(route, time, host, message, pid)
+
+
+def _is_whole(parts: list[str], head: str) -> bool:
+    """Whether a text follows the head, and nothing or a pid stands between them."""
+    before = parts[0]
+    if len(parts) == 1 or len(head) > _LONGEST_HEAD:
+        return False
+    return len(before) == len(head) or before[len(head) + 1 : -1].isdigit()
 
 
 def _read_text(route: Route, time: datetime, host: str, text: str, pid: str | None) -> Outcome:

@@ -55,6 +55,10 @@ class Joiner:
             elif event.reason == "temporary" and event.kind == "other":
                 self._echoes.trouble(event)
 
+    def overtaken(self) -> None:
+        """From now on lines of a message may come in any order."""
+        self._messages.overtaken = True
+
     def dump(self) -> bytes:
         """The state, to be kept with the offset up to which lines were joined."""
         messages, sessions = self._messages.dump(), self._sessions.dump()

@@ -4,6 +4,7 @@
   accepted, delivery lines tell the outcome. Only qmgr's line makes a ``submission``: the client line is also there for
   messages refused at DATA. A message without authentication (inbound mail, a forwarding, a list, a content filter's
   re-injection) is charged to nobody.
+* Where lines overtake each other (``overtaken``), qmgr's may be first: then the client's line makes the ``submission``.
 * Of some MTAs account, address and message stand in different lines of one session (of Sendmail: of one process).
 """
 
@@ -14,9 +15,12 @@ from pipeline.normalize.joining.generations import Dumped, Generations, Key
 from pipeline.normalize.joining.webmail import WebmailMessages
 from schemas.event import Event
 
+OVERTAKEN = 60.0  # seconds that lines of one message may lie apart where they overtake each other
+
 
 class MtaMessage(msgspec.Struct, gc=False, array_like=True):
-    """What is known of a queue id, or of a session of an MTA. ``submitted`` once it was accepted."""
+    """What is known of a queue id, or of a session of an MTA. ``submitted`` once it was accepted. ``waiting``: it was
+    accepted, and the client's line has not come: time (seconds since 1970), recipients, bytes."""
 
     account: str | None
     client_ip: str | None
@@ -24,6 +28,7 @@ class MtaMessage(msgspec.Struct, gc=False, array_like=True):
     method: str | None
     sender: str | None = None
     submitted: bool = False
+    waiting: tuple[float, int | None, int | None] | None = None
 
 
 class MtaMessages:
@@ -33,6 +38,7 @@ class MtaMessages:
     """
 
     def __init__(self, webmail_hosts: frozenset[str], webmails: WebmailMessages, limit: int) -> None:
+        self.overtaken = False
         self._webmail_hosts = webmail_hosts
         self._webmails = webmails
         self._known: Generations[MtaMessage] = Generations(limit)
@@ -53,7 +59,7 @@ class MtaMessages:
             if event.status == "queued":
                 self._queued((event.host, queue_id), event)
             elif event.status == "removed" or event.program in LOCAL:  # the id is used again, by this host
-                self._known.pop((event.host, queue_id))
+                self._gone((event.host, queue_id))
         elif kind == "connect":
             self._open((event.host, queue_id), event)
         elif kind == "submission":
@@ -86,9 +92,31 @@ class MtaMessages:
         webmail = event.service == "webmail" or event.client_ip in self._webmail_hosts
         if event.account or webmail:
             service = "webmail" if webmail else event.service
-            self._known.put(key, MtaMessage(event.account, event.client_ip, service, event.method))
+            before = self._known.get(key) if self.overtaken else None
+            message = MtaMessage(event.account, event.client_ip, service, event.method)
+            self._known.put(key, message)
+            if before is not None and before.waiting is not None:
+                self._came_late(key, event, message, before)
         else:
             self._known.pop(key)  # the queue id is used again, by mail that belongs to nobody
+
+    def _came_late(self, key: Key, event: Event, message: MtaMessage, before: MtaMessage) -> None:
+        """The client's line comes after the one that says that its message was accepted."""
+        assert before.waiting is not None
+        at, nrcpt, size = before.waiting
+        account = message.account or (before.sender.lower() if before.sender else None)
+        if account is None or abs(event.time.timestamp() - at) > OVERTAKEN:
+            return
+        message.account, message.sender, message.submitted = account, before.sender, True
+        event.kind, event.account, event.service = "submission", account, message.service
+        event.sender, event.nrcpt, event.size = before.sender, nrcpt, size
+        self._webmails.told_by_mta(key, event)
+
+    def _gone(self, key: Key) -> None:
+        """The message has left the queue; where lines overtake, those that it is counted by may be still to come."""
+        message = self._known.get(key) if self.overtaken else None
+        if not self.overtaken or (message is not None and message.submitted):
+            self._known.pop(key)
 
     def _queued(self, key: Key, event: Event) -> None:
         message = self._webmail_was_first(key, event)
@@ -96,6 +124,10 @@ class MtaMessages:
             self._known.put(key, message)
         else:
             message = self._known.get(key)
+        if self.overtaken and (message is None or message.waiting is not None):
+            waiting = event.time.timestamp(), event.nrcpt, event.size
+            self._known.put(key, MtaMessage(None, None, None, None, event.sender, waiting=waiting))
+            message = None
         if message is None:
             if event.client_ip is None or event.client_ip not in self._webmail_hosts:
                 return

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.detect.allowlist import Allowlist
-from pipeline.detect.detector import MAX_ACCUSED, SHARDS, Detector, Findings
+from pipeline.detect.detector import MAX_ACCUSED, Detector, Findings
 from pipeline.detect.granted import Granted
+from pipeline.detect.shard import SHARDS
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import Allow, load
 from schemas.tally import CountedKind, Tally

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.detect.allowlist import Allowlist
-from pipeline.detect.detector import SHARDS
+from pipeline.detect.release import Released, release_of
+from pipeline.detect.shard import SHARDS
 from pipeline.detect.stage import NEWEST, DetectStage
 from pipeline.metrics import MemoryRecorder
 from pipeline.partition import Outgoing, StatePart, StateUnreadable, partition_of
@@ -182,7 +183,9 @@ def test_a_state_of_another_partition_is_none_of_ours() -> None:
 
 
 @pytest.mark.parametrize("number", [0, -2, -1])
-@pytest.mark.parametrize(("version", "why"), [(NEWEST + 1, "is version 2, and this program knows"), (0, "version 0")])
+@pytest.mark.parametrize(
+    ("version", "why"), [(NEWEST + 1, f"is version {NEWEST + 1}, and this program knows"), (0, "version 0")]
+)
 def test_a_part_of_another_version_is_refused(number: int, version: int, why: str) -> None:
     parts = list(BEFORE_VERSIONS)
     parts[number] = parts[number]._replace(version=version)
@@ -236,3 +239,24 @@ def test_a_shard_with_windows_that_are_cut_off_is_refused(
     assert (error is None) == whole
     if whole:
         assert stage.detector.subjects() == sum(map(len, windows.values()))
+
+
+def test_releases_are_heard_before_the_next_message() -> None:
+    recorder, heard = MemoryRecorder(), list[tuple[Released, ...]]([()])
+    stage = DetectStage(
+        0, 1, recorder, lambda: (rules(), Allowlist(rules().file.allow)), 100, releases=lambda: heard[0]
+    )
+
+    def spam(offset: int, at: float) -> list[str]:
+        tally = Tally("account", "a@x.example", "198.51.100.7", "BR", at, messages=30, recipients=30)
+        record = Record(TALLIES.name, 0, offset, int(at * 1000) + 1, None, encode(tally))
+        return [o.key.decode() for o in stage.process(record) if o.topic == ENFORCEMENT.name and o.key]
+
+    (key,) = spam(0, AT)
+    released = release_of(key, AT + 60)
+    assert released is not None
+    heard[0] = (released,)
+    assert spam(1, AT + 30) == []
+    assert spam(2, AT + 90) == [key]
+    stage.refresh()
+    assert recorder.values("sekimori_detect_releases_total") == [1]

@@ -64,3 +64,10 @@ def test_it_agrees_with_a_list_of_all_messages(steps: list[Any], messages: int, 
         assert limiter.admit(held, str(instance), "", count, now) == fits
         if fits:
             admitted[instance] = (at, max(known, count))
+
+
+def test_without_an_instance_each_request_is_a_message() -> None:
+    limiter, held = Limiter(), limit(messages=2)
+    assert [limiter.admit(held, i, "x", 0, NOW) for i in ("", "", "", "1")] == [True, True, False, False]
+    limiter, held = Limiter(), limit(recipients=3)
+    assert [limiter.admit(held, "", "x", n, NOW) for n in (2, 0, 1)] == [True, True, False]

@@ -9,9 +9,12 @@ from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.hooks.dovecot import AuthRequest, answer, parse
 from pipeline.hooks.hook import Answer, HttpRequest, NoSuchRequest, UnreadableRequest
 from tests.support.decisions import NOW, decision, table
+from tests.support.foreign import values
 from tests.support.hooks import context
 
 ALICE = "alice@example.org"
+NESTED = [b'{"login":' + b"[" * n + b"]" * n + b"}" for n in (1000, 100_000)]
+PASSED = {"status": 0, "msg": "", "r_attrs": {}}
 BODY = (
     b'{"device_id":"","login":"Alice@example.org","protocol":"imap","pwhash":"0797","remote":"198.51.100.21",'
     b'"session_id":"webmailsess1","tls":false}'
@@ -42,8 +45,8 @@ def test_dovecots_own_requests_are_read() -> None:
 
 
 def test_a_login_that_is_not_restricted_goes_on() -> None:
-    assert told(decision("bob@example.org", scope="login")) == {"status": 0, "msg": ""}
-    assert told(decision(ALICE, scope="send")) == {"status": 0, "msg": ""}
+    assert told(decision("bob@example.org", scope="login")) == PASSED
+    assert told(decision(ALICE, scope="send")) == PASSED
 
 
 @pytest.mark.parametrize(
@@ -51,7 +54,7 @@ def test_a_login_that_is_not_restricted_goes_on() -> None:
 )
 def test_actions_are_said_as_a_status_with_the_reason(action: str, parameters: Any, status: int) -> None:
     given = decision(ALICE, action=action, scope="login", parameters=parameters)
-    assert told(given) == {"status": status, "msg": f"{given.reason} [{given.id[:8]}]"}
+    assert told(given) == {"status": status, "msg": f"{given.reason} [{given.id[:8]}]", "r_attrs": {}}
 
 
 @pytest.mark.parametrize(("kind", "subject"), [("ip", "198.51.100.21"), ("prefix", "198.51.0.0/16"), ("country", "RU")])
@@ -62,12 +65,12 @@ def test_sources_are_judged(kind: Any, subject: str) -> None:
 
 def test_only_webmail_can_ask_for_a_second_factor() -> None:
     given = decision(ALICE, action="challenge", scope="login")
-    assert told(given) == {"status": 0, "msg": ""}
+    assert told(given) == PASSED
     assert told(given, protocol="webmail")["r_attrs"] == {"challenge": "1"}
 
 
 def test_shadow_lets_the_login_go_on() -> None:
-    assert told(decision(ALICE, action="deny_login", scope="login", mode="shadow")) == {"status": 0, "msg": ""}
+    assert told(decision(ALICE, action="deny_login", scope="login", mode="shadow")) == PASSED
 
 
 def test_protocols_have_one_name() -> None:
@@ -81,12 +84,18 @@ def test_the_text_is_printable_ascii() -> None:
     assert told(given)["msg"] == "?????* BYE [x]"
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{}", b"[]", b"not json", b'{"login":7}', b'{"login":null}', b'{"login":"\xff"}']
-)
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"not json", b'{"login":"\xff"}', *NESTED])
 def test_what_is_no_request_is_refused(body: bytes) -> None:
     with pytest.raises(UnreadableRequest):
         parse(body)
+
+
+@pytest.mark.parametrize(
+    ("login", "taken"), [('"a@x"', "a@x"), ("7", "7"), ("null", ""), ("true", ""), ("[1]", ""), ('{"a":1}', "")]
+)
+def test_values_of_other_types_are_taken_as_weakforced_takes_them(login: str, taken: str) -> None:
+    body = f'{{"login":{login},"remote":1.5,"protocol":null,"success":"false","policy_reject":"true","pwhash":{{}}}}'
+    assert parse(body.encode()) == AuthRequest(taken, "1.5", policy_reject=True)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda s: json.dumps({"login": s, "remote": s}).encode()))
@@ -96,6 +105,16 @@ def test_garbage_is_read_or_refused(body: bytes) -> None:
     except UnreadableRequest:
         return
     assert json.loads(told.encode())["status"] == 0
+
+
+@given(st.sampled_from(["login", "remote", "protocol", "success", "other"]), values("enforcement"))
+def test_whatever_stands_in_a_request_it_is_read_or_refused(name: str, value: bytes | None) -> None:
+    body = b'{"login":"bob@example.org","%s":%s}' % (name.encode(), value or b"null")
+    try:
+        answered = ask("allow", body, decision(ALICE)).encode()
+    except UnreadableRequest:
+        return
+    assert json.loads(answered) == PASSED
 
 
 def test_reports_are_counted() -> None:

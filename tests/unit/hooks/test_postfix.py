@@ -177,3 +177,10 @@ def test_a_forged_attribute_inside_a_value_is_no_attribute() -> None:
     made = table(decision(ALICE))
     assert told(made, helo_name="x sasl_username=bob@example.org").startswith("REJECT")
     assert told(made, sasl_username="bob@example.org", helo_name=f"sasl_username={ALICE}") == "DUNNO"
+
+
+@pytest.mark.parametrize("named", [{"instance": ""}, {"instance": "", "queue_id": "4F1"}])
+def test_a_limit_holds_for_a_client_that_names_no_instance(named: dict[str, str]) -> None:
+    made, limiter = table(decision(ALICE, action="limit", parameters={"messages": 2, "window": 20})), Limiter()
+    found = [told(made, limiter, **(named | {"queue_id": named.get("queue_id", "") and f"4F{n}"})) for n in range(4)]
+    assert [answer.split()[0] for answer in found] == ["DUNNO", "DUNNO", "DEFER_IF_PERMIT", "DEFER_IF_PERMIT"]

@@ -57,21 +57,21 @@ def test_a_frame_becomes_events_dead_letters_and_tallies_that_say_where_it_came_
 @pytest.mark.parametrize("value", [None, b"", b"\n\n", b"\0\xff\xfe", b"no log line"])
 def test_frames_without_events_give_nothing_but_are_passed(value: bytes | None) -> None:
     stage = normalize_stage("maillog-0")
-    assert stage.process(Record("maillog", 0, 5, REFERENCE_MS, None, value)) == []
+    assert stage.process(Record("maillog", 0, 5, REFERENCE_MS, b"mx", value)) == []
     assert stage.position == 5
 
 
 def test_places_are_looked_up_again_when_there_is_another_file() -> None:
     country, edition = ["JP"], [1]
     normalizer = Normalizer(rules().file.trusted, UTC, lambda _: country[0])
-    stage = NormalizeStage("maillog-0", normalizer, 1, MemoryRecorder(), edition=lambda: edition[0])
+    stage = NormalizeStage("maillog", 0, normalizer, 1, MemoryRecorder(), edition=lambda: edition[0])
     line = (
         b"Nov 24 01:50:43 mx postfix/submission/smtpd[1]: warning: x[198.51.100.7]: SASL PLAIN authentication failed: x"
     )
 
     def found(offset: int) -> str | None:
         stage.refresh()
-        out = stage.process(Record("maillog", 0, offset, REFERENCE_MS, None, line))
+        out = stage.process(Record("maillog", 0, offset, REFERENCE_MS, b"mx", line))
         return decode_events(out[0].value)[0].country
 
     assert found(0) == "JP"

@@ -49,6 +49,9 @@ WRONG = {
     "[allow]\naddresses = ['198.51.100.1/24']": "allow.addresses: 198.51.100.1/24 has host bits set",
     "[allow]\naddresses = ['office']": "allow.addresses: 'office' does not appear to be",
     "[allow]\ncountries = ['Japan']": "allow.countries: 'Japan' is no ISO 3166 code",
+    "[allow]\ncountries = ['ZZ']": "allow.countries: 'ZZ' is no ISO 3166 code",
+    "[allow]\naccounts = ['*@city.example.jp']": "allow.accounts: .*there are no patterns",
+    "[allow]\naccounts = ['@city.example.jp']": "allow.accounts: .*nor whole domains",
     "[trusted]\nhosts = ['localhost']": "trusted.hosts: 'localhost' does not appear",
     "[trusted]\nwebmail = ['10.0.0.0/8']": "trusted.webmail: '10.0.0.0/8' does not appear",
 }

@@ -3,17 +3,29 @@
 from datetime import UTC, datetime
 
 import msgspec
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.ports import Record
 from pipeline.storage.archive import STORED, messages_of
-from pipeline.storage.rows import INT64, LARGEST, LATEST, UINT32, Release, event_columns
-from pipeline.storage.storing import EventFrame
+from pipeline.storage.rows import (
+    INT64,
+    LARGEST,
+    LATEST,
+    UINT32,
+    Release,
+    dead_letter_columns,
+    decision_columns,
+    event_columns,
+    release_columns,
+)
+from pipeline.storage.storing import EventFrame, _months
 from schemas import dead_letter, enforcement, event
 from schemas.codec import encode, encode_frame
 from schemas.ddl import added_column, migrations
 from schemas.dead_letter import DeadLetter
+from schemas.enforcement import Decision
+from tests.support.foreign import records
 
 HEADERS = (("source", b"maillog-3"), ("offset", b"42"))
 AT = datetime(2026, 11, 24, 1, 50, 43, tzinfo=UTC)
@@ -48,19 +60,27 @@ def test_an_event_without_a_zone_is_told() -> None:
     assert letter.reason == "the time of an event has no zone"
 
 
-@given(
-    topic=st.sampled_from([topic.name for topic in STORED]),
-    value=st.none() | st.binary(max_size=60) | st.just(encode_frame(event.EXAMPLES)),
-    key=st.none() | st.binary(max_size=20),
-    headers=st.lists(st.tuples(st.sampled_from(["source", "offset", "actor", "note"]), st.binary(max_size=8))),
-)
-def test_whatever_comes_is_kept_or_told(
-    topic: str, value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes]]
-) -> None:
-    found = messages_of(Record(topic, 1, 7, 0, key, value, tuple(headers)))
-    assert all(isinstance(message, EventFrame | Release | DeadLetter) or message.id for message in found)
-    if not found:
-        assert not value or topic == "dead-letters" or not value.strip()
+@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@given(st.sampled_from([topic.name for topic in STORED]).flatmap(records))
+def test_whatever_comes_is_kept_or_told(record: Record) -> None:
+    found = messages_of(record)
+    assert found or not record.value or record.topic == "dead-letters" or not record.value.strip()
+    for message in found:
+        match message:
+            case EventFrame():
+                assert 0 <= message.offset <= INT64
+                columns = event_columns([(message.source, message.offset, message.events)])
+            case Release():
+                columns = release_columns([message])
+            case DeadLetter():
+                assert message.reason or record.topic == "dead-letters"
+                columns = dead_letter_columns([message])
+            case Decision():
+                columns = decision_columns([message])
+        assert all(
+            0 <= seconds <= LATEST for name in ("time", "issued_at", "expires_at") for seconds in columns.get(name, ())
+        )
+        assert not isinstance(message, EventFrame) or _months(event.time for event in message.events) >= set()
 
 
 @given(number=st.integers(), stamp=st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC)))

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from pipeline.adapters.agent.line_server import LineServer, SocketInUse
+from pipeline.adapters.agent.line_server import LineServer
+from pipeline.adapters.agent.sockets import SocketInUse
+from pipeline.adapters.connections import Connections
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.enforce.limiter import Limiter
 from pipeline.hooks.hook import Context
@@ -38,7 +40,8 @@ class Served:
 def serving(test: Callable[[Served], Awaitable[None]], max_connections: int = 100) -> None:
     async def main() -> None:
         recorder = PrometheusRecorder()
-        server = LineServer(Context(RESTRICTED, Limiter(), recorder), lambda: NOW, max_connections)
+        connections = Connections(recorder, max_connections)
+        server = LineServer(Context(RESTRICTED, Limiter(), recorder), lambda: NOW, connections)
         try:
             async with asyncio.timeout(10):
                 await test(Served(server, recorder, await server.listen_tcp(HOOK, "127.0.0.1", 0)))
@@ -103,7 +106,10 @@ def test_pipelined_requests_in_pieces_of_any_size_are_answered_in_order(size: in
         (b"GET / HTTP/1.1\r\nHost: x\n\n", "unreadable"),
         (b"\x16\x03\x01\x02\x00\x01\n\n", "unreadable"),
         (request(request="other") + b"\n\n", "unreadable"),
-        (b"x" * (HOOK.longest + 1), "too_long"),
+        (b"GET / HTTP/1.0\r\n\r\n", "unreadable"),
+        (request().replace(b"\n", b"\r\n") + b"\r\n\r\n", "unreadable"),
+        (b"x" * (HOOK.longest + 2), "too_long"),
+        (request(sasl_username="a" * 100_000) + b"\n\n", "too_long"),
         (request(sasl_username="a" * 100_000) + b"\n", "too_long"),
     ],
 )

@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from pipeline.adapters.agent.serving import Given, HookServers, flags_of
+from pipeline.adapters.connections import Connections
 from pipeline.adapters.demo.broker import free_port
 from pipeline.enforce.limiter import Limiter
 from pipeline.hooks import HOOKS
@@ -22,7 +23,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 def serving(given: Given) -> HookServers:
     context = Context(table(decision(ALICE)), Limiter(), MemoryRecorder(), no_country, flags_of(given))
-    return HookServers(context, lambda: NOW, Settings())
+    return HookServers(context, lambda: NOW, Settings(), Connections(MemoryRecorder()))
 
 
 async def told(streams: Streams) -> bytes:
@@ -34,7 +35,10 @@ async def told(streams: Streams) -> bytes:
     return answer
 
 
-@pytest.mark.parametrize(("flags", "refusal"), [({"--disconnect": True}, b"action=521 "), ({}, b"action=REJECT ")])
+@pytest.mark.parametrize(
+    ("flags", "refusal"),
+    [({"--disconnect": True}, b"action=521 "), ({}, b"action=REJECT "), ({"--shadow": True}, b"action=DUNNO\n")],
+)
 def test_every_option_of_every_hook_is_obeyed(tmp_path: Path, flags: dict[str, bool], refusal: bytes) -> None:
     options = [option for hook in HOOKS for option in hook.options]
     ports = {option.name: free_port() for option in options if option.kind == "address"}

@@ -1,13 +1,17 @@
-import json
+import random
+import resource
 import stat
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.adapters.agent.snapshot import SnapshotError, candidates, read_snapshot, write_snapshot
 from pipeline.enforce.table import DecisionTable
+from pipeline.enforce.terms import Restriction
 from tests.support.decisions import AT, NOW, allow, decision, table
 
 
@@ -119,13 +123,40 @@ def test_a_snapshot_of_the_first_version_is_read() -> None:
     assert told(address="203.0.113.7", protocol="imap", country_of=lambda a: "RU") == []
 
 
-def test_what_this_version_writes_the_first_one_reads(tmp_path: Path) -> None:
-    first = Path(__file__).with_name("version-1.snapshot")
-    save(read_snapshot(first, NOW)[0], tmp_path / "snapshot")
-    before, now = (
-        [json.loads(line) for line in path.read_bytes().splitlines()] for path in (first, tmp_path / "snapshot")
-    )
-    assert {tuple(sorted(line)) for line in now} == {tuple(sorted(line)) for line in before}
-    assert {tuple(sorted(line.get("held", ()))) for line in now} == {
-        tuple(sorted(line.get("held", ()))) for line in before
-    }
+def test_a_snapshot_of_a_newer_version_says_so_and_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    save(full(), path)
+    path.write_bytes(path.read_bytes().replace(b'"version":2', b'"version":3'))
+    with pytest.raises(SnapshotError, match="version 3, and this program knows them up to 2: start the newer program"):
+        read_snapshot(path, NOW)
+
+
+def test_a_disk_that_is_full_is_not_kept_so(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    save(full(), path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    many = table(*(decision(f"user{n}@example.org") for n in range(2000)))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save(many, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [p.name for p in tmp_path.iterdir()] == ["snapshot"]
+    assert len(read_snapshot(path, NOW)[0]) == 4
+
+
+@given(st.integers(0, 2**32))
+def test_a_snapshot_taken_while_the_table_changes_has_all_that_held_throughout(seed: int) -> None:
+    chance = random.Random(seed)
+    made = table(*(decision(f"user{n}@example.org", seconds=chance.randint(1, 50)) for n in range(60)))
+    taken: list[Restriction] = []
+    for part in made.parts(size=7):
+        taken += part
+        for _ in range(3):
+            n = chance.randrange(60)
+            renewed = decision(
+                f"user{n}@example.org", issued_at=AT + timedelta(seconds=60), seconds=chance.randint(1, 50)
+            )
+            made.apply(renewed.key, renewed)
+    assert {r.subject for r in taken} == {f"user{n}@example.org" for n in range(60)}

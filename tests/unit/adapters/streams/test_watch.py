@@ -10,12 +10,13 @@ from structlog.testing import capture_logs
 
 from pipeline.adapters.kafka.memory import MemoryLog, MemoryReader
 from pipeline.adapters.prometheus import PrometheusRecorder
-from pipeline.adapters.streams.watch import AllowlistWatch, RulesWatch
+from pipeline.adapters.streams.watch import AllowlistWatch, ReleaseWatch, RulesWatch
 from pipeline.rules.config import RulesError
 from schemas.codec import encode
+from schemas.enforcement import OVER
 from schemas.setting import Setting
 from schemas.tally import Tally
-from tests.support.decisions import NOW, allow
+from tests.support.decisions import NOW, allow, decision
 from tests.unit.rules.test_config import SEND, rules_file
 
 
@@ -139,16 +140,56 @@ def test_messages_that_cannot_be_obeyed_are_told_and_counted_and_hurt_no_other(e
     assert [log["event"] for log in logs].count("message_unreadable") == 8
 
 
-def test_a_reader_that_broke_ends_the_job(eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> MemoryReader:
-        raise ZeroDivisionError
+def test_a_reader_that_breaks_is_told_and_reads_again(eventually: Eventually) -> None:
+    broker, broken = Broker(), [ZeroDivisionError(), KeyError("settings"), OSError(24, "Too many open files")]
+    write(broker.log, allow("alice@example.org"))
 
-    ended: list[BaseException | None] = []
-    monkeypatch.setattr("threading.excepthook", lambda args: ended.append(args.exc_value))
-    watch = AllowlistWatch(broken, PrometheusRecorder())
-    watch.check()
-    watch.start()
-    eventually(lambda: ended)
-    with pytest.raises(RuntimeError, match="start the job again"):
-        watch.check()
-    watch.stop()
+    def reading() -> MemoryReader:
+        if broken:
+            raise broken.pop()
+        return broker.open()
+
+    with capture_logs() as logs:
+        watch = AllowlistWatch(reading, PrometheusRecorder())
+        watch.start()
+        eventually(lambda: watch.granted.covers(ALICE))
+        watch.stop()
+    told = [log["error"] for log in logs if log["event"] == "topics_unavailable"]
+    assert [word.split("(")[0] for word in told] == ["OSError", "KeyError", "ZeroDivisionError"]
+
+
+# --- what operators lift ---------------------------------------------------------------------------------------------
+
+
+def test_releases_are_heard_and_who_lifted_what_is_told(eventually: Eventually) -> None:
+    log = MemoryLog({"enforcement": 2})
+    found = decision("alice@example.org"), decision("203.0.113.0/24", "prefix", rule="ip_accused")
+    over, manual = decision("old@example.org"), decision("bob@example.org", rule="manual")
+    told = [("actor", b"operator:hana"), ("note", b"ticket 4711"), ("at", b"2026-11-24T01:10:00+00:00")]
+    held = [("issued_at", found[1].issued_at.isoformat().encode()), ("expires_at", b"?")]
+
+    def lift(key: str, *headers: tuple[str, bytes]) -> None:
+        log.send("enforcement", key.encode(), None, list(headers))
+        log.flush()
+
+    lift(found[0].key, *told)
+    watch = ReleaseWatch(lambda: MemoryReader(log, ["enforcement"]))
+    with capture_logs() as logs:
+        watch.start()
+        try:
+            eventually(lambda: [r.subject for r in watch.releases] == ["alice@example.org"])
+            before = watch.releases
+            lift(over.key, (OVER, b"2026"))
+            lift(manual.key, *told)
+            lift("nonsense", *told)
+            log.send("enforcement", b"account:account_send_rate:carol@example.org", encode(found[0]))
+            lift(found[1].key, *told, *held)
+            eventually(lambda: len(watch.releases) == 2)
+            assert watch.releases is not before
+            last = watch.releases[-1]
+            assert last[:3] == ("ip_accused", "ip", "203.0.113.0/24")
+            assert (last.since, last.until) == (found[1].issued_at.timestamp(), None)
+        finally:
+            watch.stop()
+    (line,) = [one for one in logs if one["event"] == "decision_released"]
+    assert (line["key"], line["actor"], line["note"]) == (found[1].key, "operator:hana", "ticket 4711")

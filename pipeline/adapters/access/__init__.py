@@ -1,1 +1,0 @@
-"""Who may do what: ``rights`` of each job on a cluster, and ``secrets`` in files."""

@@ -1,0 +1,91 @@
+"""When restrictions are over: by the second, so that a million of them are added, found and let go of in small steps.
+
+An agent must answer within milliseconds meanwhile.
+"""
+
+from collections.abc import Iterator, Sequence
+from heapq import heapify, heappop, heappush
+from math import ceil
+
+from pipeline.enforce.terms import Restriction
+
+
+class Due:
+    """Restrictions by the first whole second at which they are over. Those that are not ``live`` any more may
+    be there for a while."""
+
+    def __init__(self) -> None:
+        self._by_second: dict[int, list[Restriction]] = {}
+        self._seconds: list[int] = []  # a heap
+        self._number = 0
+        self._added: list[Restriction] | None = None  # while ``parts`` are taken
+
+    def add_all(self, restrictions: Sequence[Restriction]) -> None:
+        """So many more."""
+        by_second = self._by_second
+        for restriction in restrictions:
+            second = ceil(restriction.expires_at)
+            some = by_second.get(second)
+            if some is None:
+                by_second[second] = [restriction]
+                heappush(self._seconds, second)
+            else:
+                some.append(restriction)
+        self._number += len(restrictions)
+        if self._added is not None:
+            self._added += restrictions
+
+    def over(self, now: float, most: int) -> list[Restriction]:
+        """Takes out those that are over at ``now``; returns the live ones, at most ``most``."""
+        found: list[Restriction] = []
+        while self._seconds and self._seconds[0] <= now and len(found) < most:
+            second = self._seconds[0]
+            some = self._by_second[second]
+            while some and len(found) < most:
+                restriction = some.pop()
+                self._number -= 1
+                if restriction.live:
+                    found.append(restriction)
+            if not some:
+                heappop(self._seconds)
+                del self._by_second[second]
+        return found
+
+    def forget_dead(self) -> None:
+        """Takes out those that are not live."""
+        for second, some in list(self._by_second.items()):
+            alive = [r for r in some if r.live]
+            if alive:
+                self._by_second[second] = alive
+            else:
+                del self._by_second[second]
+        self._seconds = list(self._by_second)
+        heapify(self._seconds)
+        self._number = sum(map(len, self._by_second.values()))
+
+    def parts(self, size: int) -> Iterator[list[Restriction]]:
+        """The live ones, about ``size`` at a time, and in the end what was added meanwhile, some of it again."""
+        added: list[Restriction] = []
+        self._added = added
+        part: list[Restriction] = []
+        for second in list(self._by_second):
+            some = self._by_second.get(second, ())
+            for start in range(0, len(some), size):
+                part += [r for r in some[start : start + size] if r.live]
+                if len(part) >= size:
+                    yield part
+                    part = []
+        self._added = None
+        yield [r for r in (*part, *added) if r.live]
+
+    def clear(self) -> None:
+        """Takes out all, one by one."""
+        while self._by_second:
+            _, some = self._by_second.popitem()
+            while some:
+                some.pop()
+        self._seconds.clear()
+        self._number = 0
+
+    def __len__(self) -> int:
+        return self._number
