@@ -19,7 +19,7 @@ def run(settings: Settings, metrics: str | None = None) -> None:
     recorder = PrometheusRecorder()
     watch = RulesWatch(settings.rules, settings.home, recorder)
     operators = AllowlistWatch(lambda: TopicReader(cluster_of(settings), [SETTINGS.name]), recorder)
-    lifted = ReleaseWatch(lambda: TopicReader(cluster_of(settings), [ENFORCEMENT.name]))
+    lifted = ReleaseWatch(lambda: TopicReader(cluster_of(settings), [ENFORCEMENT.name]), recorder)
 
     def in_force() -> tuple[RuleSet, Allowlist]:
         return watch.rules, Allowlist(watch.rules.file.allow, lambda: operators.granted)
@@ -34,7 +34,7 @@ def run(settings: Settings, metrics: str | None = None) -> None:
     lifted.start()
     sweeper.start()
     try:
-        Worker(job, recorder, metrics, watch.poll).run()
+        Worker(job, recorder, metrics, watch.poll, operators.poll, lifted.poll).run()
     finally:
         operators.stop()
         lifted.stop()

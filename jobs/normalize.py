@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
-from pipeline.adapters.streams.watch import GeoWatch
+from pipeline.adapters.streams.watch import GeoWatch, UnkeyedWatch
 from pipeline.adapters.streams.worker import Worker
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.normalize.stage import NormalizeStage
@@ -28,4 +28,5 @@ def run(settings: Settings, metrics: str | None = None) -> None:
         return NormalizeStage(topic, partition, normalizer, settings.partitions, recorder, lambda: geo.edition)
 
     job = StreamJob("normalize", settings, [MAILLOG, AUTHLOG], NORMALIZE_STATE, make, recorder)
-    Worker(job, recorder, metrics, GeoWatch(geo, recorder).poll).run()
+    unkeyed = UnkeyedWatch(lambda: recorder.total("sekimori_normalize_unkeyed_total"))
+    Worker(job, recorder, metrics, GeoWatch(geo, recorder).poll, unkeyed.poll).run()

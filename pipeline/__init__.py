@@ -8,6 +8,7 @@ metrics     every figure that a process may tell, by name
 networks    addresses and prefixes, what people type for a subject, values found by their subject
 subjects    who can be restricted or allowed
 partition   the work of a streaming job on one partition: a record in, messages out, a state that can be saved
+sources     which frames were worked on before: what is sent again counts once, and what is forged hides little
 formats     a log line -> an event                       one small file per program, its examples beside it
 normalize   events -> joined by queue id and session -> country, network, channel -> tallies, combined per frame
 windows     tallies -> sliding counts of each subject, and what may be asked of them

@@ -103,6 +103,9 @@ DETECT: tuple[MetricFamily, ...] = (
     MetricFamily("sekimori_detect_held_total", "counter", "Decisions held by the brake"),
     MetricFamily("sekimori_detect_releases_total", "counter", "Decisions that operators lifted, heard by partitions"),
     MetricFamily("sekimori_detect_swept_total", "counter", "Tombstones for decisions that had been over for a day"),
+    MetricFamily(
+        "sekimori_detect_table_age_seconds", "gauge", "Seconds since the topic of operators was last heard", ("topic",)
+    ),
     MetricFamily("sekimori_detect_settings_total", "counter", "Messages of the allowlist read", ("outcome",)),
 )
 

@@ -134,6 +134,6 @@ def unreadable(source: str, record: Record, why: str) -> DeadLetter:
         offset=record.offset,
         index=0,
         reason=why,
-        raw=(record.value or b"").decode("utf-8", "backslashreplace")[:4096],
+        raw=(record.value or b"")[: 4 * 4096].decode("utf-8", "backslashreplace")[:4096],
         time=datetime.fromtimestamp(min(max(record.timestamp_ms / 1000, 0), LAST_TIME - 1), UTC),
     )

@@ -6,7 +6,7 @@ Every implementation passes one contract suite.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,11 +17,6 @@ Value = str | int | float | datetime | date | tuple["Value", ...]
 Headers = Sequence[tuple[str, bytes]]
 Places = Mapping[tuple[str, int], int]
 """(topic, partition) -> an offset in it."""
-
-
-ANY_FAULT: Final = Exception
-"""Caught only where a process must go on with work that others depend on, whatever went wrong in one round, one request
-or one message of it; whoever catches it says so in the log and in a metric."""
 
 
 class BrokerUnavailable(ConnectionError):

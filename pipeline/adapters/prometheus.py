@@ -51,6 +51,10 @@ class PrometheusRecorder:
         histogram = self._histograms[name]
         (histogram.labels(*labels) if labels else histogram).observe(value)
 
+    def total(self, name: str) -> float:
+        """What a counter has come to, over all its labels."""
+        return sum(s.value for of in self._counters[name].collect() for s in of.samples if s.name == name)
+
     def render(self) -> bytes:
         """Prometheus' text format."""
         return generate_latest(self.registry)

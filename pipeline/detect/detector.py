@@ -19,9 +19,9 @@ from pipeline.detect.decide import Episode, Verdict, decide, following, is_runni
 from pipeline.detect.judge import Judge, Look, ask_at_next_tally
 from pipeline.detect.release import Released, accused_from, release
 from pipeline.detect.shard import KINDS, SHARDS, Shard
-from pipeline.detect.sources import Sources
 from pipeline.rules import RuleSet
 from pipeline.rules.rule import Accuses
+from pipeline.sources import Sources
 from pipeline.windows.layout import SEEN, SEND, SLOT, entries, has_entries_of, is_whole, latest, new_state
 from pipeline.windows.origins import Origins
 from pipeline.windows.peers import NOBODY, unpack_network

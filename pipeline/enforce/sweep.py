@@ -57,6 +57,8 @@ class Sweep:
         if record.value is None:
             self._until.pop(key, None)
             if not any(name == OVER for name, _ in record.headers):
+                if key in self._sent:
+                    self._sent[key] = None  # lifted meanwhile
                 return None
             crossed = self._sent.pop(key, None)
             return None if crossed is None else Message(key, crossed)

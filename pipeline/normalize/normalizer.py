@@ -71,7 +71,7 @@ class Normalizer:
         dead: list[DeadLetter] = []
         ignored = 0
         latest, checked, possible = _time(reference + AHEAD), EPOCH, True
-        newest, repeated = EPOCH, False
+        newest, repeated, scattered = EPOCH, False, self.joiner.scattered
         for line, read in zip(lines, self.reader.read_lines(lines, reference), strict=True):
             if read is None:
                 ignored += 1
@@ -90,10 +90,12 @@ class Normalizer:
                 dead.append(_dead_letter(source, offset, ignored + len(events) + len(dead), line, why, reference))
                 continue
             events.append(read)
-            if read.kind in COUNTED or read.status == "queued":
+            if read.kind in COUNTED or read.status == "queued" or scattered:
                 counted.append((read, line))
         moved = self.clocks.hold(events, newest, reference, live, repeated) if events else NOTHING
         self.joiner.join(events)
+        if scattered:  # a client's line, too, may have turned out to be the one that makes a submission
+            counted = [(event, line) for event, line in counted if event.kind in COUNTED or event.status == "queued"]
         self.enricher.enrich(event for event, _ in counted)
         return Batch(events, self.tallier.tally(counted), dead, len(lines), ignored, moved)
 

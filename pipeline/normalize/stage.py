@@ -9,16 +9,17 @@ import msgspec
 from pipeline.formats.reading.lines import split_frame
 from pipeline.metrics import Recorder
 from pipeline.normalize.normalizer import Normalizer
-from pipeline.normalize.unkeyed import HALF, PASSED, Passing, by_host, is_unkeyed
-from pipeline.partition import Outgoing, StatePart, arrival_of, loading, partition_of, source_of
+from pipeline.normalize.unkeyed import HALF, LONGEST, PASSED, Passing, by_host, is_unkeyed
+from pipeline.partition import Outgoing, StatePart, arrival_of, loading, partition_of, source_of, unreadable
 from pipeline.ports import Record
-from schemas.codec import encode_frame
+from schemas.codec import encode, encode_frame
 from schemas.origin import origin_headers
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, EVENTS, TALLIES
 
 NEWEST = 3  # version of the format that states are saved in; 1 had no clocks, 2 nothing of what is passed on
 PIECE = 1_048_576  # bytes: what comes of so many, some twelve times as much, is never too large for a message
+MOST = 64 * PIECE  # bytes of a message, unpacked: a few packed bytes may stand for any number, and end every worker
 SHOWN = 100  # hosts with a wrong clock that are told one by one
 
 
@@ -62,14 +63,29 @@ class NormalizeStage:
         if self._passing.is_repeated(record):
             self._recorder.add("sekimori_normalize_repeated_total")
             return []
+        if len(record.value or b"") > MOST:
+            return [self._too_large(record)]
         unkeyed = is_unkeyed(record)
         work, size = (self._pass_on, HALF) if unkeyed else (self._piece, PIECE)
         frames = enumerate(pieces(record.value or b"", size))
         return [out for number, frame in frames for out in work(record, number, frame)]
 
+    def _too_large(self, record: Record) -> Outgoing:
+        why = f"a message of {len(record.value or b'')} bytes, unpacked; up to {MOST} are read"
+        source = source_of(self._topic, self._partition, self.life)
+        self._recorder.add("sekimori_normalize_lines_total", 1, record.topic, "dead_letter")
+        return Outgoing(
+            DEAD_LETTERS.name,
+            encode(unreadable(source, record, why)),
+            record.key,
+            headers=origin_headers(source, record.offset),
+        )
+
     def _pass_on(self, record: Record, number: int, frame: bytes) -> list[Outgoing]:
-        """Lines of hosts go on to their partitions; what speaks of nobody is told here."""
+        """Lines of hosts go on to their partitions; what speaks of nobody, or is too long, is told here."""
         source = source_of(self._topic, self._partition, self.life, number)
+        if len(frame) > LONGEST:
+            return self._piece(record, number, frame)
         lines = split_frame(frame)
         hosts, rest = by_host(lines, self._normalizer.reader, arrival_of(record)[0])
         self._recorder.add("sekimori_normalize_unkeyed_total", len(lines) - len(rest), record.topic)
@@ -80,7 +96,7 @@ class NormalizeStage:
         source = source_of(self._topic, self._partition, self.life, number)
         reference, live = arrival_of(record)
         if PASSED in dict(record.headers):
-            self._normalizer.joiner.overtaken()
+            self._normalizer.joiner.scattered = True
         batch = self._normalizer.normalize(frame, reference, source, record.offset, live)
         self._measure(record, batch.lines, batch.ignored, len(batch.dead_letters))
         self._recorder.add("sekimori_normalize_moved_total", batch.moved.lines)
@@ -126,7 +142,7 @@ class NormalizeStage:
 
     def save(self) -> Iterator[StatePart]:
         """See ``PartitionStage``: one part, so that it is never torn."""
-        state = msgspec.msgpack.encode((self.position, self._normalizer.dump(), self._passing.seen))
+        state = msgspec.msgpack.encode((self.position, self._normalizer.dump(), msgspec.Raw(self._passing.seen.dump())))
         yield StatePart(self._key, zlib.compress(state, 1), NEWEST)
 
     def load(self, saved: Iterable[StatePart]) -> None:
@@ -138,8 +154,8 @@ class NormalizeStage:
                     if part.version < NEWEST:
                         self.position, dumped = msgspec.msgpack.decode(state, type=tuple[int, bytes])
                     else:
-                        decoded = msgspec.msgpack.decode(state, type=tuple[int, bytes, dict[str, int]])
-                        self.position, dumped, self._passing.seen = decoded
+                        self.position, dumped, seen = msgspec.msgpack.decode(state, type=tuple[int, bytes, msgspec.Raw])
+                        self._passing.seen.load(bytes(seen))
                     if part.version == 1:
                         self._normalizer.joiner.load(dumped)
                     else:

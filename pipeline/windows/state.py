@@ -56,7 +56,7 @@ class Weights:
     """How much of a margin one of each takes; 0 where no rule looks. One for each ``metrics.Unit``.
 
     ``recent``, ``failing_recent``: slots. A peer that succeeds, or fails, again within so many takes nothing, since
-    it cannot have left any window in between.
+    it cannot have left any window in between; but if it is late, a window may begin in between (``layout.MARK``).
     """
 
     message: float = 0.0
@@ -94,12 +94,12 @@ def add(state: bytearray, tally: Tally, origin: Origin, weights: Weights) -> int
             takes = max(takes, failed * weights.failed, webmail * weights.webmail)
         _count(state, packed, origin.send, messages, recipients, failed, webmail)
     if tally.successes and origin.peer != NOBODY:
-        takes_peers = _see(state, slot, origin.seen, weights)
+        takes_peers = _see(state, slot, origin.seen, weights, late)
     if tally.errors or tally.errors_mta or tally.errors_sasl:
         errors = tally.errors + max(tally.errors_mta, tally.errors_sasl)
         takes = max(takes, errors * weights.error)
         at = _rfind(state, origin.error)
-        if at < 0 or _unpack_slot(state, at - TAG_AT)[0] <= slot - weights.failing_recent:
+        if late or at < 0 or _unpack_slot(state, at - TAG_AT)[0] <= slot - weights.failing_recent:
             takes_peers = max(takes_peers, weights.failing_source)
         _count(state, packed, origin.error, tally.errors, tally.errors_mta, tally.errors_sasl, 0)
         failed_before = 1
@@ -169,7 +169,7 @@ def _count(state: bytearray, slot: bytes, tag: bytes, a: int, b: int, c: int, d:
         state += slot + tag + _pack_counters(min(a, FULL), min(b, FULL), min(c, FULL), min(d, FULL))
 
 
-def _see(state: bytearray, slot: int, tag: bytes, weights: Weights) -> float:
+def _see(state: bytearray, slot: int, tag: bytes, weights: Weights, late: bool) -> float:
     """Notes a success of a peer; returns what it takes of the margin."""
     at = state.find(tag, HEAD)
     while at >= 0 and (at - HEAD) % SIZE != TAG_AT:  # across two entries
@@ -180,6 +180,8 @@ def _see(state: bytearray, slot: int, tag: bytes, weights: Weights) -> float:
     (last,) = _unpack_slot(state, at - TAG_AT)
     if slot > last:
         _pack_slot_into(state, at - TAG_AT, slot)
+        if late:
+            return weights.source
     elif slot < _unpack_slot(state, at + TAG_SIZE)[0]:  # the first success, where others have counters
         _pack_slot_into(state, at + TAG_SIZE, slot)
     return 0.0 if last > slot - weights.recent else weights.source

@@ -203,12 +203,12 @@ def test_a_state_that_cannot_be_read_ends_the_job_which_says_what_to_do(
         wait_for(lambda: events.count() == feeder.lines_of(slice(0, 24)), "the first events", 90, *jobs)
         wait_for(lambda: len(decisions(fresh_broker.bootstrap)) > 5, "the first decisions", 90, *jobs)
         assert [job.stop() for job in jobs] == [0, 0]
-    for topic, newest in (("normalize-state", b"2"), ("detect-state", b"1")):
+    for topic, newest in (("normalize-state", b"3"), ("detect-state", b"2")):
         saved = [r for r in KafkaLog(fresh_broker.bootstrap).read(topic, 2, 0) if b"/" in (r.key or b"")]
         assert {dict(record.headers)["format"] for record in saved if record.value is not None} == {newest}
     _write(fresh_broker, "normalize-state", 1, saved_key(fresh_broker, "normalize-state", 1, "maillog-1"), b"torn")
     later = saved_key(fresh_broker, "detect-state", 2, "2/sources")
-    _write(fresh_broker, "detect-state", 2, later, b"later", ("format", b"2"))
+    _write(fresh_broker, "detect-state", 2, later, b"later", ("format", b"3"))
     feeder.feed(slice(24, None))
     told = _ends(Job("normalize", fresh_broker.bootstrap, tmp_path))
     assert "the state in normalize-state, partition 1, key maillog-1, cannot be read: it is damaged" in told
@@ -217,7 +217,7 @@ def test_a_state_that_cannot_be_read_ends_the_job_which_says_what_to_do(
     with running(normalize):
         wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, normalize)
         told = _ends(Job("detect", fresh_broker.bootstrap, tmp_path))
-        assert "detect-state, partition 2, key 2/sources, cannot be read: its format is version 2" in told
+        assert "detect-state, partition 2, key 2/sources, cannot be read: its format is version 3" in told
         assert "Start the version of sekimori that wrote it" in told
         _delete_as_told(fresh_broker, told, "detect-state", 2)
         detect = Job("detect", fresh_broker.bootstrap, tmp_path)

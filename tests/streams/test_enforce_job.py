@@ -6,6 +6,7 @@ import resource
 import signal
 import socket
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -73,7 +74,12 @@ class Agent:
             return int(json.load(answer)["status"])
 
     def health(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/healthz", timeout=5) as answer:
+        """503 while it knows nothing."""
+        try:
+            opened = urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/healthz", timeout=5)
+        except urllib.error.HTTPError as error:
+            opened = error
+        with opened as answer:
             return dict(json.load(answer))
 
     def metric(self, sample: str) -> float:

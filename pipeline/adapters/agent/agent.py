@@ -22,7 +22,6 @@ from pipeline.enforce.terms import Restriction
 from pipeline.hooks.hook import Context
 from pipeline.metrics import Recorder
 from pipeline.networks import no_country
-from pipeline.ports import ANY_FAULT
 from pipeline.settings import Settings
 
 _log = structlog.get_logger()
@@ -168,7 +167,7 @@ class EnforcementAgent:
                 if time.monotonic() >= self._next_write:
                     await self._save()
                 told = ""
-            except ANY_FAULT as error:  # no agent may end while it can answer
+            except Exception as error:  # noqa: BLE001  # no agent may end while it can answer
                 if told != repr(error):
                     told = repr(error)
                     _log.error("agent_failed", error=told, next="tried again every second", exc_info=True)

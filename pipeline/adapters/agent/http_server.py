@@ -15,7 +15,6 @@ import structlog
 from aiohttp import web
 
 from pipeline.hooks.hook import Context, HttpHook, HttpRequest, RequestTooLong, UnreadableRequest, refusal_of
-from pipeline.ports import ANY_FAULT
 
 _log = structlog.get_logger()
 
@@ -43,7 +42,7 @@ def hook_app(hook: HttpHook, context: Context, clock: Callable[[], float], api_k
             body = await _body(request, hook.longest)
             asked = HttpRequest(request.method, request.path, dict(request.query), body)
             answer = hook.answer(asked, context, clock())
-        except ANY_FAULT as error:  # whatever fails, it is told in one line, and the next one is served
+        except Exception as error:  # noqa: BLE001  # whatever fails, it is told in one line, and the next one is served
             return refuse(refusal_of(error), str(error) or repr(error))
         if answer.outcome:
             context.recorder.add("sekimori_enforce_requests_total", 1, hook.name, answer.outcome)

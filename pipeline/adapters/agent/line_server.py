@@ -17,7 +17,6 @@ import structlog
 from pipeline.adapters.agent.sockets import SocketAccess, give, remove_stale
 from pipeline.adapters.connections import Connection, Connections
 from pipeline.hooks.hook import Context, LineHook, RequestTooLong, refusal_of
-from pipeline.ports import ANY_FAULT
 
 _log = structlog.get_logger()
 
@@ -123,7 +122,7 @@ class _Connection(asyncio.Protocol):
                 if len(request) > hook.longest:
                     raise RequestTooLong(f"a request has at most {hook.longest} bytes")
                 answer = hook.answer(request, context, self._server.clock())
-            except ANY_FAULT as error:  # whatever fails, the next one may be another's
+            except Exception as error:  # noqa: BLE001  # whatever fails, the next one may be another's
                 self._write(answers)
                 self._refuse(refusal_of(error), str(error) or repr(error))
                 return

@@ -100,12 +100,19 @@ class TopicReader:
         every = [TopicPartition(self._cluster.topic(topic), n) for topic in topics for n in range(counts[topic])]
         self._partitions = [tp for tp in every if partition in (None, tp.partition)]
         self._consumer = consumer(bootstrap, auto_offset_reset="earliest")
-        with translated(bootstrap):
+        try:
+            self._seek(positions or {})
+        except BaseException:  # whoever could close it has no hold of it yet
+            self.close()
+            raise
+
+    def _seek(self, positions: Places) -> None:
+        with translated(self._bootstrap):
             self._consumer.assign(self._partitions)
             first = self._consumer.beginning_offsets(self._partitions)
-            ends = _ends(bootstrap, self._partitions)
+            ends = _ends(self._bootstrap, self._partitions)
             for tp in self._partitions:
-                wanted = (positions or {}).get(self._place(tp), 0)
+                wanted = positions.get(self._place(tp), 0)
                 self._consumer.seek(tp, max(first[tp], wanted) if wanted <= ends[tp] else first[tp])
 
     def poll(self, seconds: float) -> list[Record]:

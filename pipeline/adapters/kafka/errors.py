@@ -54,6 +54,22 @@ _TOLD: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
         (kafka_errors.ThrottlingQuotaExceededError, kafka_errors.QuotaViolationError),
         "holds this user to a quota; raise it, or wait",
     ),
+    (
+        (
+            *(kafka_errors.LeaderNotAvailableError, kafka_errors.NotLeaderForPartitionError),
+            *(kafka_errors.CoordinatorNotAvailableError, kafka_errors.CoordinatorLoadInProgressError),
+            *(kafka_errors.NotCoordinatorError, kafka_errors.NotControllerError),
+        ),
+        "says that another is to lead, or none does just now; if it lasts, see which brokers are down",
+    ),
+    (
+        (kafka_errors.InvalidTopicError,),
+        "refuses the name of a topic: letters, digits, '.', '_' and '-' are allowed",
+    ),
+    (
+        (kafka_errors.OffsetOutOfRangeError, kafka_errors.NoOffsetForPartitionError),
+        "no longer has the messages that come next: they were deleted, or the topic was made anew",
+    ),
 )
 """What the broker answers that is not silence: the client library's classes, and what is said of them."""
 ACCESS = (
@@ -75,6 +91,13 @@ _HANDSHAKE: tuple[tuple[str, str], ...] = (
     ),
 )
 """What stands in the text of a KafkaConnectionError, and what is said of it."""
+_SILENCE = (
+    *(kafka_errors.KafkaConnectionError, kafka_errors.KafkaTimeoutError, kafka_errors.NodeNotReadyError),
+    *(kafka_errors.BrokerNotAvailableError, kafka_errors.RequestTimedOutError, kafka_errors.NetworkExceptionError),
+    *(kafka_errors.MetadataEmptyBrokerList, kafka_errors.StaleMetadata, kafka_errors.Cancelled),
+    kafka_errors.TooManyInFlightRequests,
+)
+"""Nobody answers, or not in time."""
 
 
 def translate(error: kafka_errors.KafkaError, bootstrap: str) -> Exception:
@@ -90,6 +113,11 @@ def translate(error: kafka_errors.KafkaError, bootstrap: str) -> Exception:
     for part, told in _HANDSHAKE:
         if isinstance(error, kafka_errors.KafkaConnectionError) and part in str(error):
             return BrokerUnavailable(f"the Kafka broker at {bootstrap} {told} ({error})")
+    if not isinstance(error, _SILENCE):
+        return BrokerUnavailable(
+            f"the Kafka broker at {bootstrap} was asked, and this came of it: {error!r}; it is tried again where that "
+            "may help, and the broker's own log may tell more"
+        )
     return BrokerUnavailable(
         f"the Kafka broker at {bootstrap} does not answer ({error}); "
         f"is it running, and is this the address that it advertises? Set SEKIMORI_BROKERS or --broker, "

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
-from pipeline.ports import ANY_FAULT, BrokerUnavailable, FollowedLog, Places, Record, TopicMissing
+from pipeline.ports import BrokerUnavailable, FollowedLog, Places, Record, TopicMissing
 
 _log = structlog.get_logger()
 
@@ -90,7 +90,7 @@ class TableReader:
             try:
                 self._session()
                 delay = FIRST_DELAY
-            except ANY_FAULT as error:  # out of file descriptors, for one: it may be over soon
+            except Exception as error:  # noqa: BLE001  # out of file descriptors, for one: it may be over soon
                 if not self._complaint:
                     delay = FIRST_DELAY
                 self._table.lost()
@@ -157,7 +157,7 @@ def applied(record: Record, apply: Callable[[], bool]) -> str:
     """
     try:
         return "applied" if apply() else "unchanged"
-    except ANY_FAULT as error:
+    except Exception as error:  # noqa: BLE001  # a fault of ours must not hide the other messages
         place = f"{record.topic}-{record.partition}@{record.offset}"
         why = str(error) if isinstance(error, ValueError) else repr(error)
         _log.warning("message_unreadable", place=place, error=why[:500])

@@ -77,6 +77,10 @@ class PipeSource(Source):
         self.size = self.content.size()
         return False
 
+    def written_ms(self, now_ms: int) -> int | None:
+        """See ``Source``: what comes through a pipe comes as it is written."""
+        return None
+
 
 class PipeTail:
     """``feed.Stream`` of a named pipe, or of standard input. ``follow``: a named pipe is never over."""

@@ -12,6 +12,7 @@ import structlog
 
 from pipeline.adapters.shipping.feed import Feed, Keeper, Stream, World
 from pipeline.adapters.shipping.frames import TopicChoice, frames
+from pipeline.partition import REFERENCE
 from pipeline.ports import BrokerUnavailable, Outbox, TopicMissing
 from schemas.topics import AUTHLOG, MAILLOG
 
@@ -159,10 +160,12 @@ class Shipper:
                 size += sum(map(len, piece.lines))
                 counts.cut += piece.cut
                 source = piece.source
+                written = source.written_ms(now_ms)
+                older = () if written is None else ((REFERENCE, b"%d" % written),)
                 for frame in frames(
                     piece.lines, piece.ends, self._options.topic, source.skip, self._options.batch_lines
                 ):
-                    headers = (("file", source.id.encode()), ("end", b"%d" % frame.end))
+                    headers = (("file", source.id.encode()), ("end", b"%d" % frame.end), *older)
                     outbox.send(frame.topic, self._options.host.encode(), frame.value, headers, timestamp_ms=now_ms)
                     counts.lines += frame.lines
                     counts.frames += 1

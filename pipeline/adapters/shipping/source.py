@@ -10,6 +10,7 @@ from pipeline.adapters.files.logbytes import HEAD, Bytes, digest
 from pipeline.adapters.shipping.frames import MAX_LINE, shortened
 
 CHUNK = 1_048_576
+OLD_MS = 3_600_000  # a file that was not written to for so long holds lines of then, not of now
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ class Source:
             return True
         self.size = size
         return self.content.read(0, len(self.head)) != self.head
+
+    def written_ms(self, now_ms: int) -> int | None:
+        """When its last lines were written, milliseconds since 1970, as ``replay`` takes it; None if that is now."""
+        written = self.content.modified_ns() // 1_000_000
+        return written if written < now_ms - OLD_MS else None
 
     def lines(self, final: bool) -> "Piece | None":
         """The next whole lines; with ``final`` also a last one without line feed. None if there are none.

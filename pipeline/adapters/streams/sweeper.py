@@ -19,7 +19,6 @@ from pipeline.adapters.kafka.security.access import cluster_at
 from pipeline.enforce.clock import TrustedClock
 from pipeline.enforce.sweep import Message, Sweep
 from pipeline.metrics import Recorder
-from pipeline.ports import ANY_FAULT
 from schemas.enforcement import OVER
 from schemas.topics import ENFORCEMENT
 
@@ -54,7 +53,7 @@ class Sweeper:
         while not self._stopping.is_set():
             try:
                 self._sweep()
-            except ANY_FAULT as error:  # the job that it is a thread of has more important work
+            except Exception as error:  # noqa: BLE001  # the job that it is a thread of has more important work
                 _log.warning("sweep_failed", error=str(error) or repr(error), again_in_seconds=_AGAIN)
                 self._stopping.wait(_AGAIN)
 

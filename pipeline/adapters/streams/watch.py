@@ -1,13 +1,16 @@
-"""What may change while a job runs: the rules file, the GeoIP file, the allowlist of operators, and what they lift."""
+"""What may change while a job runs: the rules file, the GeoIP file, the allowlist of operators, and what they lift;
+and senders that give no keys."""
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any, Final
 
 import structlog
 
 from pipeline.adapters.geoip import GeoFile, GeoFileError
-from pipeline.adapters.kafka.tables import TableReader, applied
+from pipeline.adapters.kafka.tables import Table, TableReader, applied
 from pipeline.detect.granted import Granted
 from pipeline.detect.release import Released, release_of
 from pipeline.metrics import Recorder
@@ -16,8 +19,9 @@ from pipeline.rules import RuleSet, build
 from pipeline.rules.config import RulesError, load
 from schemas.codec import decode_setting, decode_text
 from schemas.enforcement import HELD, OVER
-from schemas.topics import SETTINGS
+from schemas.topics import ENFORCEMENT, SETTINGS, Topic
 
+AGAIN: Final = 600.0  # seconds between two warnings of one thing
 _log = structlog.get_logger()
 
 
@@ -78,14 +82,34 @@ class GeoWatch:
         self._told = told
 
 
-class AllowlistWatch:
-    """Follows ``settings``, see ``adapters/kafka/tables``. ``granted`` is another object after each change, so that
-    whoever looks things up in it never sees a change half done. ``reading`` opens the topic."""
+class UnkeyedWatch:
+    """Says, at most once in ``AGAIN``, that messages come without a key, and how to mend it. ``counted``: lines."""
 
-    def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder) -> None:
-        self.granted = Granted()
-        self._recorder = recorder
-        self._reader = TableReader(reading, self, "settings")
+    def __init__(self, counted: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._counted, self._monotonic = counted, monotonic
+        self._told, self._at = 0.0, float("-inf")
+
+    def poll(self) -> None:
+        """To be called now and then."""
+        lines, now = self._counted(), self._monotonic()
+        if lines > self._told and now >= self._at + AGAIN:
+            _log.warning(
+                "messages_without_key",
+                lines=int(lines - self._told),
+                next="each goes on to its host's partition, at twice the cost: let the sender give the host as the "
+                "key, see docs/shippers.md",
+            )
+            self._told, self._at = lines, now
+
+
+class _TableWatch:
+    """What ``detect`` follows of what operators write: ``topic``, which ``reading`` opens, see
+    ``adapters/kafka/tables``."""
+
+    def __init__(self, table: Table[Any], topic: Topic, reading: Callable[[], FollowedLog], recorder: Recorder) -> None:
+        self._topic, self._recorder = topic.name, recorder
+        self._reader = TableReader(reading, table, topic.name)
+        self._begun = time.monotonic()
 
     def start(self) -> None:
         """Begins to follow."""
@@ -94,6 +118,23 @@ class AllowlistWatch:
     def stop(self) -> None:
         """Ends the thread."""
         self._reader.stop()
+
+    def poll(self) -> None:
+        """To be called now and then: tells how old what is known is."""
+        heard = self._begun if self._reader.heard_at is None else self._reader.heard_at
+        self._recorder.set("sekimori_detect_table_age_seconds", time.monotonic() - heard, self._topic)
+
+    def lost(self) -> None:
+        """See ``Table``."""
+
+
+class AllowlistWatch(_TableWatch):
+    """Follows ``settings``. ``granted`` is another object after each change, so that whoever looks things up in it
+    never sees a change half done."""
+
+    def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder) -> None:
+        super().__init__(self, SETTINGS, reading, recorder)
+        self.granted = Granted()
 
     def empty(self) -> Granted:
         """See ``Table``."""
@@ -117,9 +158,6 @@ class AllowlistWatch:
             self._apply(changed, record)
         self.granted = changed
 
-    def lost(self) -> None:
-        """See ``Table``."""
-
     def _apply(self, granted: Granted, record: Record) -> None:
         def apply() -> bool:
             setting = None if record.value is None else decode_setting(record.value)
@@ -128,22 +166,14 @@ class AllowlistWatch:
         self._recorder.add("sekimori_detect_settings_total", 1, applied(record, apply))
 
 
-class ReleaseWatch:
+class ReleaseWatch(_TableWatch):
     """Follows ``enforcement`` for what operators lift. ``releases``: the last one of each decision that a rule made,
-    another object after each change. ``reading`` opens the topic."""
+    another object after each change."""
 
-    def __init__(self, reading: Callable[[], FollowedLog]) -> None:
+    def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder) -> None:
+        super().__init__(self, ENFORCEMENT, reading, recorder)
         self.releases: tuple[Released, ...] = ()
         self._known: dict[bytes, Released] = {}
-        self._reader = TableReader(reading, self, "releases")
-
-    def start(self) -> None:
-        """Begins to follow."""
-        self._reader.start()
-
-    def stop(self) -> None:
-        """Ends the thread."""
-        self._reader.stop()
 
     def empty(self) -> dict[bytes, Released]:
         """See ``Table``."""
@@ -167,9 +197,6 @@ class ReleaseWatch:
                 told = {name: value.decode("utf-8", "backslashreplace") for name, value in record.headers}
                 by = {name: told.get(name, "") for name in ("actor", "note", "at")}
                 _log.info("decision_released", key=(record.key or b"").decode("utf-8", "backslashreplace"), **by)
-
-    def lost(self) -> None:
-        """See ``Table``."""
 
 
 def _note_release(known: dict[bytes, Released], record: Record) -> bool:

@@ -55,9 +55,14 @@ class Joiner:
             elif event.reason == "temporary" and event.kind == "other":
                 self._echoes.trouble(event)
 
-    def overtaken(self) -> None:
-        """From now on lines of a message may come in any order."""
-        self._messages.overtaken = True
+    @property
+    def scattered(self) -> bool:
+        """May lines that belong together come in any order? Once they may, it stays so."""
+        return self._messages.overtaken
+
+    @scattered.setter
+    def scattered(self, value: bool) -> None:
+        self._messages.overtaken = self._sessions.overtaken = value
 
     def dump(self) -> bytes:
         """The state, to be kept with the offset up to which lines were joined."""

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.enforce.sweep import MARGIN, Message, Sweep, is_over
@@ -49,6 +49,7 @@ STEPS = st.lists(
 
 @settings(max_examples=300)
 @given(STEPS)
+@example([("decide", 0, 1), ("read", 0, 0), ("decide", 0, 1), ("lift", 0, 0), ("wait", 0, 25), ("sweep", 0, 0)])
 def test_only_what_is_long_over_goes_whatever_crosses_the_tombstones(steps: list[Any]) -> None:
     """A sweeper may see less than the topic's end when it writes: others write at the same moment."""
     topic, sweep, at, now = Topic(), Sweep(), 0, NOW

@@ -59,7 +59,8 @@ def test_a_hook_does_something_where_that_is_said_and_nowhere_else(
 ) -> None:
     context = restricted(kind, action, scope)
     does = {name for name, done in (("postfix", mail(context)), ("dovecot", login(context))) if done}
-    assert {effect.hook for effect in effects(kind, action, scope)} == does
+    said = {effect.hook for effect in effects(kind, action, scope)}
+    assert said & {"postfix", "dovecot"} == does  # of the others their examples tell
 
 
 @pytest.mark.parametrize("kind", SUBJECT_KINDS)

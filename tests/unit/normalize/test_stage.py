@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.metrics import MemoryRecorder
 from pipeline.normalize.normalizer import Normalizer
-from pipeline.normalize.stage import NEWEST, NormalizeStage
+from pipeline.normalize.stage import MOST, NEWEST, NormalizeStage
 from pipeline.partition import StatePart, StateUnreadable, partition_of
 from pipeline.ports import Record
 from schemas.codec import decode_dead_letters, decode_events, decode_tallies
@@ -144,3 +144,14 @@ def test_whatever_a_joiner_s_state_holds_it_is_loaded_or_refused(joined: bytes) 
     stage = normalize_stage("maillog-0")
     error = refused(stage, StatePart(b"maillog-0", zlib.compress(msgspec.msgpack.encode((7, joined)))))
     assert "it is damaged, or of an unknown format" in str(error) if error else stage.position == 7
+
+
+@pytest.mark.parametrize("key", [b"mx", None])
+def test_a_message_that_unpacks_to_more_than_a_worker_can_bear_is_a_dead_letter(key: bytes | None) -> None:
+    stage = normalize_stage("maillog-0")
+    out = stage.process(Record("maillog", 0, 5, REFERENCE_MS, key, b"x" * (MOST + 1)))
+    assert [o.topic for o in out] == ["dead-letters"]
+    letter = decode_dead_letters(out[0].value or b"")[0]
+    assert (letter.source, letter.offset, len(letter.raw)) == ("maillog-0", 5, 4096)
+    assert str(MOST + 1) in letter.reason
+    assert stage.position == 5

@@ -13,25 +13,30 @@ from pipeline.normalize.stage import NormalizeStage
 from pipeline.normalize.unkeyed import PASSED, Passing, is_unkeyed
 from pipeline.partition import Outgoing
 from pipeline.ports import Record
-from schemas.codec import decode_events
+from schemas.codec import decode_events, decode_tallies
 from schemas.event import Event
-from schemas.topics import EVENTS, MAILLOG
+from schemas.tally import Tally
+from schemas.topics import AUTHLOG, EVENTS, MAILLOG, TALLIES
+from schemas.topics import Topic as Named
 from tests.support.paths import RECORDED
 from tests.support.stages import REFERENCE_MS, normalize_stage
 
 LINES = (RECORDED / "mail.log").read_bytes().splitlines()
+LOGS = {MAILLOG: LINES, AUTHLOG: (RECORDED / "dovecot.log").read_bytes().splitlines()}
 
 
 class Topic:
-    """``maillog`` with several partitions, each with its stage, and what came of it. ``chosen``: of the next partition
-    to be worked on."""
+    """``maillog`` or ``authlog`` with several partitions, each with its stage, and what came of it. ``chosen``: of the
+    next partition to be worked on."""
 
-    def __init__(self, partitions: int, chosen: Callable[[list[int]], int]) -> None:
-        self.stages = [normalize_stage(f"maillog-{n}") for n in range(partitions)]
+    def __init__(self, partitions: int, chosen: Callable[[list[int]], int], name: Named = MAILLOG) -> None:
+        self.name = name.name
+        self.stages = [normalize_stage(f"{self.name}-{n}") for n in range(partitions)]
         self.ends = [0] * partitions
         self.waiting: list[deque[Record]] = [deque() for _ in range(partitions)]
         self.chosen = chosen
         self.events: dict[tuple[bytes, ...], list[Event]] = {}
+        self.tallies: dict[tuple[bytes, ...], list[Tally]] = {}
         self.saved = [list(stage.save()) for stage in self.stages]
         self.done: list[list[Record]] = [[] for _ in range(partitions)]
 
@@ -40,7 +45,7 @@ class Topic:
     ) -> None:
         offset = self.ends[partition]
         self.ends[partition] += 1
-        record = Record(MAILLOG.name, partition, offset, REFERENCE_MS, key, value, headers)
+        record = Record(self.name, partition, offset, REFERENCE_MS, key, value, headers)
         self.waiting[partition].append(record)
 
     def work(self) -> None:
@@ -52,7 +57,7 @@ class Topic:
             self.send(out)
 
     def send(self, out: Outgoing) -> None:
-        if out.topic == MAILLOG.name:
+        if out.topic == self.name:
             assert out.key
             assert out.value
             self.write(out.key, out.value, crc32(out.key) % len(self.stages), out.headers)
@@ -60,6 +65,10 @@ class Topic:
             assert out.value
             headers = dict(out.headers)
             self.events[headers["source"], headers["offset"]] = decode_events(out.value)
+        elif out.topic == TALLIES.name:
+            assert out.value
+            headers = dict(out.headers)
+            self.tallies[headers["source"], headers["offset"]] = decode_tallies(out.value)
 
     def save(self, partition: int) -> None:
         self.saved[partition] = list(self.stages[partition].save())
@@ -67,7 +76,7 @@ class Topic:
 
     def kill(self, partition: int) -> None:
         """All since the last save is worked on again, and what came of it is sent again."""
-        stage: NormalizeStage = normalize_stage(f"maillog-{partition}")
+        stage: NormalizeStage = normalize_stage(f"{self.name}-{partition}")
         stage.load(self.saved[partition])
         self.stages[partition] = stage
         self.waiting[partition].extendleft(reversed(self.done[partition]))
@@ -81,6 +90,17 @@ class Topic:
         every = [event for events in self.events.values() for event in events]
         assert len(every) == len({id(event) for event in every})
         return Counter(event.account for event in every if event.kind == "submission")
+
+    def counts(self) -> Counter[tuple[str, ...]]:
+        """All that rules may count, by subject and peer."""
+        counts: Counter[tuple[str, ...]] = Counter()
+        for tally in (tally for tallies in self.tallies.values() for tally in tallies):
+            for field in COUNTS:
+                counts[tally.kind, tally.subject, tally.peer, tally.country, field] += getattr(tally, field)
+        return +counts
+
+
+COUNTS = ("messages", "recipients", "errors", "errors_mta", "errors_sasl", "successes", "webmail", "accused")
 
 
 def undisturbed() -> tuple[Counter[str | None], int]:
@@ -109,6 +129,23 @@ def test_every_submission_of_a_recorded_log_is_found(partitions: int, seed: int)
     assert sum(EXPECTED.values()) == 882
     assert topic.submissions() == EXPECTED
     assert sum(map(len, topic.events.values())) == COUNT
+
+
+@pytest.mark.parametrize("name", LOGS, ids=lambda topic: topic.name)
+@pytest.mark.parametrize(
+    ("partitions", "chosen"), [(2, min), (4, max), (4, random.Random(5).choice)], ids=["first", "last", "any"]
+)
+def test_what_rules_count_is_the_same(name: Named, partitions: int, chosen: Callable[[list[int]], int]) -> None:
+    """Also where all of one partition is worked on before the first message of another."""
+    chance = random.Random(partitions)
+    scattered, calm = Topic(partitions, chosen, name), Topic(1, min, name)
+    for line in LOGS[name]:
+        scattered.write(None, line, chance.randrange(partitions))
+        calm.write(b"mx", line, 0)
+    scattered.run()
+    calm.run()
+    assert calm.counts()
+    assert scattered.counts() == calm.counts()
 
 
 @settings(max_examples=6, deadline=None)
@@ -143,11 +180,46 @@ def test_lines_that_speak_of_nobody_are_told_where_they_came() -> None:
 
 @given(st.lists(st.binary(max_size=30) | st.from_regex(rb"maillog-[01]\.[01] [0-9]{1,3}", fullmatch=True)))
 def test_headers_of_others_are_never_an_error(headers: list[bytes]) -> None:
-    passing, highest = Passing(), dict[bytes, int]()
+    passing, seen = Passing(), dict[bytes, set[int]]()
     for header in headers:
         repeated = passing.is_repeated(Record("maillog", 0, 0, 0, b"x", b"", ((PASSED, header),)))
         source, _, offset = header.partition(b" ")
+        known = seen.setdefault(source, set())
         if repeated:
-            assert int(offset) <= highest[source]
-        elif offset.isdigit() and source.startswith(b"maillog-"):
-            highest[source] = int(offset)
+            assert min(known) <= int(offset) <= max(known)
+        else:
+            assert not offset.isdigit() or int(offset) not in known
+        if source.startswith(b"maillog-") and offset.isdigit():
+            known.add(int(offset))
+
+
+def test_a_header_that_somebody_made_up_hides_nobody_elses_lines() -> None:
+    """By each that he writes he hides a bounded number of messages, not all that are to come."""
+    stage = normalize_stage("maillog-1")
+
+    def events(offset: int, told: bytes) -> bool:
+        record = Record("maillog", 1, offset, REFERENCE_MS, b"mx", LINES[offset], ((PASSED, told),))
+        return any(out.topic == EVENTS.name for out in stage.process(record))
+
+    assert events(0, b"maillog-0.0 7")
+    for n, forged in enumerate((b"999999999", b"9" * 18, b"100000"), start=1):
+        events(n, b"maillog-0.0 " + forged)
+    assert [events(n, b"maillog-0.0 %d" % n) for n in range(8, 60)] == [True] * 52
+    assert not events(60, b"maillog-0.0 59")
+
+
+@pytest.mark.parametrize("size", [300_000, 990_000, 1_100_000, 3_000_000])
+def test_no_message_that_is_passed_on_is_larger_than_its_topic_takes(size: int) -> None:
+    """A packed message may hold more than fits into one; what fits into none is worked on where it came."""
+    long = LINES[0] + b" " + b"x" * size
+    of_json = (
+        b'{"@timestamp": "2026-11-24T10:00:00Z", "program": "postfix/qmgr", "message": "removed", "host": "%s"}'
+        % (b"h" * size)
+    )
+    for value in (long, b"\n".join([LINES[1], long, LINES[2]]), of_json):
+        out = normalize_stage("maillog-0").process(Record("maillog", 0, 1, REFERENCE_MS, None, value))
+        passed = [o for o in out if o.topic == MAILLOG.name]
+        assert all(len(o.value or b"") + len(o.key or b"") + 10_000 < MAILLOG.max_bytes for o in passed)
+        told = [o for o in out if o.topic in {EVENTS.name, "dead-letters"}]
+        assert bool(told) == (size > 1_000_000)
+        assert sum(len((o.value or b"").splitlines()) for o in passed + told) == len(value.splitlines())

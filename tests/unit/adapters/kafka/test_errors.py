@@ -24,6 +24,11 @@ AT = "kafka.example:9093"
         (errors.KafkaStorageError("x"), BrokerUnavailable, "cannot write to its disk"),
         (errors.PolicyViolationError("x"), BrokerUnavailable, "refuses it by its own rules"),
         (errors.ThrottlingQuotaExceededError("x"), BrokerUnavailable, "a quota"),
+        (errors.LeaderNotAvailableError("x"), BrokerUnavailable, "see which brokers are down"),
+        (errors.InvalidTopicError("x"), BrokerUnavailable, "refuses the name of a topic"),
+        (errors.OffsetOutOfRangeError("x"), BrokerUnavailable, "no longer has the messages"),
+        (errors.FencedInstanceIdError("x"), BrokerUnavailable, "FencedInstanceIdError"),
+        (errors.KafkaConfigurationError("no such mechanism"), BrokerUnavailable, "no such mechanism"),
         (errors.KafkaConnectionError("x"), BrokerUnavailable, "does not answer"),
         (
             errors.KafkaConnectionError("Handshake failed: CERTIFICATE_VERIFY_FAILED"),
@@ -45,3 +50,15 @@ def test_an_error_says_what_it_is(error: errors.KafkaError, kind: type[Exception
         assert ("does not answer" in str(told)) == (words == "does not answer")
     with pytest.raises(kind), translated(AT):
         raise error
+
+
+def test_silence_is_said_of_silence_alone() -> None:
+    """Of all that the library has."""
+    classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.KafkaError)]
+    silent = {c.__name__ for c in classes if "does not answer" in str(translate(c("x"), AT))}
+    assert len(classes) > 100
+    assert silent == {
+        *("KafkaConnectionError", "KafkaTimeoutError", "NodeNotReadyError", "BrokerNotAvailableError"),
+        *("RequestTimedOutError", "NetworkExceptionError", "MetadataEmptyBrokerList", "StaleMetadata", "Cancelled"),
+        "TooManyInFlightRequests",
+    }

@@ -1,5 +1,7 @@
 """What cannot be read or saved is told and counted, others go on, and it comes back when it is mended."""
 
+import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +14,7 @@ from pipeline.adapters.shipping.positions import Positions, StateError
 from pipeline.adapters.shipping.shipper import Options, Shipper
 from pipeline.adapters.shipping.tail import AGAIN_SECONDS, MAX_MISSED, Tail
 from pipeline.metrics import MemoryRecorder
+from pipeline.partition import arrival_of
 from tests.unit.adapters.shipping.test_pipe import arrived
 from tests.unit.adapters.shipping.test_tail import Disturbed, append
 
@@ -24,13 +27,15 @@ class Shipment:
         self.logs = [folder / name for name in names]
         self.broker = Disturbed({"maillog": 2, "authlog": 2})
         self.recorder = MemoryRecorder()
-        self.clock = 0.0
+        self.clock, self.now_ms = 0.0, time.time_ns() // 1_000_000
         self.follow = True
         self._stack = ExitStack()
         self.start()
 
     def start(self) -> None:
-        world = World(self.broker.connect, self.broker, lambda s: s > 0, lambda: self.clock, lambda: 0, self.recorder)
+        world = World(
+            self.broker.connect, self.broker, lambda s: s > 0, lambda: self.clock, lambda: self.now_ms, self.recorder
+        )
         streams = []
         for log in self.logs:
             positions = self._stack.enter_context(Positions(self.folder / "state", log))
@@ -167,3 +172,17 @@ def test_what_is_never_found_is_given_up(shipment: Shipment) -> None:
             shipment.ship()
         events.append([entry["event"] for entry in said])
     assert events == [["file_gone"]] * (MAX_MISSED - 1) + [["file_given_up"], []]
+
+
+@pytest.mark.parametrize(("hours", "told"), [(0, False), (0.9, False), (1.1, True), (24 * 400, True)])
+def test_lines_of_an_old_file_say_when_they_were_written(shipment: Shipment, hours: float, told: bool) -> None:
+    """As replay takes it: a stamp without a year gets the year of then, not of now."""
+    log = shipment.logs[0]
+    written = shipment.now_ms / 1000 - hours * 3600
+    append(log, b"Nov 24 01:50:43 mx postfix/pickup[1]: 4F0000: uid=0 from=<root>\n")
+    os.utime(log, (written, written))
+    shipment.ship()
+    (record,) = (r for n in range(2) for r in shipment.broker.read("maillog", n, 0))
+    reference, live = arrival_of(record)
+    assert live == (not told)
+    assert abs(reference - (written if told else shipment.now_ms / 1000)) < 0.01

@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 
 from pipeline.adapters.kafka.memory import MemoryLog, MemoryReader
 from pipeline.adapters.prometheus import PrometheusRecorder
-from pipeline.adapters.streams.watch import AllowlistWatch, ReleaseWatch, RulesWatch
+from pipeline.adapters.streams.watch import AGAIN, AllowlistWatch, ReleaseWatch, RulesWatch, UnkeyedWatch
+from pipeline.ports import BrokerUnavailable
 from pipeline.rules.config import RulesError
 from schemas.codec import encode
 from schemas.enforcement import OVER
@@ -158,6 +159,28 @@ def test_a_reader_that_breaks_is_told_and_reads_again(eventually: Eventually) ->
     assert [word.split("(")[0] for word in told] == ["OSError", "KeyError", "ZeroDivisionError"]
 
 
+def test_how_old_the_table_is_is_told_also_before_it_was_ever_read(eventually: Eventually) -> None:
+    recorder, broken = PrometheusRecorder(), [True]
+
+    def reading() -> MemoryReader:
+        if broken:
+            raise BrokerUnavailable("away")
+        return Broker().open()
+
+    def age() -> float:
+        watch.poll()
+        told = recorder.registry.get_sample_value("sekimori_detect_table_age_seconds", {"topic": "settings"})
+        assert told is not None
+        return told
+
+    watch = AllowlistWatch(reading, recorder)
+    watch.start()
+    eventually(lambda: age() > 0.2)
+    broken.clear()
+    eventually(lambda: age() < 0.1)
+    watch.stop()
+
+
 # --- what operators lift ---------------------------------------------------------------------------------------------
 
 
@@ -173,7 +196,7 @@ def test_releases_are_heard_and_who_lifted_what_is_told(eventually: Eventually) 
         log.flush()
 
     lift(found[0].key, *told)
-    watch = ReleaseWatch(lambda: MemoryReader(log, ["enforcement"]))
+    watch = ReleaseWatch(lambda: MemoryReader(log, ["enforcement"]), PrometheusRecorder())
     with capture_logs() as logs:
         watch.start()
         try:
@@ -193,3 +216,24 @@ def test_releases_are_heard_and_who_lifted_what_is_told(eventually: Eventually) 
             watch.stop()
     (line,) = [one for one in logs if one["event"] == "decision_released"]
     assert (line["key"], line["actor"], line["note"]) == (found[1].key, "operator:hana", "ticket 4711")
+
+
+def test_messages_without_a_key_are_told_now_and_then() -> None:
+    counted, now = PrometheusRecorder(), [1000.0]
+    name = "sekimori_normalize_unkeyed_total"
+    watch = UnkeyedWatch(lambda: counted.total(name), lambda: now[0])
+    with capture_logs() as logs:
+        watch.poll()
+        assert not logs
+        for _ in range(int(2 * AGAIN)):
+            now[0] += 1
+            counted.add(name, 1, "maillog")
+            counted.add(name, 2, "authlog")
+            watch.poll()
+        now[0] += 2 * AGAIN
+        watch.poll()
+        watch.poll()
+    assert [(log["event"], log["lines"]) for log in logs] == [
+        ("messages_without_key", lines) for lines in (3, 3 * AGAIN, 3 * (AGAIN - 1))
+    ]
+    assert "docs/shippers.md" in logs[0]["next"]

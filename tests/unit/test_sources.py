@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.detect.sources import GAP, MAX_RUNS, MAX_SOURCES, Sources
+from pipeline.sources import GAP, MAX_RUNS, MAX_SOURCES, Sources
 
 
 def restarted(sources: Sources) -> Sources:

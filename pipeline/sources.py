@@ -1,6 +1,6 @@
-"""Which raw frames were counted: what a normaliser that had been killed sends again must not count twice.
+"""Which frames were counted: what a worker that had been killed sends again must not count twice.
 
-Frames of a source come in order, and not each of them has tallies for a partition. So what was counted is kept as
+Frames of a source come in order, and not of each of them something comes to a partition. So what was counted is kept as
 runs: offsets with gaps of ``GAP`` at most between them. A frame that claims to be further ahead begins a run of its
 own. If it was true, its successors go on from there; if somebody made it up, nothing but that one offset, and not all
 that come before it, counts as counted.
@@ -11,8 +11,8 @@ from typing import Final, Literal
 import msgspec
 
 GAP: Final = 1_000
-"""Raw frames in succession without a tally for this partition. By each message that he forges somebody who may write to
-``tallies`` can hide this many frames of a source at most, in one partition."""
+"""Frames in succession of which nothing comes to this partition. By each message that he forges somebody who may write
+to the topic can hide this many frames of a source at most, in one partition."""
 MAX_RUNS: Final = 64
 MAX_SOURCES: Final = 8_192
 
