@@ -5,33 +5,37 @@ from collections.abc import Callable
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from pipeline.adapters.kafka.client import wait_until_up
-from pipeline.adapters.kafka.topics import TopicReport, create_topics
+from pipeline.adapters.kafka.topics import Replicas, TopicReport, create_topics
 from pipeline.ports import StoreUnavailable
+from pipeline.settings import Settings
 from pipeline.storage.storing import apply_ddl
 
 
 def prepare(
     bootstrap: str,
     partitions: int | None,
-    counted: int,
+    settings: Settings,
     wait: float,
     dry_run: bool = False,
     waiting: Callable[[], bool] = lambda: True,
 ) -> list[TopicReport]:
-    """One report for each topic. ``partitions``: asked for, so that topics of raw lines get more; ``counted``: that the
-    jobs are set to. ``wait``: seconds for a broker to answer; ``waiting`` is called meanwhile.
+    """One report for each topic. ``partitions``: asked for, so that topics of raw lines get more; ``settings``: what
+    the jobs are set to, and replicas. ``wait``: seconds for a broker to answer; ``waiting`` is called meanwhile.
 
-    Raises BrokerUnavailable.
+    Raises BrokerUnavailable, SettingsError.
     """
     wait_until_up(bootstrap, wait, waiting)
-    grow = partitions is not None
-    return create_topics(bootstrap, partitions=partitions or counted, dry_run=dry_run, grow=grow, counted=counted)
+    grow, counted = partitions is not None, settings.partitions
+    replicas = Replicas(settings.replication, settings.min_insync)
+    return create_topics(
+        bootstrap, partitions=partitions or counted, dry_run=dry_run, grow=grow, counted=counted, replicas=replicas
+    )
 
 
-def prepare_store(address: str, wait: float) -> list[str]:
+def prepare_store(settings: Settings, wait: float) -> list[str]:
     """Makes the tables that are missing; the files applied. ``wait``: seconds for the store to answer.
 
-    Raises StoreUnavailable, StoreError, ValueError (no such address).
+    Raises StoreUnavailable, StoreError, SettingsError.
     """
     from pipeline.adapters.stores.clickhouse import ClickHouse  # noqa: PLC0415  # it brings pandas: only who has a store waits
 
@@ -41,5 +45,5 @@ def prepare_store(address: str, wait: float) -> list[str]:
         stop=stop_after_delay(wait),
         reraise=True,
     )
-    with ClickHouse(address) as store:
+    with ClickHouse.of(settings) as store:
         return retrying(apply_ddl, store)

@@ -23,6 +23,10 @@ class BrokerUnavailable(ConnectionError):
     """The broker does not answer. It may come back: keep the position and try again."""
 
 
+class AccessRefused(BrokerUnavailable):
+    """The broker does not let this user in, or not do this. Somebody must mend it; then the same works."""
+
+
 class TopicMissing(LookupError):
     """The topic does not exist, or no longer has the partition that was asked for."""
 

@@ -7,9 +7,10 @@ file's place among those that were given; those of one file always stay in their
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, tzinfo
 from operator import itemgetter
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
@@ -113,9 +114,15 @@ def in_order(
 class Normalizers:
     """One normalizer for each source: queue ids and sessions of one file say nothing of another's."""
 
-    def __init__(self, ours: OurHosts, zone: tzinfo = UTC, lookup: CountryOf = no_country) -> None:
+    def __init__(
+        self,
+        ours: OurHosts,
+        zone: tzinfo = UTC,
+        lookup: CountryOf = no_country,
+        zones: Mapping[str, tzinfo] = MappingProxyType({}),
+    ) -> None:
         """See ``Normalizer``."""
-        self._ours, self._zone, self._lookup = ours, zone, lookup
+        self._ours, self._zone, self._lookup, self._zones = ours, zone, lookup, zones
         self._of: dict[str, Normalizer] = {}
         self._numbers: dict[str, int] = {}
 
@@ -124,7 +131,7 @@ class Normalizers:
         source = frame.source
         normalizer = self._of.get(source)
         if normalizer is None:
-            normalizer = self._of[source] = Normalizer(self._ours, self._zone, self._lookup)
+            normalizer = self._of[source] = Normalizer(self._ours, self._zone, self._lookup, self._zones)
         number = self._numbers.get(source, 0)
         self._numbers[source] = number + 1
         batch = normalizer.normalize(frame.content, frame.reference, source, number)
@@ -170,9 +177,15 @@ class Detection:
 class Replay:
     """The whole flow. ``counts``: of all lines so far; ``unread``: the first ``MAX_UNREAD`` dead letters."""
 
-    def __init__(self, rules: RuleSet, zone: tzinfo = UTC, lookup: CountryOf = no_country) -> None:
-        """``zone``: of lines that carry none."""
-        self._normalizers = Normalizers(rules.file.trusted, zone, lookup)
+    def __init__(
+        self,
+        rules: RuleSet,
+        zone: tzinfo = UTC,
+        lookup: CountryOf = no_country,
+        zones: Mapping[str, tzinfo] = MappingProxyType({}),
+    ) -> None:
+        """``zone``: of lines that carry none; ``zones``: of single hosts."""
+        self._normalizers = Normalizers(rules.file.trusted, zone, lookup, zones)
         self._detection = Detection(rules)
         self.counts = LineCounts()
         self.unread: list[DeadLetter] = []

@@ -1,16 +1,25 @@
-"""Settings of the processes: read and checked once, from the environment (``SEKIMORI_*``).
+"""Settings of the processes: read and checked once, from the environment (``SEKIMORI_*``) and one settings file.
 
 What operators tune (thresholds, windows, actions, allowlists) is not here but in the rules file, see
 ``pipeline.rules.config``.
 """
 
+import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+FILE: Final = "SEKIMORI_SETTINGS"
+"""The variable that names the settings file."""
+PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+SECRETS: Final = frozenset({"dovecot_api_key", "clickhouse"})
+"""What may hold a password, and is not shown as it is."""
+
+Origin = Literal["default", "file", "environment"]
 
 
 class SettingsError(ValueError):
@@ -19,13 +28,18 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things are. One environment variable each: ``SEKIMORI_`` and the field's name in capitals.
+    """Where things are. One environment variable each: ``SEKIMORI_`` and the field's name in capitals; in the settings
+    file, which is TOML, the field's name. The environment goes before the file.
 
     * ``brokers``: Kafka bootstrap servers, ``host:port[,host:port]``.
-    * ``kafka_protocol``: ``PLAINTEXT``, ``SSL``, ``SASL_PLAINTEXT`` or ``SASL_SSL``. ``kafka_ca``: certificates that
-      the brokers' are held against (PEM; those of the system if not given). ``kafka_certificate``, ``kafka_key``: of
-      this client, where brokers ask for one. ``kafka_mechanism``: ``PLAIN``, ``SCRAM-SHA-256`` or ``SCRAM-SHA-512``,
-      with ``kafka_user``, and the password in the first line of ``kafka_password_file``.
+    * ``kafka_protocol``: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, as the broker's listener has it.
+    * ``kafka_ca``: certificates (PEM) that the broker's must come from; the system's if not given.
+    * ``kafka_certificate``, ``kafka_key``: our own for mutual TLS, PEM; ``kafka_key_password_file`` if the key has one.
+    * ``kafka_mechanism``: of SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. ``kafka_user``, ``kafka_password_file``: who.
+      A password is the first line of its file.
+    * ``prefix``: before the name of each topic and group, for several installations on one cluster: ``mail-a.``
+    * ``replication``: replicas of the topics that ``sekimori prepare`` makes, and ``min_insync``: how many of them must
+      have a message before it counts as written; 0: as the broker has it.
     * ``partitions``: of ``tallies``, fixed once it exists; what ``prepare`` gives new topics (1 to 512).
     * ``zone``: IANA zone of log lines that carry none. ``zones``: the same of single hosts or topics,
       ``mx3=America/New_York,authlog=UTC``; a host goes before its topic.
@@ -36,7 +50,8 @@ class Settings:
     * ``checkpoint_seconds``: how often streaming jobs save their state (0.2 to 600 s).
     * ``dovecot_api_key``: what Dovecot must send as ``X-API-Key``, or as the password of Basic authentication;
       empty for none.
-    * ``clickhouse``: the analytical store, ``host:port`` or ``clickhouse://user:password@host/base``; empty: none.
+    * ``clickhouse``: the analytical store, ``host:port`` or ``clickhouse://user@host/base``, with TLS
+      ``clickhouses://``; empty: none. ``clickhouse_password_file``: the user's. ``clickhouse_ca``: as ``kafka_ca``.
     * ``store_days``: days that it keeps, in whole months; 0 keeps everything.
     * ``analysis``: a folder made by ``sekimori load``, for notebooks; they prefer it to ``clickhouse``.
     * ``session_timeout``: seconds until the broker takes the partitions of a dead worker away.
@@ -47,9 +62,13 @@ class Settings:
     kafka_ca: Path | None = None
     kafka_certificate: Path | None = None
     kafka_key: Path | None = None
+    kafka_key_password_file: Path | None = None
     kafka_mechanism: str = "PLAIN"
     kafka_user: str = ""
     kafka_password_file: Path | None = None
+    prefix: str = ""
+    replication: int = 0
+    min_insync: int = 0
     partitions: int = 4
     zone: str = "UTC"
     zones: str = ""
@@ -62,25 +81,31 @@ class Settings:
     session_timeout: float = 10.0
     dovecot_api_key: str = ""
     clickhouse: str = ""
+    clickhouse_password_file: Path | None = None
+    clickhouse_ca: Path | None = None
     store_days: int = 400
     analysis: Path | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
-        """Reads ``SEKIMORI_*``. Raises SettingsError for an unknown name or an impossible value."""
-        known = {f"SEKIMORI_{f.name.upper()}": f for f in fields(cls)}
-        given: dict[str, object] = {}
-        for name, value in env.items():
-            if not name.startswith("SEKIMORI_"):
-                continue
-            if name not in known:
-                raise SettingsError(f"{name}: no such setting; there are {', '.join(sorted(known))}")
-            field = known[name]
-            if value != "":
-                given[field.name] = _convert(name, value, field.type)
-        settings = cls(**given)  # type: ignore[arg-type]  # converted by the field's type just above
-        settings.check()
-        return settings
+        """Reads ``SEKIMORI_*``, and the file that ``SEKIMORI_SETTINGS`` names. Raises SettingsError for an unknown name
+        or an impossible value."""
+        return cls.with_origins(env)[0]
+
+    @classmethod
+    def with_origins(cls, env: Mapping[str, str]) -> "tuple[Settings, dict[str, Origin]]":
+        """As ``from_env``; also where each comes from, by the field's name."""
+        path = Path(env[FILE]) if env.get(FILE) else None
+        in_file = {} if path is None else _from_file(path)
+        in_env = _from_env(env)
+        settings = cls(**{**in_file, **in_env})
+        try:
+            settings.check()
+        except SettingsError as error:
+            name = str(error).partition(":")[0].removeprefix("SEKIMORI_").lower()
+            raise (SettingsError(f"{path}: {error}") if name in in_file and name not in in_env else error) from None
+        origins: dict[str, Origin] = dict.fromkeys((field.name for field in fields(cls)), "default")
+        return settings, origins | dict.fromkeys(in_file, "file") | dict.fromkeys(in_env, "environment")
 
     def check(self) -> None:
         """Raises SettingsError for an impossible value."""
@@ -95,10 +120,10 @@ class Settings:
         _zone("SEKIMORI_ZONE", self.zone)
         self.named_zones()
         self._check_kafka()
-        files = ("geoip", "rules", "kafka_ca", "kafka_certificate", "kafka_key", "kafka_password_file")
-        for name, path in ((name.upper(), getattr(self, name)) for name in files):
-            if path is not None and not path.is_file():
-                raise SettingsError(f"SEKIMORI_{name}: there is no file {path}")
+        for field in fields(self):
+            path = getattr(self, field.name)
+            if isinstance(path, Path) and field.name not in ("state_dir", "analysis") and not path.is_file():
+                raise SettingsError(f"SEKIMORI_{field.name.upper()}: there is no file {path}")
 
     def _check_kafka(self) -> None:
         if self.kafka_protocol not in PROTOCOLS:
@@ -107,15 +132,34 @@ class Settings:
             raise SettingsError(
                 f"SEKIMORI_KAFKA_MECHANISM: {self.kafka_mechanism!r} is none of {', '.join(MECHANISMS)}"
             )
-        signed_on = self.kafka_protocol.startswith("SASL")
-        if signed_on and not (self.kafka_user and self.kafka_password_file):
-            raise SettingsError("SEKIMORI_KAFKA_USER and SEKIMORI_KAFKA_PASSWORD_FILE: SASL needs both")
-        if not signed_on and (self.kafka_user or self.kafka_password_file):
-            raise SettingsError("SEKIMORI_KAFKA_USER: of no use without SEKIMORI_KAFKA_PROTOCOL=SASL_SSL")
-        if not self.kafka_protocol.endswith("SSL") and (self.kafka_ca or self.kafka_certificate):
-            raise SettingsError("SEKIMORI_KAFKA_CA, _CERTIFICATE: without SEKIMORI_KAFKA_PROTOCOL=SASL_SSL or SSL")
+        tls, sasl = self.kafka_protocol.endswith("SSL"), self.kafka_protocol.startswith("SASL")
+        for name in ("kafka_user", "kafka_password_file"):
+            if bool(getattr(self, name)) != sasl:
+                told = "is needed with" if sasl else "has no effect without"
+                raise SettingsError(
+                    f"SEKIMORI_{name.upper()}: {told} SEKIMORI_KAFKA_PROTOCOL=SASL_SSL (or SASL_PLAINTEXT)"
+                )
+        for name in ("kafka_ca", "kafka_certificate", "kafka_key", "kafka_key_password_file"):
+            if getattr(self, name) and not tls:
+                raise SettingsError(
+                    f"SEKIMORI_{name.upper()}: has no effect without SEKIMORI_KAFKA_PROTOCOL=SSL or SASL_SSL"
+                )
         if (self.kafka_key is None) != (self.kafka_certificate is None):
-            raise SettingsError("SEKIMORI_KAFKA_CERTIFICATE and SEKIMORI_KAFKA_KEY: give both, or none")
+            raise SettingsError("SEKIMORI_KAFKA_KEY: goes with SEKIMORI_KAFKA_CERTIFICATE; give both, or none")
+        if self.kafka_key_password_file and not self.kafka_key:
+            raise SettingsError("SEKIMORI_KAFKA_KEY_PASSWORD_FILE: SEKIMORI_KAFKA_KEY is missing")
+        if not re.fullmatch(r"[a-zA-Z0-9._-]{0,100}", self.prefix):
+            raise SettingsError(
+                f"SEKIMORI_PREFIX: {self.prefix!r}: up to 100 letters, digits, '.', '_' and '-', such as mail-a."
+            )
+        for name in ("replication", "min_insync"):
+            if not 0 <= getattr(self, name) <= 100:
+                raise SettingsError(f"SEKIMORI_{name.upper()}: {getattr(self, name)} is outside 0 to 100")
+        if self.replication and self.min_insync > self.replication:
+            raise SettingsError(
+                f"SEKIMORI_MIN_INSYNC: {self.min_insync} is more than SEKIMORI_REPLICATION={self.replication}: "
+                "nothing could be written"
+            )
 
     def named_zones(self) -> dict[str, ZoneInfo]:
         """``zones`` by host or topic. Raises SettingsError."""
@@ -133,6 +177,47 @@ def _zone(setting: str, name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise SettingsError(f"{setting}: {name!r} is no IANA zone such as Asia/Tokyo") from None
+
+
+def _from_env(env: Mapping[str, str]) -> dict[str, Any]:
+    known = {f"SEKIMORI_{field.name.upper()}": field for field in fields(Settings)}
+    given = {}
+    for name, value in env.items():
+        if not name.startswith("SEKIMORI_") or name == FILE:
+            continue
+        if name not in known:
+            raise SettingsError(f"{name}: no such setting; there are {', '.join(sorted(known))}, and {FILE}")
+        if value != "":
+            given[known[name].name] = _convert(name, value, known[name].type)
+    return given
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    """Paths in it are relative to its folder."""
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"{FILE}: {path} cannot be read: {why}") from None
+    known = {field.name: field.type for field in fields(Settings)}
+    unknown = sorted(set(told) - set(known))
+    if unknown:
+        raise SettingsError(f"{path}: {', '.join(unknown)}: no such setting; there are {', '.join(sorted(known))}")
+    return {name: _typed(path, name, value, known[name]) for name, value in told.items() if value != ""}
+
+
+def _typed(path: Path, name: str, value: object, kind: object) -> object:
+    """A value of the file as the field has it: texts may stand for all, and ``zones`` may be a table."""
+    if name == "zones" and isinstance(value, dict):
+        return ",".join(f"{host}={zone}" for host, zone in value.items())
+    if kind is float and type(value) is int:
+        return float(value)
+    if isinstance(kind, type) and type(value) is kind:
+        return value
+    if not isinstance(value, str):
+        raise SettingsError(f"{path}: {name}: {value!r} is no {getattr(kind, '__name__', 'path')}")
+    found = _convert(f"{path}: {name}", value, kind)
+    return path.parent / found if isinstance(found, Path) else found
 
 
 def _convert(name: str, value: str, kind: object) -> object:

@@ -26,7 +26,8 @@ CORE_MAY = frozenset(
     )
 )
 """All that the core may import from outside: no clock, no chance, no world."""
-FILES_READ = frozenset({"pipeline.rules.config", "schemas.ddl", "schemas.render"})  # what we ship, and the rules file
+FILES_READ = frozenset({"pipeline.rules.config", "pipeline.settings", "schemas.ddl", "schemas.render"})
+"""What we ship, the rules file, the settings file."""
 FILE_CALLS = frozenset({"open", "read_text", "read_bytes", "write_text", "write_bytes"})
 CLOCKS = frozenset({"now", "utcnow", "today"})
 ADDRESSES = frozenset({"AF_INET", "AF_INET6", "inet_pton", "inet_ntoa"})

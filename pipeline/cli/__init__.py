@@ -4,6 +4,8 @@ import importlib
 
 import click
 
+from pipeline.cli.configured import add_settings_option
+
 # name of the command, of its module here and of the function there; short help
 COMMANDS: tuple[tuple[str, str], ...] = (
     ("demo", "The whole of it on this machine, in a minute."),
@@ -12,6 +14,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("load", "Logs into a folder, for analysis in notebooks."),
     ("backtest", "What another rules file would have done."),
     ("suggest", "Limits from data, for a wanted false-positive budget."),
+    ("settings", "Shows the settings in force."),
     ("rules", "Shows the rules, and checks a rules file."),
     ("prepare", "Creates the topics."),
     ("ship", "Log files -> Kafka."),
@@ -31,7 +34,7 @@ class _Lazy(click.Group):
             return None
         command = getattr(importlib.import_module(f"pipeline.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
-        return command
+        return add_settings_option(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -42,3 +45,6 @@ class _Lazy(click.Group):
 @click.version_option(package_name="sekimori")
 def main() -> None:
     """Finds stolen mail accounts in a provider's logs and stops them within seconds."""
+
+
+add_settings_option(main)

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from pipeline.adapters.trials.backtest import Backtest, run_backtest
-from pipeline.cli.common import FILE, clock_notes, json_option, rules_in_force
+from pipeline.cli.common import FILE, clock_notes, json_option, rules_in_force, rules_option
 from pipeline.cli.terminal import parts_progress, plain_table, print_json, safe, table_console
 from pipeline.cli.trial import PIPED, Trial, trial_errors, trial_options
 from pipeline.trials.cases import Case
@@ -19,7 +19,7 @@ SHOWN = 100  # rows of a table in the terminal
 
 @click.command()
 @click.option("--rules", "rules_path", required=True, type=FILE, help="The rules file to be tried.")
-@click.option("--baseline", type=FILE, help="The rules file in force; the shipped rules if not given.")
+@rules_option("The rules file in force; else the shipped rules.", "--baseline", "baseline")
 @trial_options
 @json_option("One JSON object in place of tables.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page with charts here.")

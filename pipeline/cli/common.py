@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import click
 
 from pipeline.adapters.geoip import GeoFile, GeoFileError
+from pipeline.cli.configured import or_setting, settings_in_force
 from pipeline.cli.terminal import printable
 from pipeline.networks import CountryOf, no_country
 from pipeline.ports import MessageRefused, StoreError, TopicMissing
@@ -40,40 +41,61 @@ def clear_errors(*more: type[Exception]) -> Iterator[None]:
         raise click.ClickException(str(error)) from None
 
 
-def parse_zone(ctx: click.Context, param: click.Parameter, value: str) -> ZoneInfo:
+def parse_zone(ctx: click.Context, param: click.Parameter, value: str | None) -> ZoneInfo:
     """An IANA zone. Raises click.BadParameter."""
     try:
-        return ZoneInfo(value)
+        return ZoneInfo(or_setting(value, lambda settings: settings.zone))
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise click.BadParameter(f"{value!r} is no IANA zone such as Asia/Tokyo") from None
 
 
-def parse_home(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def parse_home(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
     """An ISO 3166 code. Raises click.BadParameter."""
-    if not re.fullmatch("[A-Z]{2}", value):
+    home: str = or_setting(value, lambda settings: settings.home)
+    if not re.fullmatch("[A-Z]{2}", home):
         raise click.BadParameter(f"{value!r} is no ISO 3166 code such as JP")
-    return value
+    return home
+
+
+def _default(setting: str) -> str:
+    return f"  [default: SEKIMORI_{setting}]"
+
+
+def _geoip_or_setting(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    found: Path | None = or_setting(value, lambda settings: settings.geoip)
+    return found
+
+
+def _rules_or_setting(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    found: Path | None = or_setting(value, lambda settings: settings.rules)
+    return found
 
 
 def zone_option(text: str = "IANA zone of lines without one, e.g. Asia/Tokyo.") -> _Decorator:
     """``--zone``, a ZoneInfo."""
-    return click.option("--zone", callback=parse_zone, default="UTC", show_default=True, help=text)
+    return click.option("--zone", callback=parse_zone, help=text + _default("ZONE"))
 
 
 def home_option() -> _Decorator:
     """``--home``, two capital letters."""
-    text = "ISO 3166 code of the provider's country."
-    return click.option("--home", callback=parse_home, default="JP", show_default=True, help=text)
+    return click.option(
+        "--home", callback=parse_home, help="ISO 3166 code of the provider's country." + _default("HOME")
+    )
 
 
 def geoip_option(text: str = "MaxMind DB file.") -> _Decorator:
     """``--geoip``, a file or None."""
-    return click.option("--geoip", type=FILE, help=text)
+    return click.option("--geoip", type=FILE, callback=_geoip_or_setting, help=text + _default("GEOIP"))
 
 
-def rules_option(text: str = "Rules file.") -> _Decorator:
-    """``--rules``, a file or None, as ``rules_path``."""
-    return click.option("--rules", "rules_path", type=FILE, help=text)
+def rules_option(text: str = "Rules file.", name: str = "--rules", into: str = "rules_path") -> _Decorator:
+    """``--rules``, a file or None, as ``rules_path``; or by another name, the rules in force all the same."""
+    return click.option(name, into, type=FILE, callback=_rules_or_setting, help=text + _default("RULES"))
+
+
+def zones_of_hosts() -> dict[str, ZoneInfo]:
+    """``SEKIMORI_ZONES``: of single hosts, before ``--zone``."""
+    return settings_in_force().named_zones()
 
 
 def flow_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -101,7 +123,7 @@ def country_lookup(geoip: Path | None) -> CountryOf:
 def note_no_geoip(geoip: Path | None) -> None:
     """Says on standard error what figures lack that came without the file."""
     if geoip is None:
-        click.echo("No --geoip file: every address counts as at home.", err=True)
+        click.echo("No --geoip file, and no SEKIMORI_GEOIP: every address counts as at home.", err=True)
 
 
 class Duration(click.ParamType):

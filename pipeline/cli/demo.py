@@ -25,6 +25,7 @@ from pipeline.adapters.demo.cluster import DemoCluster, DemoError, demo_cluster
 from pipeline.adapters.files.logfile import frames
 from pipeline.adapters.kafka.client import TopicReader
 from pipeline.cli.common import FILE, clear_errors, geoip_option, home_option, zone_option
+from pipeline.cli.configured import is_given, settings_in_force
 from pipeline.cli.terminal import printable, safe
 from pipeline.formats.reading.lines import LineReader, split_frame
 from schemas.codec import decode_decision, decode_events
@@ -72,30 +73,40 @@ class Story:
 def demo(logs: tuple[Path, ...], geoip: Path | None, home: str, zone: ZoneInfo) -> None:
     """Shows Sekimori at work: broker, streaming jobs and policy agent on this machine, fed with a real log.
 
-    LOGS are your own log files instead of the recorded ones. Those were written by a real Postfix and Dovecot under
-    attack: a stolen account, brute force, spraying, mass sending by webmail, and honest users between them. Nothing
-    leaves this machine, and nothing is left running.
+    LOGS are your own log files instead of the recorded ones; your rules, zones and countries hold for them. The
+    recorded ones were written by a real Postfix and Dovecot under attack: a stolen account, brute force, spraying,
+    mass sending by webmail, and honest users between them. Nothing leaves this machine, and nothing is left running.
     """
     console = Console()
     signal.signal(signal.SIGTERM, _interrupted)
     try:
         with clear_errors(DemoError), tempfile.TemporaryDirectory(prefix="sekimori-demo-") as name:
-            _run(console, Path(name), logs, geoip, home, zone.key)
+            _run(console, Path(name), logs, _settings(logs, geoip, home, zone.key))
     except KeyboardInterrupt:
         console.print("\nstopped; nothing is left running")
+
+
+def _settings(logs: tuple[Path, ...], geoip: Path | None, home: str, zone: str) -> dict[str, str]:
+    """Of the jobs. The recording has its own: what is set for this host's logs does not fit it."""
+    if not logs:
+        given = {"home": home, "zone": zone}
+        return {name: value for name, value in given.items() if is_given(name)}
+    settings = settings_in_force()
+    more = {"geoip": str(geoip or ""), "rules": str(settings.rules or ""), "zones": settings.zones}
+    return {"home": home, "zone": zone} | more
 
 
 def _interrupted(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _run(console: Console, folder: Path, logs: tuple[Path, ...], geoip: Path | None, home: str, zone: str) -> None:
+def _run(console: Console, folder: Path, logs: tuple[Path, ...], settings: dict[str, str]) -> None:
     recorded = resources.files("pipeline.adapters.demo") / "recorded"
     with resources.as_file(recorded) as files:
         paths = list(logs) or [files / "mail.log.gz", files / "dovecot.log.gz"]
-        places = geoip if logs else files / "geo.mmdb"
         offset = _last_time(paths) - time.time()
-        cluster = DemoCluster(folder, places, home, zone, offset)
+        places = {} if logs else {"geoip": str(files / "geo.mmdb")}
+        cluster = DemoCluster(folder, settings | places, offset)
         with demo_cluster(cluster, lambda part: console.print(f"starting {part}", style="dim")):
             console.print("shipping " + ", ".join(path.name for path in paths), style="dim")
             cluster.run("ship", "ship", *map(str, paths), "--host", "mx")

@@ -20,6 +20,7 @@ from pipeline.cli.common import (
     flow_options,
     note_no_geoip,
     rules_in_force,
+    zones_of_hosts,
 )
 from pipeline.cli.terminal import lines_progress
 from pipeline.ports import RowStore
@@ -41,7 +42,7 @@ def load(
     """
     with clear_errors(WorkerLost):
         rules = rules_in_force(rules_path, home)
-        work = LogReader(rules.file.trusted, zone, country_lookup(geoip))
+        work = LogReader(rules.file.trusted, zone, country_lookup(geoip), zones_of_hosts())
         started, loaded = time.monotonic(), Loaded()
         with Prefetch(work) as reader, ChdbStore(folder) as store:
             apply_ddl(store)

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from pipeline.adapters.files.logfile import Content, open_log
-from pipeline.cli.common import zone_option
+from pipeline.cli.common import zone_option, zones_of_hosts
 from pipeline.formats.reading.format import Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.normalize.joining.join import Joiner
@@ -43,7 +43,7 @@ def parse(file: Path, zone: ZoneInfo, year: int | None, reference: datetime | No
         with open_log(file) as log:
             changed = time.time() if str(file) == "-" else os.fstat(log.raw.fileno()).st_mtime
             given = _reference(zone, year, reference)
-            _print_all(log.content, LineReader(zone), changed if given is None else given)
+            _print_all(log.content, LineReader(zone, zones_of_hosts()), changed if given is None else given)
     except BrokenPipeError:
         # The reader of our output went away: give the interpreter nothing to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,8 +1,8 @@
 """``sekimori prepare``: the topics, with the right configuration, and the tables of the analytical store."""
 
 import logging
-import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import click
 from rich.console import Console
@@ -10,15 +10,16 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs import prepare as job
-from pipeline.adapters.kafka.client import KafkaLog, partition_counts, servers
+from pipeline.adapters.kafka.client import KafkaLog, partition_counts
 from pipeline.adapters.kafka.outbox import KafkaOutbox
-from pipeline.adapters.kafka.security.access import cluster_of
-from pipeline.adapters.kafka.security.acls import JOBS, as_commands
+from pipeline.adapters.kafka.security.access import Cluster, cluster_of
+from pipeline.adapters.kafka.security.acls import JOBS, as_commands, grants_of
+from pipeline.adapters.kafka.security.connecting import servers
 from pipeline.adapters.kafka.topics import TopicReport
 from pipeline.adapters.streams.states import forget
 from pipeline.cli.common import clear_errors, json_option
+from pipeline.cli.configured import settings_in_force
 from pipeline.cli.terminal import print_json
-from pipeline.settings import Settings
 from schemas.topics import DETECT_STATE, NORMALIZE_STATE
 
 STATES = (NORMALIZE_STATE, DETECT_STATE)
@@ -33,6 +34,12 @@ _COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs"
     help="Of all topics but the tables; maillog and authlog "
     "that have fewer get more.  [default: SEKIMORI_PARTITIONS, 4]",
 )
+@click.option("--replication", type=click.IntRange(1, 100), help="Replicas of a new topic.  [default: the broker's]")
+@click.option(
+    "--min-insync",
+    type=click.IntRange(1, 100),
+    help="How many replicas must have a message before it counts as written.  [default: the broker's]",
+)
 @click.option("--wait", type=click.FloatRange(0, 3600), default=30, show_default=True, help="Seconds for a broker.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @click.option(
@@ -44,39 +51,53 @@ _COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs"
 @click.option(
     "--acls",
     is_flag=True,
-    help="Only print Kafka's commands that allow each job just what it needs, to User:sekimori-JOB; asks no broker.",
+    help="Only print Kafka's commands that allow each job just what it needs; asks no broker.",
 )
-@json_option("One topic a line as JSON.")
+@click.option(
+    "--principal",
+    metavar="TEXT",
+    default="User:sekimori-{job}",
+    show_default=True,
+    help="Whom --acls allows it: {job} stands for normalize, detect, ...",
+)
+@json_option("One topic (with --acls: one right) a line as JSON.")
 def prepare(
+    *,
     broker: str | None,
     partitions: int | None,
+    replication: int | None,
+    min_insync: int | None,
     wait: float,
     dry_run: bool,
     forget_state: str | None,
     acls: bool,
+    principal: str,
     as_json: bool,
 ) -> None:
     """Makes the topics that are missing. Topics that are there are compared, and changed in nothing but this: where
     maillog or authlog has fewer than --partitions, it gets more, and normalize-state with it.
 
     With SEKIMORI_CLICKHOUSE set, the tables there are made, too. Exits with 1 if a topic differs from what is needed,
-    and says what to do about it.
+    and says what to do about it; warns where a broker that is lost would stop all, or take messages with it.
     """
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     with clear_errors(ValueError):
-        settings = Settings.from_env(os.environ)
+        given = settings_in_force()
+        settings = replace(
+            given, replication=replication or given.replication, min_insync=min_insync or given.min_insync
+        )
+        settings.check()
         bootstrap = cluster_of(settings, broker or "")
         servers(bootstrap)
         if acls:
-            for name in JOBS:
-                click.echo("\n".join([f"# {name}", *as_commands(name, f"User:sekimori-{name}", bootstrap)]))
+            _show_acls(bootstrap, principal, as_json)
             return
         if forget_state is not None:
             _forget(bootstrap, forget_state, dry_run)
             return
-        reports = job.prepare(bootstrap, partitions, settings.partitions, wait, dry_run, _waiting(bootstrap))
+        reports = job.prepare(bootstrap, partitions, settings, wait, dry_run, _waiting(bootstrap))
         if settings.clickhouse and not dry_run:
-            job.prepare_store(settings.clickhouse, wait)
+            job.prepare_store(settings, wait)
     if as_json:
         for report in reports:
             print_json(report)
@@ -84,6 +105,17 @@ def prepare(
         _show(reports)
     if any(report.status == "differs" for report in reports):
         raise SystemExit(1)
+
+
+def _show_acls(cluster: Cluster, principal: str, as_json: bool) -> None:
+    for name in JOBS:
+        whom = principal.replace("{job}", name)
+        if not as_json:
+            click.echo("\n".join([f"# {name}", *as_commands(name, whom, cluster)]))
+            continue
+        for grant in grants_of(name):
+            told = {"kind": grant.resource, "name": cluster.topic(grant.name), "operations": grant.operations}
+            print_json({"job": name, "principal": whom} | told)
 
 
 def _forget(bootstrap: str, state: str, dry_run: bool) -> None:
@@ -129,5 +161,7 @@ def _show(reports: list[TopicReport]) -> None:
             console.print(f"{report.name}: {report.before} partitions before, now {report.partitions}", highlight=False)
         for difference in report.differences:
             console.print(f"{report.name}: {difference}", style="red", markup=False, highlight=False)
+        for warning in report.warnings:
+            console.print(f"{report.name}: {warning}", style="yellow", markup=False, highlight=False)
         for advice in report.advice:
             console.print(f"  {advice}", markup=False, highlight=False, soft_wrap=True)

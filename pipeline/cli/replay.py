@@ -20,6 +20,7 @@ from pipeline.cli.common import (
     json_option,
     note_no_geoip,
     rules_in_force,
+    zones_of_hosts,
 )
 from pipeline.cli.terminal import lines_progress, plain_table, printable, safe, table_console
 from pipeline.detect.decide import duration_text
@@ -43,7 +44,7 @@ def replay(
     side, in the order of time, as the cluster would have read them. Nothing is sent anywhere.
     """
     with clear_errors():
-        flow = Replay(rules_in_force(rules_path, home), zone, country_lookup(geoip))
+        flow = Replay(rules_in_force(rules_path, home), zone, country_lookup(geoip), zones_of_hosts())
         started = time.monotonic()
         decisions = []
         for decision in _decisions(flow, files):

@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 
 from pipeline.cli.common import FILE, clear_errors, json_option, rules_in_force
+from pipeline.cli.configured import or_setting, settings_in_force
 from pipeline.cli.terminal import plain_table, print_json
 from pipeline.rules import RULES, RuleSet
 from pipeline.rules.config import default_text
@@ -21,7 +22,7 @@ def rules() -> None:
 @json_option("One rule a line.")
 def list_(file: Path | None, as_json: bool) -> None:
     """What each rule catches, whom it can hurt, what it does, its limits: as shipped, or with FILE laid over."""
-    in_force = _load(file)
+    in_force = _load(or_setting(file, lambda settings: settings.rules))
     rows = [
         {
             "rule": rule.id,
@@ -72,4 +73,4 @@ def _mode(in_force: RuleSet, rule: str) -> str:
 
 def _load(file: Path | None) -> RuleSet:
     with clear_errors():
-        return rules_in_force(file, "JP")
+        return rules_in_force(file, settings_in_force().home)

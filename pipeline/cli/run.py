@@ -1,7 +1,6 @@
 """``sekimori run``: the jobs, as processes of a cluster."""
 
 import importlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import click
 from pipeline.adapters.agent.sockets import USUAL_GROUP, SocketAccess
 from pipeline.adapters.logs import set_up_logs
 from pipeline.cli.common import FileMode, clear_errors
+from pipeline.cli.configured import settings_in_force
 from pipeline.hooks import HOOKS
 from pipeline.settings import Settings
 
@@ -31,7 +31,7 @@ def _job(name: str) -> Any:
 
 def _start(job: Callable[[Settings], None]) -> None:
     with clear_errors(ValueError):
-        settings = Settings.from_env(os.environ)
+        settings = settings_in_force()
         set_up_logs(settings.log_json)
         job(settings)
 

@@ -14,9 +14,11 @@ import click
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from pipeline.adapters.files.packing import MAGIC, packing_of
-from pipeline.adapters.kafka.client import KafkaLog, servers
+from pipeline.adapters.kafka.client import KafkaLog
 from pipeline.adapters.kafka.outbox import KafkaOutbox
-from pipeline.adapters.kafka.security.access import cluster_of
+from pipeline.adapters.kafka.security.access import Cluster, cluster_of
+from pipeline.adapters.kafka.security.acls import check_access
+from pipeline.adapters.kafka.security.connecting import servers
 from pipeline.adapters.logs import set_up_logs
 from pipeline.adapters.metrics_thread import served_metrics
 from pipeline.adapters.prometheus import PrometheusRecorder
@@ -28,9 +30,10 @@ from pipeline.adapters.shipping.positions import Positions, Remembered
 from pipeline.adapters.shipping.shipper import Options, Shipper
 from pipeline.adapters.shipping.tail import Tail
 from pipeline.cli.common import clear_errors, json_option
+from pipeline.cli.configured import settings_in_force
 from pipeline.cli.terminal import print_json, progress
 from pipeline.metrics import SHIP
-from pipeline.settings import Settings
+from pipeline.ports import AccessRefused, BrokerUnavailable
 
 # After this the broker counts as down, positions are read back, and sending begins again.
 SEND_SECONDS = 10.0
@@ -111,9 +114,10 @@ def ship(
       sekimori ship old/mail.log.2.gz --topic maillog --host mx1
     """
     with clear_errors(ValueError):
-        settings = Settings.from_env(os.environ)
+        settings = settings_in_force()
         bootstrap = cluster_of(settings, broker or "")
         servers(bootstrap)
+        _check_access(bootstrap)
     journal = journal or journal_from is not None
     _check(files, follow, journal)
     set_up_logs(settings.log_json)
@@ -157,6 +161,16 @@ def ship(
         stack.enter_context(served_metrics(metrics, recorder, shipper.health))
         shipper.run()
     _report(shipper, files, as_json)
+
+
+def _check_access(cluster: Cluster) -> None:
+    """Raises AccessRefused. A broker that is away may come: it is waited for."""
+    try:
+        check_access(cluster, "ship")
+    except AccessRefused:
+        raise
+    except BrokerUnavailable:
+        return
 
 
 def _positions(stack: ExitStack, folder: Path, path: Path, again: bool) -> tuple[Positions, Remembered | None]:

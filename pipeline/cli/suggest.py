@@ -34,7 +34,7 @@ def _part(ctx: click.Context, param: click.Parameter, value: str) -> float:
     help="Part of honest accounts (or networks) that each limit may hit on a day.",
 )
 @click.option("--rule", "only", type=click.Choice([rule.id for rule in RULES]), help="Only this rule's limits.")
-@rules_option("The rules file in force; the shipped rules if not given.")
+@rules_option("The rules file in force; else the shipped rules.")
 @trial_options
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the drawing of subjects.")
 @json_option("One JSON object for each limit, in place of TOML and table.")

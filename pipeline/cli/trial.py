@@ -23,9 +23,10 @@ from pipeline.cli.common import (
     home_option,
     note_no_geoip,
     zone_option,
+    zones_of_hosts,
 )
+from pipeline.cli.configured import is_given, settings_in_force
 from pipeline.rules.config import RulesFile
-from pipeline.settings import Settings
 from pipeline.trials.cases import Case, CasesError, parse_cases
 from pipeline.trials.plan import Logs, Plan, StoredEvents
 
@@ -50,7 +51,10 @@ class Trial:
     def plan(self, rules: tuple[RulesFile, ...]) -> Plan:
         """Raises GeoFileError, OSError for a file that is of no use."""
         country_lookup(self.geoip)
-        origin = Logs(self.files, self.zone, self.geoip) if self.files else StoredEvents(self.stored)
+        origin: Logs | StoredEvents = Logs(self.files, self.zone, self.geoip, zones_of_hosts())
+        if not self.files:
+            settings = settings_in_force()
+            origin = StoredEvents(self.stored, settings.clickhouse_password_file, settings.clickhouse_ca)
         return Plan(origin, rules, self.home, self._seconds(self.start, -1), self._seconds(self.stop, 1))
 
     def cases(self) -> list[Case]:
@@ -105,7 +109,7 @@ def trial_options(command: Callable[..., None]) -> Callable[..., None]:
         given = {name: options.pop(name) for name in ("start", "stop", "cases_path", "geoip", "home", "zone")}
         if files and stored:
             raise click.UsageError("FILES and --stored: give one of the two")
-        if given["geoip"] and not files:
+        if given["geoip"] and not files and is_given("geoip"):
             raise click.UsageError("--geoip: stored events have the countries of the time when they were stored")
         place = "" if files else stored or _place()
         command(trial=Trial(files, place, **given, jobs=jobs or os.cpu_count() or 1), **options)
@@ -118,8 +122,7 @@ def trial_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _place() -> str:
     """Where the environment says that events are stored."""
-    with clear_errors():
-        settings = Settings.from_env(os.environ)
+    settings = settings_in_force()
     place = str(settings.analysis or settings.clickhouse)
     if not place:
         raise click.UsageError(WANTED)

@@ -1,7 +1,7 @@
 """What a backtest or a suggestion counts: which logs or stored events, under which rules, split in which parts."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from math import inf
 from pathlib import Path
@@ -19,19 +19,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Logs:
-    """Log files. ``zone``: of lines without one; ``geoip``: a MaxMind DB file."""
+    """Log files. ``zone``: of lines without one, ``zones``: of single hosts; ``geoip``: a MaxMind DB file."""
 
     files: tuple[Path, ...]
     zone: tzinfo
     geoip: Path | None = None
+    zones: Mapping[str, tzinfo] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class StoredEvents:
     """Events of a folder that ``sekimori load`` made, or of a ClickHouse server: with the countries, and joined by the
-    trusted webmail hosts, of the time when they were stored."""
+    trusted webmail hosts, of the time when they were stored. ``password_file``, ``ca``: of a server's connection."""
 
     place: str
+    password_file: Path | None = None
+    ca: Path | None = None
 
 
 @dataclass(frozen=True)

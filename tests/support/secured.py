@@ -1,127 +1,150 @@
-"""Apache Kafka as a provider runs it: TLS, SASL, certificates of clients, and nothing allowed that was not granted."""
+"""Servers as a provider has them.
 
-import datetime
-import ipaddress
+Apache Kafka with TLS, SASL, certificates of clients, and nothing allowed but by an ACL; ClickHouse with TLS and a user.
+"""
+
+import subprocess
 from pathlib import Path
-from typing import Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+from pipeline.adapters.demo.broker import free_port
+from pipeline.adapters.kafka.security.access import Cluster, cluster_of
+from pipeline.settings import Settings
+from tests.support.certificates import Authority
+from tests.support.servers import ApacheKafka, ClickHouseServer
 
-from pipeline.adapters.kafka.client import admin
-from pipeline.adapters.kafka.security.acls import grants_of
-from tests.support.servers import ApacheKafka, free_port
-
-PASSWORD: Final = "correct-horse-battery"
+ADMIN = "admin"
+WAYS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "mTLS")
+MTLS = "mTLS"
 
 
-class Authority:
-    """Makes certificates; ``ca`` is its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._key = folder, ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
-        self.ca = folder / "ca.pem"
-        self.ca.write_bytes(self._certificate(self._name, self._key, True).public_bytes(serialization.Encoding.PEM))
-
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Certificate and key, as PEM files."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._certificate(subject, key, False).public_bytes(serialization.Encoding.PEM)
-        form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        paths = self._folder / f"{name}.pem", self._folder / f"{name}-key.pem"
-        paths[0].write_bytes(certificate)
-        paths[1].write_bytes(key.private_bytes(*form))
-        return paths
-
-    def _certificate(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, ca: bool) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
-        local = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca, None), True)
-            .add_extension(x509.SubjectAlternativeName(local), False)
-            .sign(self._key, hashes.SHA256())
-        )
+def password_of(user: str) -> str:
+    return f"secret-of-{user}"
 
 
 class SecuredKafka(ApacheKafka):
-    """Its own port is open to everybody and may do everything: for preparing. ``sasl``: users ``plain`` and ``scram``
-    sign on. ``mutual``: clients show certificates, and are ``User:CN=<name>``."""
+    """One node with StandardAuthorizer. ``users`` may log in by PLAIN, SCRAM and a certificate (``CN=user``); only
+    ``admin`` may do all. ``bootstrap``: of the SASL listener, ``tls``: of the one that asks for a certificate."""
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
-        self.authority = Authority(folder)
+    def __init__(self, folder: Path, *users: str) -> None:
+        self.users = (ADMIN, *users)
+        self.authority = Authority(folder / "certificates")
+        self.tls = f"127.0.0.1:{free_port()}"
         certificate, key = self.authority.issue("broker")
-        (folder / "keystore.pem").write_bytes(key.read_bytes() + certificate.read_bytes())
-        (folder / "password").write_text(f"{PASSWORD}\n")
-        self.sasl, self.mutual = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-        super().__init__(folder, port)
+        self._own = folder / "certificates" / "both.pem"
+        self._own.write_bytes(key.read_bytes() + certificate.read_bytes())
+        for user in self.users:
+            self.authority.issue(user)
+            path = self._password_file(user)
+            path.touch(mode=0o600)
+            path.write_text(f"{password_of(user)}\n")
+        super().__init__(folder)
 
-    def _properties(self) -> str:
-        base = super()._properties()
-        listeners = next(line for line in base.splitlines() if line.startswith("listeners="))
-        advertised = next(line for line in base.splitlines() if line.startswith("advertised.listeners="))
-        more = f"SASL_SSL://{self.sasl},SSL://{self.mutual}"
-        login = "org.apache.kafka.common.security"
-        return (
-            base.replace(advertised, f"{advertised},{more}").replace(listeners, f"{listeners},{more}", 1)
-            + f"""
-inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL
-sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
-listener.name.sasl_ssl.plain.sasl.jaas.config={login}.plain.PlainLoginModule required user_plain="{PASSWORD}";
-listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={login}.scram.ScramLoginModule required;
-listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={login}.scram.ScramLoginModule required;
-ssl.keystore.type=PEM
-ssl.keystore.location={self.folder}/keystore.pem
+    def cluster(self, user: str = ADMIN, way: str = "SCRAM-SHA-512", **more: str) -> Cluster:
+        """How ``user`` gets in; ``more``: other settings."""
+        return cluster_of(Settings.from_env(self.environment(user, way, **more)))
+
+    def environment(self, user: str, way: str = "SCRAM-SHA-512", **more: str) -> dict[str, str]:
+        """As ``settings``, as variables."""
+        given = self.settings(user, way) | more
+        return {f"SEKIMORI_{name.upper()}": value for name, value in given.items()}
+
+    def settings(self, user: str, way: str = "SCRAM-SHA-512") -> dict[str, str]:
+        """How ``user`` gets in, by the names of the settings."""
+        folder = self.authority.folder
+        if way == MTLS:
+            files = {"kafka_certificate": str(folder / f"{user}.pem"), "kafka_key": str(folder / f"{user}.key")}
+            return {"brokers": self.tls, "kafka_protocol": "SSL", "kafka_ca": str(self.authority.ca), **files}
+        return {
+            "brokers": self.bootstrap,
+            "kafka_protocol": "SASL_SSL",
+            "kafka_ca": str(self.authority.ca),
+            "kafka_mechanism": way,
+            "kafka_user": user,
+            "kafka_password_file": str(self._password_file(user)),
+        }
+
+    def tool(self, main: str, *arguments: str) -> str:
+        """A tool of Apache Kafka, as the administrator; what it says."""
+        config = self.folder / "admin.properties"
+        config.write_text(f"""
+security.protocol=SASL_SSL
+sasl.mechanism=PLAIN
+sasl.jaas.config={_PLAIN} username="{ADMIN}" password="{password_of(ADMIN)}";
 ssl.truststore.type=PEM
 ssl.truststore.location={self.authority.ca}
-listener.name.ssl.ssl.client.auth=required
+""")
+        command = [*self._jvm(), main, *arguments, "--command-config", str(config)]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
+
+    def _password_file(self, user: str) -> Path:
+        return self.authority.folder / f"{user}.password"
+
+    def _java(self, main: str, *arguments: str) -> None:
+        """Formats the storage, with users in it."""
+        kinds = [(user, kind) for user in self.users for kind in ("256", "512")]
+        scram = [f"SCRAM-SHA-{kind}=[name={user},password={password_of(user)}]" for user, kind in kinds]
+        super()._java(main, *arguments[:-1], *(word for one in scram for word in ("--add-scram", one)), arguments[-1])
+
+    def _properties(self) -> str:
+        plain = " ".join(f'user_{user}="{password_of(user)}"' for user in self.users)
+        listeners = f"SASL://{self.bootstrap},TLS://{self.tls}"
+        lines = []
+        for line in super()._properties().splitlines():
+            if line.startswith("listeners="):
+                lines.append(f"listeners={listeners},CONTROLLER://{line.rpartition('CONTROLLER://')[2]}")
+            elif line.startswith("advertised.listeners="):
+                lines.append(f"advertised.listeners={listeners}")
+            else:
+                lines.append(line)
+        name = "listener.name.sasl"
+        return (
+            "\n".join(lines)
+            + f"""
+listener.security.protocol.map=SASL:SASL_SSL,TLS:SSL,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=SASL
+sasl.mechanism.inter.broker.protocol=PLAIN
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+{name}.plain.sasl.jaas.config={_PLAIN} username="{ADMIN}" password="{password_of(ADMIN)}" {plain};
+{name}.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+{name}.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.type=PEM
+ssl.keystore.location={self._own}
+ssl.truststore.type=PEM
+ssl.truststore.location={self.authority.ca}
+listener.name.tls.ssl.client.auth=required
+ssl.principal.mapping.rules=RULE:^CN=([^,]+).*$/$1/
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:ANONYMOUS
+super.users=User:{ADMIN};User:ANONYMOUS
+allow.everyone.if.no.acl.found=false
 """
         )
 
-    def _java(self, main: str, *arguments: str) -> None:
-        scram = [f"SCRAM-SHA-{bits}=[name=scram,password={PASSWORD}]" for bits in (256, 512)]
-        first, *rest = arguments
-        super()._java(main, first, *(word for user in scram for word in ("--add-scram", user)), *rest)
 
-    def grant(self, job: str, principal: str) -> None:
-        """What a job needs, and nothing else."""
-        acls = [
-            ACL(principal, "*", ACLOperation[_upper(op)], ACLPermissionType.ALLOW, _pattern(grant.resource, grant.name))
-            for grant in grants_of(job)
-            for op in grant.operations
-        ]
-        with admin(self.bootstrap) as client:
-            client.create_acls(acls)
-
-    def settings(self, how: str, name: str = "") -> dict[str, str]:
-        """Of a job that signs on so: ``PLAIN``, ``SCRAM-SHA-256``, ``SCRAM-SHA-512``, or ``mTLS`` as ``name``."""
-        ca = {"kafka_ca": str(self.authority.ca)}
-        if how == "mTLS":
-            certificate, key = self.authority.issue(name)
-            files = {"kafka_certificate": str(certificate), "kafka_key": str(key)}
-            return ca | files | {"brokers": self.mutual, "kafka_protocol": "SSL"}
-        user = "plain" if how == "PLAIN" else "scram"
-        sasl = {"kafka_mechanism": how, "kafka_user": user, "kafka_password_file": str(self.folder / "password")}
-        return ca | sasl | {"brokers": self.sasl, "kafka_protocol": "SASL_SSL"}
+_PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 
 
-def _upper(operation: str) -> str:
-    return "".join(f"_{c}" if c.isupper() and at else c for at, c in enumerate(operation)).upper()
+class SecuredClickHouse(ClickHouseServer):
+    """Lets only the user ``mail`` in, and only by TLS; ``password_file`` and ``ca`` are what a client needs.
+    ``address``: of a port without TLS, for this helper alone."""
 
+    def __init__(self, folder: Path) -> None:
+        self.authority = Authority(folder / "certificates")
+        self.ca = self.authority.ca
+        self._files = self.authority.issue("clickhouse")
+        self.password_file = self.authority.folder / "password"
+        self.password_file.write_text(f"{password_of('mail')}\n")
+        self.secure_port = free_port()
+        self.secure_address = f"clickhouses://mail@127.0.0.1:{self.secure_port}/default"
+        super().__init__(folder)
 
-def _pattern(resource: str, name: str) -> ResourcePattern:
-    return ResourcePattern(ResourceType[resource.upper()], name)
+    def _config(self) -> str:
+        certificate, key = self._files
+        tls = f"<certificateFile>{certificate}</certificateFile><privateKeyFile>{key}</privateKeyFile>"
+        tls += "<verificationMode>none</verificationMode><cacheSessions>true</cacheSessions>"
+        user = f"<password>{password_of('mail')}</password><networks><ip>127.0.0.1</ip></networks>"
+        user += "<profile>default</profile><quota>default</quota>"
+        config = super()._config().replace("</users>", f"<mail>{user}</mail></users>")
+        more = f"<tcp_port_secure>{self.secure_port}</tcp_port_secure><openSSL><server>{tls}</server></openSSL>"
+        return config.replace("</yandex>", f"{more}\n</yandex>")

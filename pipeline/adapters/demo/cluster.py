@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -24,14 +24,15 @@ class DemoError(RuntimeError):
 class DemoCluster:
     """Broker, normalize, detect and the policy agent. ``policy``: ``host:port`` of the agent.
 
-    ``clock_offset``: seconds added to the agent's clock, so that decisions of an old log hold.
+    ``settings``: of the jobs, by their names. ``clock_offset``: seconds added to the agent's clock, so that decisions
+    of an old log hold.
     """
 
-    def __init__(self, folder: Path, geoip: Path | None, home: str, zone: str, clock_offset: float) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str], clock_offset: float) -> None:
         self.folder = folder
         self.broker = EmbeddedBroker(folder)
         self.policy = ("127.0.0.1", free_port())
-        self._settings = {"HOME": home, "ZONE": zone, "GEOIP": str(geoip or ""), "STATE_DIR": str(folder / "state")}
+        self._settings = dict(settings)
         self._clock_offset = clock_offset
         self._jobs: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -52,8 +53,9 @@ class DemoCluster:
     def run(self, name: str, *arguments: str) -> None:
         """Starts a command of ours as a process; what it writes goes to ``name``.log in the folder."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("SEKIMORI_")}
-        env |= {f"SEKIMORI_{key}": value for key, value in self._settings.items()}
+        env |= {f"SEKIMORI_{name.upper()}": value for name, value in self._settings.items()}
         env |= {
+            "SEKIMORI_STATE_DIR": str(self.folder / "state"),
             "SEKIMORI_BROKERS": self.broker.bootstrap,
             "SEKIMORI_PARTITIONS": "2",
             "SEKIMORI_CHECKPOINT_SECONDS": "2",

@@ -7,75 +7,23 @@ from typing import Any, Self
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.net.compat import KafkaNetClient
+from kafka.errors import TopicAuthorizationFailedError
 from kafka.partitioner.default import murmur2
 
 from pipeline.adapters.kafka.errors import translated
-from pipeline.adapters.kafka.headers import read_leniently
 from pipeline.adapters.kafka.memory import fold
-from pipeline.adapters.kafka.security.access import access_of
-from pipeline.ports import BrokerUnavailable, Places, Record, TopicMissing
+from pipeline.adapters.kafka.security.access import Cluster, cluster_at
+from pipeline.adapters.kafka.security.connecting import BOOTSTRAP_MS, connected
+from pipeline.ports import AccessRefused, BrokerUnavailable, Places, Record, TopicMissing
 
 POLL_MS = 500
 REQUEST_MS = 10_000
 HEARTBEAT_MS = 3_000
-# Both brokers lie at hand in tests; in production a broker that needs longer than this is as good as down.
-BOOTSTRAP_MS = 5_000
-
-
-def servers(bootstrap: str) -> list[str]:
-    """``host:port[,host:port]`` as a list. Raises ValueError for anything else."""
-    found = [server.strip() for server in bootstrap.split(",") if server.strip()]
-    for server in found:
-        host, _, port = server.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValueError(f"{server!r} is no host:port of a Kafka broker, such as 127.0.0.1:9092")
-    if not found:
-        raise ValueError("no Kafka broker given; give host:port, such as 127.0.0.1:9092")
-    return found
-
-
-def connected(maker: Callable[..., Any], bootstrap: str, **settings: Any) -> Any:
-    """A client of the library. One that finds no broker would leave its thread behind, trying on for ever; and it would
-    say that none was found when there was one that did not let it in."""
-    begun: list[Any] = []
-    tried: list[Any] = []
-    read_leniently()
-
-    def network(**config: Any) -> Any:
-        client = KafkaNetClient(**config)
-        connect = client._manager.get_connection
-
-        def noted(*args: Any, **options: Any) -> Any:
-            tried.append(connect(*args, **options))
-            return tried[-1]
-
-        client._manager.get_connection = noted
-        begun.append(client)
-        return client
-
-    access = access_of(bootstrap)
-    config = {"bootstrap_timeout_ms": BOOTSTRAP_MS} | access.of_kafka_python() | settings
-    try:
-        made = maker(bootstrap_servers=servers(bootstrap), kafka_client=network, **config)
-    except kafka_errors.KafkaError as error:
-        for client in begun:
-            client.close()
-        causes = [one.init_future.exception for one in tried if one.init_future.failed()]
-        told = [cause for cause in causes if not isinstance(cause, kafka_errors.Cancelled)]
-        if told and isinstance(error, kafka_errors.KafkaTimeoutError):
-            if access.signed_on and "socket disconnected" in str(told[0]):  # how a broker refuses a proof of SCRAM
-                raise kafka_errors.SaslAuthenticationFailedError("it closed the connection at the sign-on") from error
-            raise told[0] from error
-        raise
-    for client in begun:
-        del client._manager.get_connection  # the connections of a living client are not kept
-    return made
 
 
 @contextmanager
 def admin(bootstrap: str, bootstrap_ms: int = BOOTSTRAP_MS) -> Iterator[Any]:
-    """A short-lived admin client. Raises BrokerUnavailable."""
+    """A short-lived admin client, which knows topics by their names on the cluster. Raises BrokerUnavailable."""
     with translated(bootstrap):
         client = connected(
             KafkaAdminClient, bootstrap, bootstrap_timeout_ms=bootstrap_ms, request_timeout_ms=REQUEST_MS
@@ -89,7 +37,7 @@ def admin(bootstrap: str, bootstrap_ms: int = BOOTSTRAP_MS) -> Iterator[Any]:
 def wait_until_up(bootstrap: str, seconds: float, waiting: Callable[[], bool] = lambda: True) -> None:
     """Returns when a broker answers. ``waiting`` is called between tries; it stops the wait by returning False.
 
-    Raises BrokerUnavailable after ``seconds``.
+    Raises BrokerUnavailable after ``seconds``, and AccessRefused at once.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -98,18 +46,38 @@ def wait_until_up(bootstrap: str, seconds: float, waiting: Callable[[], bool] = 
             with admin(bootstrap, bootstrap_ms=max(100, min(1000, int(left * 1000)))) as client:
                 client.list_topics()
                 return
-        except BrokerUnavailable:
-            if time.monotonic() >= deadline or not waiting():
+        except BrokerUnavailable as error:
+            if isinstance(error, AccessRefused) or time.monotonic() >= deadline or not waiting():
                 raise
+
+
+def described(client: Any, cluster: Cluster, topics: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What an admin client tells of those topics that are there. Never creates one.
+
+    Raises kafka-python's TopicAuthorizationFailedError.
+    """
+    found = {}
+    for told in client.describe_topics([cluster.topic(topic) for topic in topics]):
+        if told["error_code"] == TopicAuthorizationFailedError.errno:
+            raise TopicAuthorizationFailedError(told["name"])
+        if not told["error_code"] and told["partitions"]:
+            found[cluster.name(told["name"])] = told
+    return found
+
+
+def missing(cluster: Cluster, topic: str) -> TopicMissing:
+    """To be raised where a topic is not there."""
+    return TopicMissing(f"there is no topic {cluster.topic(topic)} at {cluster}; make it with: sekimori prepare")
 
 
 def partition_counts(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:
     """The number of partitions of each topic. Never creates one. Raises TopicMissing, BrokerUnavailable."""
-    with admin(bootstrap) as client:
-        found = {t["name"]: len(t["partitions"]) for t in client.describe_topics(list(topics)) if not t["error_code"]}
+    cluster = cluster_at(bootstrap)
+    with admin(cluster) as client:
+        found = {topic: len(told["partitions"]) for topic, told in described(client, cluster, topics).items()}
     for topic in topics:
-        if not found.get(topic):
-            raise TopicMissing(f"there is no topic {topic} at {bootstrap}; make it with: sekimori prepare")
+        if topic not in found:
+            raise missing(cluster, topic)
     return found
 
 
@@ -127,9 +95,9 @@ class TopicReader:
         positions: Places | None = None,
         partition: int | None = None,
     ) -> None:
-        self._bootstrap = bootstrap
+        self._bootstrap = self._cluster = cluster_at(bootstrap)
         counts = partition_counts(bootstrap, topics)
-        every = [TopicPartition(topic, n) for topic in topics for n in range(counts[topic])]
+        every = [TopicPartition(self._cluster.topic(topic), n) for topic in topics for n in range(counts[topic])]
         self._partitions = [tp for tp in every if partition in (None, tp.partition)]
         self._consumer = consumer(bootstrap, auto_offset_reset="earliest")
         try:
@@ -144,22 +112,22 @@ class TopicReader:
             first = self._consumer.beginning_offsets(self._partitions)
             ends = _ends(self._bootstrap, self._partitions)
             for tp in self._partitions:
-                wanted = positions.get(tuple(tp), 0)
+                wanted = positions.get(self._place(tp), 0)
                 self._consumer.seek(tp, max(first[tp], wanted) if wanted <= ends[tp] else first[tp])
 
     def poll(self, seconds: float) -> list[Record]:
         """See ``pipeline.ports.FollowedLog``."""
         with translated(self._bootstrap):
-            return records(self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=10_000))
+            return records(self._cluster, self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=10_000))
 
     def positions(self) -> Places:
         """See ``pipeline.ports.FollowedLog``."""
         with translated(self._bootstrap):
-            return {tuple(tp): self._consumer.position(tp) for tp in self._partitions}
+            return {self._place(tp): self._consumer.position(tp) for tp in self._partitions}
 
     def ends(self) -> Places:
         """See ``pipeline.ports.FollowedLog``."""
-        return {tuple(tp): end for tp, end in _ends(self._bootstrap, self._partitions).items()}
+        return {self._place(tp): end for tp, end in _ends(self._bootstrap, self._partitions).items()}
 
     def heartbeat(self) -> tuple[Places, int]:
         """See ``pipeline.ports.FollowedLog``. The embedded broker names the first record of the last batch, Kafka the
@@ -173,7 +141,10 @@ class TopicReader:
                 max(0, max(ends[tp], self._consumer.highwater(tp) or 0) - self._consumer.position(tp))
                 for tp in self._partitions
             )
-        return {tuple(tp): end for tp, end in ends.items()}, behind
+        return {self._place(tp): end for tp, end in ends.items()}, behind
+
+    def _place(self, tp: Any) -> tuple[str, int]:
+        return self._cluster.name(tp.topic), tp.partition
 
     def behind(self) -> int:
         """How many offsets lie between here and the end."""
@@ -281,10 +252,10 @@ def _ends(bootstrap: str, partitions: Sequence[Any]) -> dict[Any, int]:
     return dict(ends)
 
 
-def records(polled: Mapping[Any, Sequence[Any]]) -> list[Record]:
+def records(cluster: Cluster, polled: Mapping[Any, Sequence[Any]]) -> list[Record]:
     """What ``KafkaConsumer.poll`` returns, as records, in order within each partition."""
     return [
-        Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, _headers(r))
+        Record(cluster.name(r.topic), r.partition, r.offset, r.timestamp, r.key, r.value, _headers(r))
         for batch in polled.values()
         for r in batch
     ]

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TypeVar
 
-from pipeline.adapters.kafka.client import KafkaLog, partition_counts, servers
+from pipeline.adapters.kafka.client import KafkaLog, partition_counts
 from pipeline.adapters.kafka.outbox import KafkaOutbox
+from pipeline.adapters.kafka.security.connecting import servers
 from pipeline.enforce.sweep import is_over
 from pipeline.ports import Record
 from schemas.codec import DecodeError, decode_decision, decode_setting

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from kafka import errors as kafka_errors
 
-from pipeline.ports import BrokerUnavailable, MessageRefused, TopicMissing
+from pipeline.ports import AccessRefused, BrokerUnavailable, MessageRefused, TopicMissing
 
 _REFUSED = (
     kafka_errors.MessageSizeTooLargeError,
@@ -16,11 +16,11 @@ _MISSING = (kafka_errors.UnknownTopicOrPartitionError, kafka_errors.UnknownTopic
 _TOLD: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     (
         (kafka_errors.SaslAuthenticationFailedError, kafka_errors.UnacceptableCredentialError),
-        "does not accept the user or the password; see the settings for SASL",
+        "does not accept the user or the password; see SEKIMORI_KAFKA_USER and SEKIMORI_KAFKA_PASSWORD_FILE",
     ),
     (
         (kafka_errors.UnsupportedSaslMechanismError, kafka_errors.IllegalSaslStateError),
-        "does not offer this SASL mechanism; see the settings for SASL, and which listener the address is of",
+        "does not offer this SASL mechanism; see SEKIMORI_KAFKA_MECHANISM, and which listener the address is of",
     ),
     (
         (kafka_errors.AuthorizationError,),
@@ -72,6 +72,25 @@ _TOLD: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ),
 )
 """What the broker answers that is not silence: the client library's classes, and what is said of them."""
+ACCESS = (
+    kafka_errors.SaslAuthenticationFailedError,
+    kafka_errors.UnacceptableCredentialError,
+    kafka_errors.UnsupportedSaslMechanismError,
+    kafka_errors.AuthorizationError,
+)
+"""Somebody must mend it before trying again helps."""
+_HANDSHAKE: tuple[tuple[str, str], ...] = (
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "shows a certificate that is not from SEKIMORI_KAFKA_CA (or not for this host name, or out of date)",
+    ),
+    ("Handshake failed", "does not agree on TLS; is this its TLS listener? See SEKIMORI_KAFKA_PROTOCOL"),
+    (
+        " alert ",
+        "does not accept our certificate, or asks for one; see SEKIMORI_KAFKA_CERTIFICATE and SEKIMORI_KAFKA_KEY",
+    ),
+)
+"""What stands in the text of a KafkaConnectionError, and what is said of it."""
 _SILENCE = (
     *(kafka_errors.KafkaConnectionError, kafka_errors.KafkaTimeoutError, kafka_errors.NodeNotReadyError),
     *(kafka_errors.BrokerNotAvailableError, kafka_errors.RequestTimedOutError, kafka_errors.NetworkExceptionError),
@@ -89,6 +108,10 @@ def translate(error: kafka_errors.KafkaError, bootstrap: str) -> Exception:
         return TopicMissing(f"{error}; make the topics with: sekimori prepare --broker {bootstrap}")
     for classes, told in _TOLD:
         if isinstance(error, classes):
+            kind = AccessRefused if isinstance(error, ACCESS) else BrokerUnavailable
+            return kind(f"the Kafka broker at {bootstrap} {told} ({error})")
+    for part, told in _HANDSHAKE:
+        if isinstance(error, kafka_errors.KafkaConnectionError) and part in str(error):
             return BrokerUnavailable(f"the Kafka broker at {bootstrap} {told} ({error})")
     if not isinstance(error, _SILENCE):
         return BrokerUnavailable(
@@ -97,7 +120,8 @@ def translate(error: kafka_errors.KafkaError, bootstrap: str) -> Exception:
         )
     return BrokerUnavailable(
         f"the Kafka broker at {bootstrap} does not answer ({error}); "
-        f"is it running, and is this the address that it advertises? Set SEKIMORI_BROKERS or --broker"
+        f"is it running, and is this the address that it advertises? Set SEKIMORI_BROKERS or --broker, "
+        f"and SEKIMORI_KAFKA_PROTOCOL if it wants TLS or a password"
     )
 
 

@@ -7,6 +7,7 @@ from kafka import errors as kafka_errors
 
 from pipeline.adapters.kafka.client import POLL_MS, consumer, partition_counts, records
 from pipeline.adapters.kafka.errors import translated
+from pipeline.adapters.kafka.security.access import cluster_at
 from pipeline.ports import Record
 
 _log = structlog.get_logger()
@@ -28,10 +29,11 @@ def follow(
     group begins at the start of the topics. ``session_timeout``: seconds until a dead worker loses its partitions.
     Raises TopicMissing, BrokerUnavailable, and what ``work`` and ``flush`` raise; nothing is committed then.
     """
-    partition_counts(bootstrap, topics)
+    cluster = cluster_at(bootstrap)
+    partition_counts(cluster, topics)
     source = consumer(
         bootstrap,
-        group_id=group,
+        group_id=cluster.topic(group),
         auto_offset_reset="earliest",
         max_poll_records=2_000,
         session_timeout_ms=int(session_timeout * 1000),
@@ -39,9 +41,9 @@ def follow(
     )
     try:
         with translated(bootstrap):
-            source.subscribe(list(topics))
+            source.subscribe([cluster.topic(topic) for topic in topics])
             while not stopping():
-                batch = records(source.poll(timeout_ms=POLL_MS))
+                batch = records(cluster, source.poll(timeout_ms=POLL_MS))
                 if not batch:
                     continue
                 work(batch)

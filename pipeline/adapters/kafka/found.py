@@ -6,8 +6,8 @@ from typing import NamedTuple
 from kafka import TopicPartition
 from kafka.admin import OffsetSpec
 
-from pipeline.adapters.kafka.client import admin
-from pipeline.ports import TopicMissing
+from pipeline.adapters.kafka.client import admin, described, missing
+from pipeline.adapters.kafka.security.access import cluster_at
 
 
 class TopicFound(NamedTuple):
@@ -19,27 +19,28 @@ class TopicFound(NamedTuple):
 
 def topics_found(bootstrap: str, topics: Sequence[str]) -> dict[str, TopicFound]:
     """The topics as they are now. Never creates one. Raises TopicMissing, BrokerUnavailable."""
-    with admin(bootstrap) as client:
+    cluster = cluster_at(bootstrap)
+    with admin(cluster) as client:
         found = {
-            t["name"]: TopicFound(_told_id(t.get("topic_id")), len(t["partitions"]))
-            for t in client.describe_topics(list(topics))
-            if not t["error_code"]
+            name: TopicFound(_told_id(told.get("topic_id")), len(told["partitions"]))
+            for name, told in described(client, cluster, topics).items()
         }
     for topic in topics:
-        if topic not in found or not found[topic].partitions:
-            raise TopicMissing(f"there is no topic {topic} at {bootstrap}; make it with: sekimori prepare")
+        if topic not in found:
+            raise missing(cluster, topic)
     return found
 
 
 def ends_of(bootstrap: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
     """The offset after the last message of each partition; the embedded broker names the first message of the last
     batch. Cheaper than ``KafkaLog.end``. Raises TopicMissing, BrokerUnavailable."""
-    asked = {TopicPartition(*place): OffsetSpec.LATEST for place in partitions}
+    cluster = cluster_at(bootstrap)
+    asked = {TopicPartition(cluster.topic(topic), n): OffsetSpec.LATEST for topic, n in partitions}
     if not asked:
         return {}
     with admin(bootstrap) as client:
         found = client.list_partition_offsets(asked)
-    return {tuple(tp): told.offset for tp, told in found.items()}
+    return {(cluster.name(tp.topic), tp.partition): told.offset for tp, told in found.items()}
 
 
 def _told_id(found: object) -> str:

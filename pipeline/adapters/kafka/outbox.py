@@ -6,8 +6,10 @@ from typing import Any, Self
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
-from pipeline.adapters.kafka.client import connected, partition_counts
+from pipeline.adapters.kafka.client import partition_counts
 from pipeline.adapters.kafka.errors import translate, translated
+from pipeline.adapters.kafka.security.access import cluster_at
+from pipeline.adapters.kafka.security.connecting import connected
 from pipeline.ports import Headers, MessageRefused, TopicMissing
 
 
@@ -18,7 +20,7 @@ class KafkaOutbox:
     """
 
     def __init__(self, bootstrap: str, timeout: float = 30.0, linger_ms: int = 5) -> None:
-        self._bootstrap = bootstrap
+        self._bootstrap = self._cluster = cluster_at(bootstrap)
         self._timeout = timeout
         self._known: set[str] = set()
         self._after: dict[tuple[str, int], int] = {}
@@ -58,7 +60,12 @@ class KafkaOutbox:
             raise MessageRefused(f"{topic}: a message needs a key or a value")
         try:
             future = self._producer.send(
-                topic, key=key, value=value, headers=list(headers), partition=partition, timestamp_ms=timestamp_ms
+                self._cluster.topic(topic),
+                key=key,
+                value=value,
+                headers=list(headers),
+                partition=partition,
+                timestamp_ms=timestamp_ms,
             )
         except kafka_errors.KafkaError as error:
             raise translate(error, self._bootstrap) from error
@@ -77,7 +84,7 @@ class KafkaOutbox:
         return after
 
     def _acknowledged(self, message: Any) -> None:
-        place = (message.topic, message.partition)
+        place = (self._cluster.name(message.topic), message.partition)
         self._after[place] = max(self._after.get(place, 0), message.offset + 1)
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ def opened(settings: Settings | None = None) -> Iterator[tuple[RowStore, Period]
             apply_ddl(folder)  # an earlier version may have made it
             yield folder, covered(folder, settings.zone)
     elif settings.clickhouse:
-        with ClickHouse(settings.clickhouse) as server:
+        with ClickHouse.of(settings) as server:
             yield server, covered(server, settings.zone)
     else:
         with tempfile.TemporaryDirectory(prefix="sekimori-sample-") as name, ChdbStore(Path(name)) as sample:

@@ -1,15 +1,19 @@
 """``pipeline.ports.RowStore`` on a ClickHouse server, by its native protocol."""
 
 import logging
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import pandas as pd
 from clickhouse_driver import Client, errors
 
+from pipeline.adapters.secrets import read_secret
+from pipeline.adapters.stores.address import parsed
 from pipeline.ports import StoreError, StoreUnavailable, Value
+from pipeline.settings import Settings, SettingsError
 from pipeline.storage.sql import bound
 
 CONNECT_SECONDS = 5
@@ -31,30 +35,26 @@ _LATER = frozenset(
 )
 
 
-def check_address(address: str) -> None:
-    """Raises ValueError if it is neither ``host:port`` nor ``clickhouse[s]://[user[:password]@]host[:port][/base]``."""
-    try:
-        parts = urlsplit(address if "://" in address else f"clickhouse://{address}")
-        good = parts.scheme in ("clickhouse", "clickhouses") and bool(parts.hostname)
-        good = good and ("://" in address or parts.port is not None)
-    except ValueError:
-        good = False
-    if not good:
-        raise ValueError(
-            "the address of ClickHouse must be host:port, such as 127.0.0.1:9000, or clickhouse://user:password@host/base"
-        )
-
-
 class ClickHouse:
     """One connection, made when it is needed, made anew after an error. Not to be shared between threads."""
 
-    def __init__(self, address: str) -> None:
-        """``address``: see ``check_address``."""
-        check_address(address)
-        self._url = address if "://" in address else f"clickhouse://{address}"
-        self._shown = urlsplit(self._url).netloc.rpartition("@")[2]
+    def __init__(self, address: str, password_file: Path | None = None, ca: Path | None = None) -> None:
+        """``address``: ``host:port`` or ``clickhouse[s]://[user[:password]@]host[:port][/base]``. ``password_file``: of
+        the user; ``ca``: certificates that the server's must come from. Raises ValueError."""
+        parts = parsed(address)
+        self._url = parts.geturl()
+        self._shown = parts.netloc.rpartition("@")[2]
+        self._password_file, self._ca = password_file, ca
         self._client: Any = None
         logging.getLogger("clickhouse_driver").setLevel(logging.CRITICAL)  # errors are raised, not logged as well
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The server that settings name. Raises SettingsError."""
+        try:
+            return cls(settings.clickhouse, settings.clickhouse_password_file, settings.clickhouse_ca)
+        except ValueError as error:
+            raise SettingsError(f"SEKIMORI_CLICKHOUSE: {error}") from None
 
     def execute(self, sql: str, **values: Value) -> None:
         """See ``pipeline.ports.RowStore``."""
@@ -95,12 +95,22 @@ class ClickHouse:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _opened(self) -> Any:
+        client = Client.from_url(self._url)
+        connection = client.connection
+        connection.connect_timeout = CONNECT_SECONDS
+        connection.send_receive_timeout = REPLY_SECONDS
+        if self._password_file is not None:
+            connection.password = read_secret(self._password_file, "SEKIMORI_CLICKHOUSE_PASSWORD_FILE")
+        if connection.secure_socket:
+            # Without it the library takes a list of its own in place of the system's.
+            connection.ssl_options["ca_certs"] = str(self._ca or ssl.get_default_verify_paths().cafile or "")
+        return client
+
     @contextmanager
     def _connected(self) -> Iterator[Any]:
         if self._client is None:
-            self._client = Client.from_url(self._url)
-            self._client.connection.connect_timeout = CONNECT_SECONDS
-            self._client.connection.send_receive_timeout = REPLY_SECONDS
+            self._client = self._opened()
         try:
             yield self._client
         except errors.ServerException as error:

@@ -11,6 +11,7 @@ import structlog
 
 from pipeline.adapters.kafka.follow import follow
 from pipeline.adapters.kafka.security.access import cluster_of
+from pipeline.adapters.kafka.security.acls import check_access
 from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.metrics import Recorder
 from pipeline.ports import Record, StoreUnavailable
@@ -43,7 +44,7 @@ class StoreJob:
         if not settings.clickhouse:
             raise SettingsError("SEKIMORI_CLICKHOUSE is not set; give host:port, such as 127.0.0.1:9000")
         self._settings, self._recorder = settings, recorder
-        self._store = ClickHouse(settings.clickhouse)
+        self._store = ClickHouse.of(settings)
         self._archive = Archive(Sink(self._store), recorder)
         self._stop = threading.Event()
         self._many = self._up = False
@@ -81,6 +82,7 @@ class StoreJob:
         self._store.close()
 
     def _follow(self) -> None:
+        check_access(cluster_of(self._settings), "store")
         follow(
             cluster_of(self._settings),
             GROUP,

@@ -4,7 +4,7 @@ The store may be a folder, which one process only can have open; reading is half
 told what the store has, and sends the rows that are missing as Arrow, as the engine takes them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -73,11 +73,13 @@ class FrameRead(msgspec.Struct):
 
 @dataclass(frozen=True)
 class LogReader:
-    """The work of the reading process. ``ours``: hosts that are nobody's origin; ``zone``: of lines without one."""
+    """The work of the reading process. ``ours``: hosts that are nobody's origin; ``zone``: of lines without one;
+    ``zones``: of single hosts."""
 
     ours: OurHosts
     zone: tzinfo
     lookup: CountryOf
+    zones: Mapping[str, tzinfo] = field(default_factory=dict)
 
     def __call__(self, task: tuple[Sequence[LogFile], KnownFrames]) -> Iterator[bytes]:
         """Files, and what the store has of them -> each frame in the order of replay, as encoded ``FrameRead``.
@@ -89,7 +91,7 @@ class LogReader:
         waiting: list[EventFrame] = []
         events = 0
         named = [(file.path.name, frames(file.path, file.source)) for file in files]
-        for frame in Normalizers(self.ours, self.zone, self.lookup).in_order(named):
+        for frame in Normalizers(self.ours, self.zone, self.lookup, self.zones).in_order(named):
             batch = frame.batch
             read = FrameRead(frame.source, frame.counts, batch.dead_letters, batch.tallies, frame.position)
             waiting.append(EventFrame(frame.source, frame.number, batch.events))

@@ -63,18 +63,19 @@ class StreamJob(Generic[S]):
         recorder: Recorder,
     ) -> None:
         self._settings = settings
-        self._log = KafkaLog(cluster_of(settings))
+        self._cluster = cluster_of(settings)
+        self._log = KafkaLog(self._cluster)
         self._states = StateTopic(self._log, state_topic)
         self._make = make
         self._recorder = recorder
-        self.topics = ReadTopics(settings, topics, state_topic, recorder)
+        self.topics = ReadTopics(name, settings, topics, state_topic, recorder)
         self._held: dict[TP, Held[S]] = {}
         self._lock = asyncio.Lock()
         self._joined = False
         self.ending = Ending()
-        self.app = faust_app(f"sekimori-{name}", settings, self.ending)
+        self.app = faust_app(self._cluster.topic(f"sekimori-{name}"), settings, self.ending)
         source = self.app.topic(
-            *self.topics.names,
+            *map(self._cluster.topic, self.topics.names),
             key_serializer="raw",
             value_serializer="raw",
             key_type=bytes,
@@ -129,7 +130,7 @@ class StreamJob(Generic[S]):
 
     async def _take(self, event: Any) -> None:
         message = event.message
-        tp = TP(message.topic, message.partition)
+        tp = TP(self._cluster.name(message.topic), message.partition)
         held = await self._reach(tp, message.offset)
         if self._held.get(tp) is not held:
             return  # the partition went to another while the message was on its way, or the state was loaded
@@ -187,7 +188,7 @@ class StreamJob(Generic[S]):
             stage.life += 1
             stage.restart(begin)
             held.marks = tuple(mark for mark in held.marks if mark.offset <= begin)
-        if tp in self.app.consumer.assignment():
+        if self._asked(tp) in self.app.consumer.assignment():
             self._held[tp] = held
         _log.info("partition_opened", topic=tp.topic, partition=tp.partition, parts=len(saved), position=stage.position)
         return held
@@ -196,9 +197,13 @@ class StreamJob(Generic[S]):
     def _goes_on(self, tp: TP, position: int, marks: Any) -> int:
         return goes_on(self._log, tp.topic, tp.partition, position, marks)
 
+    def _asked(self, tp: TP) -> TP:
+        """As the consumer knows it."""
+        return TP(self._cluster.topic(tp.topic), tp.partition)
+
     async def _send(self, out: Outgoing) -> Awaitable[Any]:
         sent: Awaitable[Any] = await self.app.producer.send(
-            out.topic, out.key, out.value, out.partition, None, dict(out.headers) or None
+            self._cluster.topic(out.topic), out.key, out.value, out.partition, None, dict(out.headers) or None
         )
         return sent
 
@@ -207,7 +212,7 @@ class StreamJob(Generic[S]):
         age = time.time() - record.timestamp_ms / 1000
         self._recorder.set("sekimori_stream_event_age_seconds", age, record.topic)
         try:
-            high = self.app.consumer.highwater(TP(record.topic, record.partition)) or record.offset + 1
+            high = self.app.consumer.highwater(self._asked(TP(record.topic, record.partition))) or record.offset + 1
         except AssertionError:  # of the client library: another thread has just given the partition back
             return
         self._recorder.set(
@@ -228,7 +233,7 @@ class StreamJob(Generic[S]):
         """Partitions that went to others are dropped with their state; of those that stay, what was not committed comes
         again."""
         self._joined = True
-        for tp in [tp for tp in self._held if tp not in assigned]:
+        for tp in [tp for tp in self._held if self._asked(tp) not in assigned]:
             self._held.pop(tp).drop()
             self._recorder.set("sekimori_stream_lag_messages", 0, tp.topic, str(tp.partition))
             self._recorder.set("sekimori_stream_unsaved_messages", 0, str(tp.partition))

@@ -15,6 +15,7 @@ import structlog
 from pipeline.adapters.kafka.client import POLL_MS, consumer, partition_counts, records
 from pipeline.adapters.kafka.errors import translated
 from pipeline.adapters.kafka.outbox import KafkaOutbox
+from pipeline.adapters.kafka.security.access import cluster_at
 from pipeline.enforce.clock import TrustedClock
 from pipeline.enforce.sweep import Message, Sweep
 from pipeline.metrics import Recorder
@@ -33,7 +34,7 @@ class Sweeper:
     """Works from ``start`` to ``stop``. What fails is told, and tried again."""
 
     def __init__(self, brokers: str, recorder: Recorder, every: float = _EVERY) -> None:
-        self._brokers, self._recorder, self._every = brokers, recorder, every
+        self._brokers, self._recorder, self._every = cluster_at(brokers), recorder, every
         self._clock = TrustedClock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._sweep_for_ever, name="sweeper", daemon=True)
@@ -58,10 +59,10 @@ class Sweeper:
 
     def _sweep(self) -> None:
         partition_counts(self._brokers, [ENFORCEMENT.name])
-        source = consumer(self._brokers, group_id=GROUP, auto_offset_reset="earliest")
+        source = consumer(self._brokers, group_id=self._brokers.topic(GROUP), auto_offset_reset="earliest")
         try:
             with translated(self._brokers):
-                source.subscribe([ENFORCEMENT.name])
+                source.subscribe([self._brokers.topic(ENFORCEMENT.name)])
                 self._follow(source)
         finally:
             source.close(autocommit=False, timeout_ms=2000)
@@ -74,7 +75,9 @@ class Sweeper:
                 sweep, held = Sweep(), frozenset(source.assignment())
                 source.seek_to_beginning(*held) if held else None
                 continue
-            again = [message for record in records(polled) if (message := sweep.take(record)) is not None]
+            again = [
+                message for record in records(self._brokers, polled) if (message := sweep.take(record)) is not None
+            ]
             self._write(again)
             now = self._clock.time(time.time(), time.monotonic())
             if held and not polled and time.monotonic() - looked >= self._every and self._at_end(source, held):

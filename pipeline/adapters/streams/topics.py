@@ -10,6 +10,7 @@ from faust.types import TP
 from pipeline.adapters.kafka.client import KafkaLog, wait_until_up
 from pipeline.adapters.kafka.found import TopicFound, ends_of, topics_found
 from pipeline.adapters.kafka.security.access import cluster_of
+from pipeline.adapters.kafka.security.acls import check_access
 from pipeline.adapters.streams.states import patiently
 from pipeline.metrics import Recorder
 from pipeline.ports import BrokerUnavailable, TopicMissing
@@ -33,7 +34,10 @@ class ReadTopics:
     """``names``: what the job reads; its states are on ``state_topic``. ``heard_at``: when the broker last answered, by
     the monotonic clock; ``back_at``: when it did so after a long silence."""
 
-    def __init__(self, settings: Settings, topics: list[Topic], state_topic: Topic, recorder: Recorder) -> None:
+    def __init__(
+        self, job: str, settings: Settings, topics: list[Topic], state_topic: Topic, recorder: Recorder
+    ) -> None:
+        self._job = job
         self.names = [topic.name for topic in topics]
         self.heard_at = self.back_at = time.monotonic()
         self._settings, self._recorder, self._state_topic = settings, recorder, state_topic.name
@@ -44,9 +48,10 @@ class ReadTopics:
     def check(self, seconds: float) -> None:
         """Waits for the broker, ``seconds`` at most, and holds the topics against the settings and one another.
 
-        Raises BrokerUnavailable, TopicMissing, SettingsError.
+        Raises BrokerUnavailable, AccessRefused, TopicMissing, SettingsError.
         """
         wait_until_up(self._brokers, seconds)
+        check_access(self._brokers, self._job)
         found = topics_found(self._brokers, [*self.names, TALLIES.name, self._state_topic])
         tallies, states = found[TALLIES.name].partitions, found[self._state_topic].partitions
         if tallies != self._settings.partitions:

@@ -19,6 +19,7 @@ import pandas as pd
 
 from pipeline.adapters.files.logfile import frames
 from pipeline.adapters.geoip import GeoFile
+from pipeline.adapters.stores.address import shown_address
 from pipeline.adapters.stores.opening import open_store
 from pipeline.adapters.trials.spool import SpoolWriter, spooled
 from pipeline.adapters.workers import Workers, tick
@@ -108,7 +109,7 @@ def _read_files(plan: Plan, logs: Logs, folder: Path, workers: Workers, progress
 def _read_file(plan: Plan, logs: Logs, folder: Path, number: int) -> SourceRead:
     """In a worker. Spools the file's tallies."""
     lookup = GeoFile(logs.geoip) if logs.geoip else no_country
-    normalizers = {v: Normalizers(plan.rules[v].trusted, logs.zone, lookup) for v in plan.leaders}
+    normalizers = {v: Normalizers(plan.rules[v].trusted, logs.zone, lookup, logs.zones) for v in plan.leaders}
     source = SourceRead(logs.files[number].name, [], LineCounts())
     with _spooling(plan, folder, number) as write:
         for frame in frames(logs.files[number]):
@@ -125,10 +126,10 @@ def _read_store(
     plan: Plan, stored: StoredEvents, opened: RowStore | None, folder: Path, workers: Workers, progress: Progress
 ) -> list[SourceRead]:
     """The store is asked here (a folder can be open in one process only), its rows are counted in the workers."""
-    with nullcontext(opened) if opened else closing(open_store(stored.place)) as store:
+    with nullcontext(opened) if opened else closing(open_store(stored.place, stored.password_file, stored.ca)) as store:
         parts = slices(store, plan.start - MEMORY, plan.stop)
         if not parts:
-            raise StoreError(f"{stored.place} holds no events of that time")
+            raise StoreError(f"{shown_address(stored.place)} holds no events of that time")
         tasks = ((number, part, rows_of(store, part)) for number, part in enumerate(parts))
         read = list(accumulate((part.events for part in parts), initial=0))
         work = partial(_read_rows, plan, folder, source_names(store))

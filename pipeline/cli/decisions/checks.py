@@ -1,14 +1,13 @@
 """Whom a command would hit: everybody, our own country, our own hosts only with ``--yes``."""
 
-import os
 from typing import Literal
 
 import click
 
 from pipeline.cli.common import clear_errors
+from pipeline.cli.configured import settings_in_force
 from pipeline.networks import Network, Subject, parse_network
 from pipeline.rules.config import load
-from pipeline.settings import Settings
 from schemas.kinds import SubjectKind
 
 WIDEST = {32: 8, 128: 20}
@@ -30,7 +29,7 @@ def ask_if_wide(subject: Subject, yes: bool, what: Literal["restrict", "allow"])
 def _why_wide(subject: Subject, what: str) -> str:
     kind, name = subject
     if kind == "country":
-        home = Settings.from_env(os.environ).home
+        home = settings_in_force().home
         return "is the own country (SEKIMORI_HOME): nearly all customers" if name == home and what == "restrict" else ""
     if kind not in {"ip", "prefix"}:
         return ""
@@ -40,7 +39,7 @@ def _why_wide(subject: Subject, what: str) -> str:
     if network.length < WIDEST[network.bits]:
         return f"holds {_size(network)}"
     if what == "restrict":
-        ours = load(Settings.from_env(os.environ).rules).trusted
+        ours = load(settings_in_force().rules).trusted
         for text in (*ours.hosts, *ours.webmail):
             own = parse_network(text)
             if own.covers(network) or network.covers(own):

@@ -9,6 +9,8 @@ from typing import Concatenate, ParamSpec
 import click
 
 from pipeline.adapters.kafka.decisions import DecisionTopics
+from pipeline.adapters.kafka.security.access import cluster_of
+from pipeline.cli.configured import settings_in_force
 from pipeline.cli.terminal import printable
 from pipeline.networks import Subject, parse_subject
 from pipeline.ports import BrokerUnavailable, MessageRefused, TopicMissing
@@ -29,9 +31,9 @@ def pass_topics(command: Callable[Concatenate[DecisionTopics, P], None]) -> Call
 
     @click.pass_obj
     @wraps(command)
-    def with_topics(brokers: str, /, *args: P.args, **options: P.kwargs) -> None:
+    def with_topics(brokers: str | None, /, *args: P.args, **options: P.kwargs) -> None:
         try:
-            topics = DecisionTopics(brokers, _warn)
+            topics = DecisionTopics(cluster_of(settings_in_force(), brokers or ""), _warn)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         try:

@@ -1,6 +1,7 @@
-"""How clients get into a cluster: TLS and SASL, read once from the settings, for both client libraries.
+"""How clients get into a cluster, and which of its topics and groups are ours: read once from the settings, for both
+client libraries.
 
-The password is read from its file when a client is made, so that it can be changed while a job waits for the broker.
+Passwords are read from their files when a client is made, so that they can be changed while a job waits for the broker.
 """
 
 import ssl
@@ -8,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from faust import SASLCredentials, SSLCredentials
-
+from pipeline.adapters.secrets import read_secret
 from pipeline.settings import Settings, SettingsError
 
 
@@ -21,6 +21,7 @@ class Access:
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    key_password_file: Path | None = None
     mechanism: str = "PLAIN"
     user: str = ""
     password_file: Path | None = None
@@ -36,24 +37,27 @@ class Access:
         return self.protocol.startswith("SASL")
 
     def password(self) -> str:
-        """The first line of its file. Raises SettingsError."""
+        """Raises SettingsError."""
         assert self.password_file is not None
-        try:
-            return self.password_file.read_text("utf-8").split("\n")[0]
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"SEKIMORI_KAFKA_PASSWORD_FILE: {error}") from None
+        return read_secret(self.password_file, "SEKIMORI_KAFKA_PASSWORD_FILE")
 
     def context(self) -> ssl.SSLContext | None:
         """For TLS, with the client's certificate if there is one. Raises SettingsError."""
         if not self.encrypted:
             return None
+        secret = self.key_password_file
+        password = read_secret(secret, "SEKIMORI_KAFKA_KEY_PASSWORD_FILE") if secret else ""
         try:
             context = ssl.create_default_context(cafile=self.ca)
             if self.certificate is not None:
-                context.load_cert_chain(self.certificate, self.key)
+                # An empty password fails where one is needed; without any, the library would ask at the terminal.
+                context.load_cert_chain(self.certificate, self.key, password)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             names = ", ".join(str(path) for path in (self.ca, self.certificate, self.key) if path)
-            raise SettingsError(f"SEKIMORI_KAFKA_CA, _CERTIFICATE, _KEY ({names}): {error}") from None
+            raise SettingsError(
+                f"SEKIMORI_KAFKA_CA, _CERTIFICATE, _KEY ({names}): {error}; all must be PEM, and "
+                "SEKIMORI_KAFKA_KEY_PASSWORD_FILE hold the key's password if it has one"
+            ) from None
         return context
 
     def of_kafka_python(self) -> dict[str, Any]:
@@ -71,6 +75,8 @@ class Access:
 
     def of_faust(self) -> Any:
         """Its ``broker_credentials``; None where the cluster is open. Raises SettingsError."""
+        from faust import SASLCredentials, SSLCredentials  # noqa: PLC0415  # slow to import, and only streaming jobs need it
+
         if self.signed_on:
             return SASLCredentials(
                 username=self.user, password=self.password(), ssl_context=self.context(), mechanism=self.mechanism
@@ -82,22 +88,35 @@ OPEN: Final = Access()
 
 
 class Cluster(str):
-    """The bootstrap servers of a cluster, ``host:port[,host:port]``, and how to get in."""
+    """The bootstrap servers of a cluster, ``host:port[,host:port]``, how to get in, and the prefix of what is ours.
 
-    __slots__ = ("access",)
+    The code knows topics and groups by the names of ``schemas.topics``: ``topic`` gives the name on the cluster,
+    ``name`` takes it back.
+    """
 
-    def __new__(cls, brokers: str, access: Access = OPEN) -> "Cluster":
+    __slots__ = ("access", "prefix")
+
+    def __new__(cls, brokers: str, access: Access = OPEN, prefix: str = "") -> "Cluster":
         """As a text it is ``brokers``."""
         made = super().__new__(cls, brokers)
-        made.access = access
+        made.access, made.prefix = access, prefix
         return made
 
     access: Access
+    prefix: str
+
+    def topic(self, name: str) -> str:
+        """What a topic, or a consumer group, is called on the cluster."""
+        return self.prefix + name
+
+    def name(self, topic: str) -> str:
+        """What ``topic`` made of it."""
+        return topic.removeprefix(self.prefix)
 
 
-def access_of(bootstrap: str) -> Access:
-    """That of a cluster; plain bootstrap servers are open."""
-    return bootstrap.access if isinstance(bootstrap, Cluster) else OPEN
+def cluster_at(bootstrap: str) -> Cluster:
+    """Plain bootstrap servers are a cluster that is open, and has no prefix."""
+    return bootstrap if isinstance(bootstrap, Cluster) else Cluster(bootstrap)
 
 
 def cluster_of(settings: Settings, brokers: str = "") -> Cluster:
@@ -107,8 +126,9 @@ def cluster_of(settings: Settings, brokers: str = "") -> Cluster:
         settings.kafka_ca,
         settings.kafka_certificate,
         settings.kafka_key,
+        settings.kafka_key_password_file,
         settings.kafka_mechanism,
         settings.kafka_user,
         settings.kafka_password_file,
     )
-    return Cluster(brokers or settings.brokers, access)
+    return Cluster(brokers or settings.brokers, access, settings.prefix)

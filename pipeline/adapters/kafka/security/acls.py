@@ -1,8 +1,16 @@
-"""What each job may do in a cluster that asks: the least that it works with, and as commands that grant it."""
+"""What each job may do in a cluster that asks: the least that it works with, as commands that grant it, and
+looked at when a job starts."""
 
+import re
 import shlex
-from typing import Final, NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
+from kafka import errors as kafka_errors
+
+from pipeline.adapters.kafka.client import admin
+from pipeline.adapters.kafka.security.access import Cluster, cluster_at
+from pipeline.ports import AccessRefused
 from schemas.topics import (
     AUTHLOG,
     DEAD_LETTERS,
@@ -72,11 +80,64 @@ def grants_of(job: str) -> list[Grant]:
 
 def as_commands(job: str, principal: str, bootstrap: str) -> list[str]:
     """Kafka's own commands that grant a job's needs to a principal such as ``User:sekimori-detect``."""
-    commands = []
+    commands, cluster = [], cluster_at(bootstrap)
     for grant in grants_of(job):
         operations = " ".join(f"--operation {operation}" for operation in grant.operations)
         commands.append(
-            f"kafka-acls.sh --bootstrap-server {shlex.quote(bootstrap)} --add "
-            f"--allow-principal {shlex.quote(principal)} {operations} --{grant.resource} {shlex.quote(grant.name)}"
+            f"kafka-acls.sh --bootstrap-server {shlex.quote(bootstrap)} --add --allow-principal "
+            f"{shlex.quote(principal)} {operations} --{grant.resource} {shlex.quote(cluster.topic(grant.name))}"
         )
     return commands
+
+
+def check_access(bootstrap: str, job: str) -> None:
+    """Raises AccessRefused, which says all that ``job`` lacks, and BrokerUnavailable.
+
+    A cluster without an authorizer lacks nothing, nor does a topic that is not there.
+    """
+    cluster = cluster_at(bootstrap)
+    lacking = [
+        f"{' and '.join(missing)} on {grant.resource} {cluster.topic(grant.name)}"
+        for grant, allowed in _allowed(cluster, grants_of(job))
+        if (missing := [operation for operation in grant.operations if _told(operation) not in allowed])
+    ]
+    if lacking:
+        raise AccessRefused(
+            f"the Kafka broker at {cluster} does not allow this user what {job} needs: {', '.join(lacking)}; the ACLs "
+            "for it: sekimori prepare --acls"
+        )
+
+
+def _told(operation: str) -> str:
+    """DescribeConfigs, as the client library has it: DESCRIBE_CONFIGS."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper()
+
+
+def _allowed(cluster: Cluster, grants: Sequence[Grant]) -> Iterator[tuple[Grant, Collection[str]]]:
+    """Each grant that the broker says something of, and what it allows there."""
+    told = False
+    with admin(cluster) as client:
+        named = {cluster.topic(grant.name): grant for grant in grants if grant.resource == "topic"}
+        for of in client.describe_topics(list(named)):
+            allowed = of["authorized_operations"]
+            if of["error_code"] == kafka_errors.TopicAuthorizationFailedError.errno:
+                allowed = ()
+            if allowed is not None:
+                told = True
+                yield named[of["name"]], allowed
+        for grant in grants:
+            if grant.resource == "group" and told:  # else it is a broker that says nothing of this, or not as Kafka
+                yield from _allowed_group(client, cluster, grant)
+
+
+def _allowed_group(client: Any, cluster: Cluster, grant: Grant) -> Iterator[tuple[Grant, Collection[str]]]:
+    group = cluster.topic(grant.name)
+    try:
+        found = client.describe_groups([group], include_authorized_operations=True)[group]
+    except kafka_errors.GroupAuthorizationFailedError:
+        yield grant, ()
+        return
+    except kafka_errors.KafkaError:
+        return  # no coordinator yet: the broker makes its topic of offsets when a group is first asked for
+    if found["authorized_operations"]:  # none are told of a group that nobody has joined yet
+        yield grant, found["authorized_operations"]

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.kafka.security.access import OPEN, Access, access_of, cluster_of
+from pipeline.adapters.kafka.security.access import OPEN, Access, cluster_at, cluster_of
 from pipeline.settings import Settings, SettingsError
 
 
 def test_plain_bootstrap_servers_are_open() -> None:
-    assert access_of("127.0.0.1:9092") is OPEN
+    assert cluster_at("127.0.0.1:9092").access is OPEN
     assert OPEN.of_kafka_python() == {"security_protocol": "PLAINTEXT"}
     assert OPEN.of_faust() is None
 
@@ -26,15 +26,15 @@ def test_a_cluster_is_its_servers_and_how_to_get_in(tmp_path: Path) -> None:
     cluster = cluster_of(Settings.from_env(env), "kafka.example:9093")
     assert cluster == "kafka.example:9093"
     assert cluster_of(Settings.from_env(env)) == Settings().brokers
-    given = access_of(cluster).of_kafka_python()
+    given = cluster.access.of_kafka_python()
     assert (given["sasl_mechanism"], given["sasl_plain_username"]) == ("SCRAM-SHA-256", "hana")
     assert given["sasl_plain_password"] == "geheim"
-    assert "geheim" not in repr(access_of(cluster))
-    credentials = access_of(cluster).of_faust()
+    assert "geheim" not in repr(cluster.access)
+    credentials = cluster.access.of_faust()
     assert (credentials.username, credentials.password) == ("hana", "geheim")
     secret.unlink()
     with pytest.raises(SettingsError, match="KAFKA_PASSWORD_FILE"):
-        access_of(cluster).of_kafka_python()
+        cluster.access.of_kafka_python()
 
 
 def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -50,8 +50,8 @@ def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     [
         ({"PROTOCOL": "TLS"}, "is none of PLAINTEXT"),
         ({"MECHANISM": "GSSAPI"}, "is none of PLAIN,"),
-        ({"PROTOCOL": "SASL_SSL"}, "SASL needs both"),
-        ({"USER": "hana"}, "of no use without"),
+        ({"PROTOCOL": "SASL_SSL"}, "USER: is needed with"),
+        ({"USER": "hana"}, "has no effect without"),
         ({"CA": __file__}, "SEKIMORI_KAFKA_CA"),
         ({"PROTOCOL": "SSL", "KEY": __file__}, "give both, or none"),
         ({"PROTOCOL": "SSL", "CA": "/nowhere/ca.pem"}, "there is no file /nowhere/ca.pem"),
