@@ -75,7 +75,7 @@ def test_what_one_decides_the_other_does_not_know(kafka: ApacheKafka, tmp_path: 
         topics = {name for name in client.list_topics() if not name.startswith("__")}
         groups = {group["group_id"] for group in client.list_groups()}
     assert topics == {prefix + topic.name for prefix in PREFIXES for topic in TOPICS}
-    assert groups == {f"{prefix}sekimori-{job}" for prefix in PREFIXES for job in ("normalize", "detect")}
+    assert groups == {f"{prefix}sekimori-{job}" for prefix in PREFIXES for job in ("normalize", "detect", "sweep")}
 
 
 def test_names_go_in_and_come_back_without_the_prefix(kafka: ApacheKafka) -> None:

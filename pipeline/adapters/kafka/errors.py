@@ -113,6 +113,11 @@ def translate(error: kafka_errors.KafkaError, bootstrap: str) -> Exception:
     for part, told in _HANDSHAKE:
         if isinstance(error, kafka_errors.KafkaConnectionError) and part in str(error):
             return BrokerUnavailable(f"the Kafka broker at {bootstrap} {told} ({error})")
+    if "AuthorizationFailedError" in str(error):  # so the library tells that a producer is not let
+        return AccessRefused(
+            f"the Kafka broker at {bootstrap} does not allow it to this user: an ACL is missing; sekimori prepare "
+            f"--acls lists what each job needs ({error})"
+        )
     if not isinstance(error, _SILENCE):
         return BrokerUnavailable(
             f"the Kafka broker at {bootstrap} was asked, and this came of it: {error!r}; it is tried again where that "

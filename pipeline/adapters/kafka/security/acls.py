@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from kafka import errors as kafka_errors
+from kafka.protocol.consumer import HeartbeatRequest
 
 from pipeline.adapters.kafka.client import admin
 from pipeline.adapters.kafka.security.access import Cluster, cluster_at
@@ -127,17 +128,20 @@ def _allowed(cluster: Cluster, grants: Sequence[Grant]) -> Iterator[tuple[Grant,
                 yield named[of["name"]], allowed
         for grant in grants:
             if grant.resource == "group" and told:  # else it is a broker that says nothing of this, or not as Kafka
-                yield from _allowed_group(client, cluster, grant)
+                yield grant, _allowed_group(client, cluster.topic(grant.name))
 
 
-def _allowed_group(client: Any, cluster: Cluster, grant: Grant) -> Iterator[tuple[Grant, Collection[str]]]:
-    group = cluster.topic(grant.name)
+def _allowed_group(client: Any, group: str) -> Collection[str]:
+    """Of a group that nobody has joined yet a broker tells no rights. But to the heartbeat of a member that it does not
+    know it answers first whether such a one may read."""
+    beat = HeartbeatRequest(group_id=group, generation_id=-1, member_id="", group_instance_id=None)
+    answer = client._manager.run(client._manager.send, beat)  # there is no method for it
+    if answer.error_code != kafka_errors.GroupAuthorizationFailedError.errno:
+        return ("READ", "DESCRIBE")
     try:
-        found = client.describe_groups([group], include_authorized_operations=True)[group]
+        client.describe_groups([group])
     except kafka_errors.GroupAuthorizationFailedError:
-        yield grant, ()
-        return
+        return ()
     except kafka_errors.KafkaError:
-        return  # no coordinator yet: the broker makes its topic of offsets when a group is first asked for
-    if found["authorized_operations"]:  # none are told of a group that nobody has joined yet
-        yield grant, found["authorized_operations"]
+        pass  # no coordinator yet, or no such group: it was asked for it all the same
+    return ("DESCRIBE",)
