@@ -1,6 +1,6 @@
 """What the analytical store keeps of the topics: a message in, what is to be stored out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.metrics import Recorder
 from pipeline.partition import unreadable
@@ -48,18 +48,25 @@ def _release(record: Record) -> Release:
     return Release(at, kind, rule, subject, headers.get("actor", ""), headers.get("note", ""), record.offset)
 
 
-class Archive:
-    """Stores batches of messages, and measures."""
+def _obeyed(record: Record) -> str:
+    return ""
 
-    def __init__(self, sink: Sink, recorder: Recorder) -> None:
-        self._sink = sink
+
+class Archive:
+    """Stores batches of messages, and measures. ``why_not``: why a message is not to be obeyed, "" if it is: what is
+    not becomes a dead letter, since nobody was restricted by it."""
+
+    def __init__(self, sink: Sink, recorder: Recorder, why_not: Callable[[Record], str] = _obeyed) -> None:
+        self._sink, self._why_not = sink, why_not
         self._recorder = recorder
         self._newest_ms = 0
 
     def take(self, record: Record) -> int:
         """Collects, and returns how many rows wait; nothing is written."""
         self._newest_ms = max(self._newest_ms, record.timestamp_ms)
-        for message in messages_of(record):
+        why = self._why_not(record)
+        refused = [unreadable(f"{record.topic}-{record.partition}", record, f"not obeyed: {why}")] if why else None
+        for message in messages_of(record) if refused is None else refused:
             self._sink.add(message)
         return self._sink.waiting
 

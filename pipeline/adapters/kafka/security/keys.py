@@ -84,18 +84,22 @@ class Gate:
 
     def passes(self, record: Record) -> bool:
         """Is it to be obeyed, by its signature?"""
-        refusal = self._keys.refusal(record)
-        if refusal is not None:
-            self.refuse(record, refusal.reason, refusal.why)
-        return refusal is None
+        return not self.why_not(record)
 
-    def refuse(self, record: Record, reason: str, why: str) -> None:
-        """Counts and tells a message that is not obeyed."""
-        self._recorder.add("sekimori_signature_refusals_total", 1, record.topic, reason)
-        self._untold[reason] += 1
+    def why_not(self, record: Record) -> str:
+        """Why it is not to be obeyed; "" if it is."""
+        refusal = self._keys.refusal(record)
+        if refusal is None:
+            return ""
+        self._note(record, refusal)
+        return refusal.why
+
+    def _note(self, record: Record, refusal: "Refusal") -> None:
+        self._recorder.add("sekimori_signature_refusals_total", 1, record.topic, refusal.reason)
+        self._untold[refusal.reason] += 1
         if self._monotonic() >= self._told_at + AGAIN:
             place = f"{record.topic}-{record.partition}@{record.offset}"
             key = (record.key or b"")[:200].decode("utf-8", "backslashreplace")
-            _log.error("message_not_obeyed", place=place, key=key, why=why, since_last_told=dict(self._untold))
+            _log.error("message_not_obeyed", place=place, key=key, why=refusal.why, since_last_told=dict(self._untold))
             self._untold.clear()
             self._told_at = self._monotonic()

@@ -36,7 +36,7 @@ NAME: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-
 class Refusal(NamedTuple):
     """Why a message is not obeyed. ``reason``: one word, for counting; ``why``: for people."""
 
-    reason: Literal["unsigned", "signed_twice", "unknown_key", "wrong_signature", "role", "old"]
+    reason: Literal["unsigned", "signed_twice", "unknown_key", "wrong_signature", "role"]
     why: str
 
 
