@@ -17,8 +17,11 @@ STORED: tuple[Topic, ...] = (EVENTS, DEAD_LETTERS, ENFORCEMENT)
 MAX_NOTE = 1000  # characters
 
 
-def messages_of(record: Record) -> Sequence[Storable]:
-    """What is to be stored of a message. One that cannot be read becomes a dead letter."""
+def messages_of(record: Record, why_not: str = "") -> Sequence[Storable]:
+    """What is to be stored of a message. One that cannot be read becomes a dead letter, and so does one that is not
+    obeyed: ``why_not``, "" if it is."""
+    if why_not:
+        return [unreadable(f"{record.topic}-{record.partition}", record, f"not obeyed: {why_not}")]
     try:
         if record.topic == ENFORCEMENT.name:
             if record.value is not None:
@@ -48,15 +51,10 @@ def _release(record: Record) -> Release:
     return Release(at, kind, rule, subject, headers.get("actor", ""), headers.get("note", ""), record.offset)
 
 
-def _obeyed(record: Record) -> str:
-    return ""
-
-
 class Archive:
-    """Stores batches of messages, and measures. ``why_not``: why a message is not to be obeyed, "" if it is: what is
-    not becomes a dead letter, since nobody was restricted by it."""
+    """Stores batches of messages, and measures. ``why_not``: why a message is not to be obeyed, "" if it is."""
 
-    def __init__(self, sink: Sink, recorder: Recorder, why_not: Callable[[Record], str] = _obeyed) -> None:
+    def __init__(self, sink: Sink, recorder: Recorder, why_not: Callable[[Record], str]) -> None:
         self._sink, self._why_not = sink, why_not
         self._recorder = recorder
         self._newest_ms = 0
@@ -64,9 +62,7 @@ class Archive:
     def take(self, record: Record) -> int:
         """Collects, and returns how many rows wait; nothing is written."""
         self._newest_ms = max(self._newest_ms, record.timestamp_ms)
-        why = self._why_not(record)
-        refused = [unreadable(f"{record.topic}-{record.partition}", record, f"not obeyed: {why}")] if why else None
-        for message in messages_of(record) if refused is None else refused:
+        for message in messages_of(record, self._why_not(record)):
             self._sink.add(message)
         return self._sink.waiting
 

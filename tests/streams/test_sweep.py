@@ -31,7 +31,7 @@ def test_one_of_several_sweeps_and_what_was_released_is_told_apart(
             outbox.send("enforcement", made.key.encode(), encode(made))
         outbox.flush()
     topics = DecisionTopics(brokers, lambda *_: None)
-    topics.lift("enforcement", [released.key], "operator:hana", "mistake", now)
+    topics.lift([released], "operator:hana", "mistake", now)
     recorders = [PrometheusRecorder() for _ in range(2)]
     sweepers = [Sweeper(brokers, recorder, every=0.1) for recorder in recorders]
 
