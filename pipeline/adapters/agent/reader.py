@@ -71,10 +71,7 @@ class EnforcementReader:
         """See ``Table``."""
         now = self._clock()
         for record in records:
-            passes = self._passes(record)
-            if not self._gate.is_open:
-                self._note_hidden(record, passes, now)
-            if passes:
+            if self._gate.is_open or self._passes(record, now):
                 self._apply(staged, record, now, live=False)
 
     def replace(self, staged: DecisionTable, written: frozenset[str]) -> None:
@@ -91,7 +88,9 @@ class EnforcementReader:
 
     def change(self, records: Sequence[Record]) -> None:
         """See ``Table``."""
-        obeyed = [record for record in records if self._passes(record)]  # signatures take time, but not the loop's
+        obeyed, now = records, self._clock()
+        if not self._gate.is_open:  # signatures take time, but not the loop's
+            obeyed = [record for record in records if self._passes(record, now)]
         for start in range(0, len(obeyed), _BATCH):
             self._apply_in_loop(obeyed[start : start + _BATCH])
 
@@ -100,16 +99,14 @@ class EnforcementReader:
         gc.enable()
         self._recorder.add("sekimori_enforce_reads_total", 1, "failed")
 
-    def _passes(self, record: Record) -> bool:
+    def _passes(self, record: Record, now: float) -> bool:
         passes = self._gate.passes(record)
         if not passes:
             self._recorder.add("sekimori_enforce_messages_total", 1, record.topic, "refused")
-        return passes
-
-    def _note_hidden(self, record: Record, passes: bool, now: float) -> None:
         with suppress(ValueError):  # no such key, no such message: told where it is applied
             key = decode_text(record.key, "the key")
             self._hidden.note(record, key, self._known(record.topic, key), passes, now)
+        return passes
 
     def _known(self, topic: str, key: str) -> Told | None:
         if topic == SETTINGS.name:

@@ -70,17 +70,13 @@ def keys_of(settings: Settings) -> Keys:
 
 class Gate:
     """Lets pass what is to be obeyed. What is not is counted, and told once in ``AGAIN`` seconds, with how many others
-    there were."""
+    there were. ``is_open``: everything passes."""
 
     def __init__(self, keys: Keys, recorder: Recorder, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._keys, self._recorder, self._monotonic = keys, recorder, monotonic
+        self.is_open = keys.verifier is None
         self._untold: Counter[str] = Counter()
         self._told_at = float("-inf")
-
-    @property
-    def is_open(self) -> bool:
-        """Does everything pass?"""
-        return self._keys.verifier is None
 
     def passes(self, record: Record) -> bool:
         """Is it to be obeyed, by its signature?"""
