@@ -17,6 +17,7 @@ from pipeline.adapters.kafka.client import POLL_MS, consumer, partition_counts, 
 from pipeline.adapters.kafka.errors import translated
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.kafka.security.access import cluster_at
+from pipeline.adapters.kafka.security.keys import Gate
 from pipeline.enforce.clock import TrustedClock
 from pipeline.enforce.guard import Guard
 from pipeline.enforce.sweep import Message, Sweep
@@ -39,6 +40,7 @@ class Sweeper:
 
     def __init__(self, brokers: str, recorder: Recorder, every: float = _EVERY) -> None:
         self._brokers, self._recorder, self._every = cluster_at(brokers), recorder, every
+        self._gate = Gate(self._brokers.keys, recorder)
         self._clock = TrustedClock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._sweep_for_ever, name="sweeper", daemon=True)
@@ -97,8 +99,7 @@ class Sweeper:
                     self._write_again(guard.again(steady))
 
     def _guard(self) -> Guard | None:
-        keys = self._brokers.keys
-        return None if keys.verifier is None else Guard(lambda record: keys.refusal(record) is None)
+        return None if self._gate.is_open else Guard(self._gate.passes)
 
     def _at_end(self, source: Any, held: frozenset[Any]) -> bool:
         ends = source.end_offsets(list(held))

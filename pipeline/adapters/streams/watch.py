@@ -106,17 +106,9 @@ class UnkeyedWatch:
 
 class _TableWatch:
     """What ``detect`` follows of what operators write: ``topic``, which ``reading`` opens, see
-    ``adapters/kafka/tables``. ``keys``: whose messages are obeyed."""
+    ``adapters/kafka/tables``."""
 
-    def __init__(
-        self,
-        table: Table[Any],
-        topic: Topic,
-        reading: Callable[[], FollowedLog],
-        recorder: Recorder,
-        keys: Keys,
-    ) -> None:
-        self._gate = Gate(keys, recorder)
+    def __init__(self, table: Table[Any], topic: Topic, reading: Callable[[], FollowedLog], recorder: Recorder) -> None:
         self._topic, self._recorder = topic.name, recorder
         self._reader = TableReader(reading, table, topic.name)
         self._begun = time.monotonic()
@@ -139,11 +131,12 @@ class _TableWatch:
 
 
 class AllowlistWatch(_TableWatch):
-    """Follows ``settings``. ``granted`` is another object after each change, so that whoever looks things up in it
+    """Follows ``settings``, as far as ``keys`` allow. ``granted`` is another object after each change, so that whoever looks things up in it
     never sees a change half done."""
 
     def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder, keys: Keys = NO_KEYS) -> None:
-        super().__init__(self, SETTINGS, reading, recorder, keys)
+        super().__init__(self, SETTINGS, reading, recorder)
+        self._gate = Gate(keys, recorder)
         self.granted, self._hidden = Granted(), Hidden()
 
     def empty(self) -> Granted:
@@ -191,11 +184,12 @@ class AllowlistWatch(_TableWatch):
 
 
 class ReleaseWatch(_TableWatch):
-    """Follows ``enforcement`` for what operators lift. ``releases``: the last one of each decision that a rule made,
+    """Follows ``enforcement`` for what operators lift, as far as ``keys`` allow. ``releases``: the last one of each decision that a rule made,
     another object after each change."""
 
     def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder, keys: Keys = NO_KEYS) -> None:
-        super().__init__(self, ENFORCEMENT, reading, recorder, keys)
+        super().__init__(self, ENFORCEMENT, reading, recorder)
+        self._keys = keys
         self.releases: tuple[Released, ...] = ()
         self._known: dict[bytes, Released] = {}
 
@@ -224,14 +218,12 @@ class ReleaseWatch(_TableWatch):
 
     def _note(self, known: dict[bytes, Released], record: Record) -> bool:
         """Is the record a release? Then it is known from now on. The time is when it was written; with keys, as it was
-        signed, so that nobody lifts what came later by writing it again."""
-        if not self._gate.passes(record):
-            return False
+        signed, so that nobody lifts what came later by writing it again. Who sweeps tells of what is not obeyed."""
         headers = dict(record.headers)
-        if record.value is not None or record.key is None or OVER in headers:
+        if record.value is not None or record.key is None or OVER in headers or self._keys.refusal(record):
             return False
         at = record.timestamp_ms / 1000
-        if not self._gate.is_open:
+        if self._keys.verifier is not None:
             at = min(at, (time_of(headers.get("at")) or 0.0) + 1.0)  # it tells whole seconds
         held = (time_of(headers.get(name)) for name in HELD)
         release = release_of(record.key.decode("utf-8", "backslashreplace"), at, *held)
