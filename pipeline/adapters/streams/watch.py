@@ -131,8 +131,8 @@ class _TableWatch:
 
 
 class AllowlistWatch(_TableWatch):
-    """Follows ``settings``, as far as ``keys`` allow. ``granted`` is another object after each change, so that whoever looks things up in it
-    never sees a change half done."""
+    """Follows ``settings``, as far as ``keys`` allow. ``granted`` is another object after each change, so that whoever
+    looks things up in it never sees a change half done."""
 
     def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder, keys: Keys = NO_KEYS) -> None:
         super().__init__(self, SETTINGS, reading, recorder)
@@ -184,8 +184,8 @@ class AllowlistWatch(_TableWatch):
 
 
 class ReleaseWatch(_TableWatch):
-    """Follows ``enforcement`` for what operators lift, as far as ``keys`` allow. ``releases``: the last one of each decision that a rule made,
-    another object after each change."""
+    """Follows ``enforcement`` for what operators lift, as far as ``keys`` allow. ``releases``: the last one of each
+    decision that a rule made, another object after each change."""
 
     def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder, keys: Keys = NO_KEYS) -> None:
         super().__init__(self, ENFORCEMENT, reading, recorder)

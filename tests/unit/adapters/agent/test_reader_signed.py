@@ -214,11 +214,11 @@ STEPS = st.lists(
         ),
         st.sampled_from(["compact", "restart"]).map(lambda what: ("", what, 0, 0)),
     ),
-    max_size=12,
+    max_size=10,
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=20)
 @given(STEPS)
 def test_whoever_writes_what_the_agent_has_what_was_signed_last(
     ring: Keyring, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, int, int]]
