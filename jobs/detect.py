@@ -18,8 +18,10 @@ def run(settings: Settings, metrics: str | None = None) -> None:
     """Works until SIGTERM or SIGINT. ``metrics``: ``host:port``. Raises RulesError, SettingsError, StateUnreadable."""
     recorder = PrometheusRecorder()
     watch = RulesWatch(settings.rules, settings.home, recorder)
-    operators = AllowlistWatch(lambda: TopicReader(cluster_of(settings), [SETTINGS.name]), recorder)
-    lifted = ReleaseWatch(lambda: TopicReader(cluster_of(settings), [ENFORCEMENT.name]), recorder)
+    cluster = cluster_of(settings)
+    cluster.keys.check_writer()
+    operators = AllowlistWatch(lambda: TopicReader(cluster, [SETTINGS.name]), recorder, cluster.keys)
+    lifted = ReleaseWatch(lambda: TopicReader(cluster, [ENFORCEMENT.name]), recorder, cluster.keys)
 
     def in_force() -> tuple[RuleSet, Allowlist]:
         return watch.rules, Allowlist(watch.rules.file.allow, lambda: operators.granted)
@@ -29,7 +31,7 @@ def run(settings: Settings, metrics: str | None = None) -> None:
         return DetectStage(partition, settings.partitions, recorder, in_force, limit, lambda: lifted.releases)
 
     job = StreamJob("detect", settings, [TALLIES], DETECT_STATE, make, recorder)
-    sweeper = Sweeper(cluster_of(settings), recorder)
+    sweeper = Sweeper(cluster, recorder)
     operators.start()
     lifted.start()
     sweeper.start()

@@ -104,6 +104,9 @@ DETECT: tuple[MetricFamily, ...] = (
     MetricFamily("sekimori_detect_releases_total", "counter", "Decisions that operators lifted, heard by partitions"),
     MetricFamily("sekimori_detect_swept_total", "counter", "Tombstones for decisions that had been over for a day"),
     MetricFamily(
+        "sekimori_detect_rewritten_total", "counter", "Signed messages written again after others had hidden them"
+    ),
+    MetricFamily(
         "sekimori_detect_table_age_seconds", "gauge", "Seconds since the topic of operators was last heard", ("topic",)
     ),
     MetricFamily("sekimori_detect_settings_total", "counter", "Messages of the allowlist read", ("outcome",)),
@@ -152,7 +155,16 @@ SHIP: tuple[MetricFamily, ...] = (
     MetricFamily("sekimori_ship_broker_up", "gauge", "1 while the broker takes what is sent"),
 )
 
-METRICS: tuple[MetricFamily, ...] = (*SHIP, *ENFORCE, *NORMALIZE, *DETECT, *STREAM, *STORE)
+SIGNED: tuple[MetricFamily, ...] = (
+    MetricFamily(
+        "sekimori_signature_refusals_total",
+        "counter",
+        "Decisions and settings not obeyed: not signed, or not by one who may",
+        ("topic", "reason"),
+    ),
+)
+
+METRICS: tuple[MetricFamily, ...] = (*SHIP, *ENFORCE, *NORMALIZE, *DETECT, *STREAM, *STORE, *SIGNED)
 
 
 class MemoryRecorder:

@@ -192,6 +192,14 @@ class BySubject(Generic[T]):
             return self._names[kind], _account_ip(account.lower(), parse_network(source))
         return self._names[kind], subject.upper() if kind == "country" else subject.lower()
 
+    def get(self, kind: SubjectKind, subject: str) -> T | None:
+        """The value of one subject, if it has any; changes nothing, so that any thread may ask. Raises ValueError."""
+        if kind in {"ip", "prefix"}:
+            network = parse_network(subject)
+            return self._networks[network.bits].get(network.length, {}).get(network.value)
+        values, place = self.place(kind, subject)
+        return values.get(place)
+
     def find(self, account: str, address: Address | None, text: str, country_of: CountryOf) -> list[T]:
         """Values of everything that a client is. ``account`` in lower case, "" if unknown; ``text``: the address."""
         found = []

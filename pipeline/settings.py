@@ -54,6 +54,8 @@ class Settings:
       ``clickhouses://``; empty: none. ``clickhouse_password_file``: the user's. ``clickhouse_ca``: as ``kafka_ca``.
     * ``store_days``: days that it keeps, in whole months; 0 keeps everything.
     * ``analysis``: a folder made by ``sekimori load``, for notebooks; they prefer it to ``clickhouse``.
+    * ``signing_key``: what this process decides is signed with, see ``sekimori keys``; ``trusted_keys``: whose
+      decisions and settings it obeys, TOML; without it, whatever the topics say.
     * ``session_timeout``: seconds until the broker takes the partitions of a dead worker away.
     """
 
@@ -85,6 +87,8 @@ class Settings:
     clickhouse_ca: Path | None = None
     store_days: int = 400
     analysis: Path | None = None
+    signing_key: Path | None = None
+    trusted_keys: Path | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":

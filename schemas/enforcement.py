@@ -21,7 +21,11 @@ HELD_BY: Final = "held_by"
 """Parameter of a decision in shadow mode that is held until an operator lets it go: by what."""
 
 HELD: Final = ("issued_at", "expires_at")
-"""Headers of a release: both times of the decision that it lifts."""
+"""Headers of a release: both times of the decision, or of the allowlist's entry, that it lifts."""
+
+SIGNATURE: Final = "signature"
+"""Header of what is signed, here and on ``settings``: the name of a key, a blank, and the signature (Ed25519) as
+base64."""
 
 OVER = "over"
 """Header of a tombstone that lifts nothing: the decision had been over for a day, and the topic need not keep it."""

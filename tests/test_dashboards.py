@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline.metrics import DETECT, ENFORCE, METRICS, NORMALIZE, SHIP, STORE, STREAM, MetricFamily
+from pipeline.metrics import DETECT, ENFORCE, METRICS, NORMALIZE, SHIP, SIGNED, STORE, STREAM, MetricFamily
 from pipeline.ports import RowStore
 from tests.support.paths import ROOT
 
@@ -33,6 +33,7 @@ SOURCE_CODE = "".join(path.read_text() for top in ("pipeline", "jobs") for path 
 FAMILIES = ((ENFORCE, "enforce"), (NORMALIZE, "normalize"), (DETECT, "detect"), (STORE, "store"), (SHIP, "ship"))
 JOBS = {m.name: {job} for family, job in FAMILIES for m in family}
 JOBS |= {m.name: {"normalize", "detect"} for m in STREAM} | {"sekimori_rules_loads_total": {"detect"}}
+JOBS |= {m.name: {"detect", "enforce", "store"} for m in SIGNED}
 # What Prometheus makes itself, and the labels that it adds.
 ITS_OWN = {"up": frozenset[str](), "ALERTS": frozenset({"alertname", "alertstate"})}
 ADDED = {"job", "instance"}

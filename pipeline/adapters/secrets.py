@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.settings import FILE, SECRETS, Settings, SettingsError
 
-_PRIVATE = ("kafka_password_file", "kafka_key", "kafka_key_password_file", "clickhouse_password_file")
+_PRIVATE = ("kafka_password_file", "kafka_key", "kafka_key_password_file", "clickhouse_password_file", "signing_key")
 
 
 def read_secret(path: Path, setting: str) -> str:

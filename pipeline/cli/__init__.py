@@ -20,6 +20,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("ship", "Log files -> Kafka."),
     ("run", "A job of the cluster: normalize, detect, enforce, store."),
     ("decisions", "Shows, makes and lifts decisions; the allowlist."),
+    ("keys", "Makes and checks the keys that decisions are signed with."),
 )
 
 

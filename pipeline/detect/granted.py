@@ -7,6 +7,7 @@ the time of its request.
 from collections.abc import Iterator
 from typing import Any, Final
 
+from pipeline.detect.standing import Lifts, Told
 from pipeline.networks import Address, BySubject, CountryOf, parse_network, parse_subject
 from schemas.kinds import SUBJECT_KINDS, SubjectKind
 from schemas.setting import Setting
@@ -24,17 +25,25 @@ class Granted:
         self._entries: dict[str, Setting] = {}
         self._ends: BySubject[dict[str, float]] = BySubject()
         self._within: dict[int, dict[str, float]] = {}  # what lies within an IPv6 /64, by it
+        self._lifts = Lifts()  # of signed messages only
 
-    def apply(self, key: str, setting: Setting | None) -> bool:
+    def apply(self, key: str, setting: Setting | None, told: Told | None = None) -> bool:
         """Takes one message of ``settings``; None is the tombstone. False if it changed nothing.
 
-        An entry replaces the one with its key unless that one was issued later. Raises ValueError for a key or an
-        entry that cannot be obeyed: it is then as if the message had not come.
+        An entry replaces the one with its key unless that one was issued later. ``told``: of a signed tombstone, see
+        ``standing``. Raises ValueError for a key or an entry that cannot be obeyed: it is then as if the message had
+        not come.
         """
         kind, subject = _split(key)
         if setting is not None and setting.key != key:
             raise ValueError(f"the key {key[:200]!r} is not that of the setting, {setting.key[:200]!r}")
         known = self._entries.get(key)
+        if setting is not None and self._lifts.cover(key, setting.issued_at.timestamp()):
+            return False
+        if told is not None:
+            if known is not None and known.issued_at.timestamp() > told.issued:
+                return False
+            self._lifts.note(key, told)
         if known == setting or (known and setting and known.issued_at > setting.issued_at):
             return False
         if setting is None:
@@ -79,6 +88,10 @@ class Granted:
             _any(ends, now) for ends in self._ends.find(account, address, text, country_of)
         )
 
+    def find(self, key: str) -> Setting | None:
+        """The entry with that key, if there is one."""
+        return self._entries.get(key)
+
     def entries(self) -> list[Setting]:
         """All of them, in no order."""
         return list(self._entries.values())
@@ -88,6 +101,7 @@ class Granted:
         made = Granted()
         for key, setting in self._entries.items():
             made.apply(key, setting)
+        made._lifts = self._lifts.copy()
         return made
 
     def __len__(self) -> int:

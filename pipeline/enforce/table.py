@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
 from pipeline.detect.granted import Granted
+from pipeline.detect.standing import Lifts, Told
 from pipeline.enforce.due import Due
 from pipeline.enforce.terms import LOGIN_ACTIONS, Restriction, Terms, restriction_of
 from pipeline.networks import Address, BySubject, CountryOf, no_country, parse_address, parse_network
-from schemas.enforcement import MANUAL, Decision, split_key
+from schemas.enforcement import MANUAL, Decision, decision_key, split_key
 from schemas.kinds import SUBJECT_KINDS, Action, Mode, SubjectKind
 from schemas.setting import Setting
 
@@ -43,25 +44,42 @@ class DecisionTable:
         self.count: dict[Mode, int] = {"enforce": 0, "shadow": 0}
         self.changes = 0
         self._decisions: BySubject[Restriction | tuple[Restriction, ...]] = BySubject()
-        self._granted = Granted()
+        self.granted = Granted()
         self._due = Due()
+        self._lifts = Lifts()  # of signed messages only
         self._shared: dict[Terms, Terms] = {}
 
-    def apply(self, key: str, decision: Decision | None) -> bool:
+    def apply(self, key: str, decision: Decision | None, told: Told | None = None) -> bool:
         """Takes one message of ``enforcement``; None is the tombstone. False if it changed nothing.
 
-        A decision replaces the one with its key unless that one was issued later. Raises ValueError for a key or a
-        decision that cannot be obeyed: it is then as if the message had not come.
+        A decision replaces the one with its key unless that one was issued later. ``told``: of a signed tombstone, see
+        ``standing``. Raises ValueError for a key or a decision that cannot be obeyed: it is then as if the message had
+        not come.
         """
         if decision is None:
             kind, rule, subject = _split(key)
+            if told is not None:
+                known = self.find(key)
+                if known is not None and known.issued_at > told.issued:
+                    return False
+                self._lifts.note(key, told)
             return self._drop(kind, rule, subject)
         if decision.key != key:
             raise ValueError(f"the key {key[:200]!r} is not that of the decision, {decision.key[:200]!r}")
         return self.restore(restriction_of(decision))
 
+    def find(self, key: str) -> Restriction | None:
+        """The decision with that key, if there is one. Any thread may ask. Raises ValueError, as ``apply``."""
+        kind, rule, subject = _split(key)
+        for known in _each(self._decisions.get(kind, subject)):
+            if (known.terms.kind, known.terms.rule) == (kind, rule):
+                return known
+        return None
+
     def restore(self, new: Restriction) -> bool:
         """As ``apply``, for a restriction that the table itself has handed out before."""
+        if self._lifts and self._lifts.cover(decision_key(new.terms.kind, new.terms.rule, new.subject), new.issued_at):
+            return False
         new.terms = self.share(new.terms)
         values, place = self._decisions.place(new.terms.kind, new.subject)
         others = []
@@ -104,16 +122,16 @@ class DecisionTable:
         self.changes += len(added)
         return refused
 
-    def allow(self, key: str, setting: Setting | None) -> bool:
+    def allow(self, key: str, setting: Setting | None, told: Told | None = None) -> bool:
         """Takes one message of ``settings``, see ``Granted.apply``. Raises ValueError."""
-        changed = self._granted.apply(key, setting)
+        changed = self.granted.apply(key, setting, told)
         self.changes += changed
         return changed
 
     @property
     def allow_entries(self) -> int:
         """How many entries the allowlist has."""
-        return len(self._granted)
+        return len(self.granted)
 
     @property
     def about_countries(self) -> int:
@@ -143,7 +161,7 @@ class DecisionTable:
             return None
         ranks = _RANK[purpose]
         holding = [r for some in found for r in _each(some) if _holds(r, purpose, now, protocol, client)]
-        if not holding or self._granted.covers_client(now, account, client, address, country_of):
+        if not holding or self.granted.covers_client(now, account, client, address, country_of):
             return None
         enforced = [r for r in holding if r.terms.mode == "enforce"]
         chosen = enforced or holding
@@ -153,6 +171,7 @@ class DecisionTable:
 
     def expire(self, now: float, most: int = 10_000) -> int:
         """Forgets at most ``most`` decisions whose time is over; returns how many. To be called every second or so."""
+        self._lifts.expire(now)
         over = self._due.over(now, most)
         for restriction in over:
             self._drop(restriction.terms.kind, restriction.terms.rule, restriction.subject)
@@ -174,7 +193,7 @@ class DecisionTable:
 
     def allowlist(self) -> list[Setting]:
         """Every allowlist entry."""
-        return self._granted.entries()
+        return self.granted.entries()
 
     def take(self, other: "DecisionTable", *, decisions: bool, allowlist: bool) -> None:
         """Replaces the decisions, the allowlist or both by those of ``other``, which has those of this one then.
@@ -186,9 +205,10 @@ class DecisionTable:
             self._decisions, other._decisions = other._decisions, self._decisions
             self._due, other._due = other._due, self._due
             self._shared, other._shared = other._shared, self._shared
+            self._lifts, other._lifts = other._lifts, self._lifts
             self.count, other.count = other.count, self.count
         if allowlist:
-            self._granted, other._granted = other._granted, self._granted
+            self.granted, other.granted = other.granted, self.granted
 
     def clear(self) -> None:
         """Lets go of all decisions, little by little, so that other threads have their turn meanwhile."""

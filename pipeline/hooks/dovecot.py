@@ -108,7 +108,10 @@ def answer(request: HttpRequest, context: Context, now: float) -> Answer:
 
 HOOK: Final = HttpHook(
     "dovecot",
-    (Option("--dovecot", "address", "Dovecot auth policy server (auth_policy_server_url)."),),
+    (
+        Option("--dovecot", "address", "Dovecot auth policy server (auth_policy_server_url)."),
+        Option("--dovecot-open", "flag", "Let other hosts ask it without a key (SEKIMORI_DOVECOT_API_KEY)."),
+    ),
     answer,
     obeys={
         "login": {
@@ -120,6 +123,7 @@ HOOK: Final = HttpHook(
     },
     go_on=GO_ON,
     api_key=lambda settings: settings.dovecot_api_key,
+    keyless="--dovecot-open",
 )
 
 

@@ -99,7 +99,7 @@ class HttpHook:
 
     ``answer(request, context, now)`` as of a LineHook; it raises UnreadableRequest and NoSuchRequest. ``api_key``:
     what a request must bring as ``X-API-Key`` or as the password of Basic authentication, by the settings; "" for
-    nothing.
+    nothing. ``keyless``: the flag that lets other hosts ask without a key; "": they always may.
     """
 
     name: str
@@ -108,6 +108,7 @@ class HttpHook:
     obeys: Obeys = field(default_factory=dict)
     go_on: Answer | None = None
     api_key: Callable[[Settings], str] = lambda _: ""
+    keyless: str = ""
     longest: int = 65_536
 
 

@@ -1,6 +1,6 @@
 """What the analytical store keeps of the topics: a message in, what is to be stored out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.metrics import Recorder
 from pipeline.partition import unreadable
@@ -17,8 +17,11 @@ STORED: tuple[Topic, ...] = (EVENTS, DEAD_LETTERS, ENFORCEMENT)
 MAX_NOTE = 1000  # characters
 
 
-def messages_of(record: Record) -> Sequence[Storable]:
-    """What is to be stored of a message. One that cannot be read becomes a dead letter."""
+def messages_of(record: Record, why_not: str = "") -> Sequence[Storable]:
+    """What is to be stored of a message. One that cannot be read becomes a dead letter, and so does one that is not
+    obeyed: ``why_not``, "" if it is."""
+    if why_not:
+        return [unreadable(f"{record.topic}-{record.partition}", record, f"not obeyed: {why_not}")]
     try:
         if record.topic == ENFORCEMENT.name:
             if record.value is not None:
@@ -49,17 +52,17 @@ def _release(record: Record) -> Release:
 
 
 class Archive:
-    """Stores batches of messages, and measures."""
+    """Stores batches of messages, and measures. ``why_not``: why a message is not to be obeyed, "" if it is."""
 
-    def __init__(self, sink: Sink, recorder: Recorder) -> None:
-        self._sink = sink
+    def __init__(self, sink: Sink, recorder: Recorder, why_not: Callable[[Record], str]) -> None:
+        self._sink, self._why_not = sink, why_not
         self._recorder = recorder
         self._newest_ms = 0
 
     def take(self, record: Record) -> int:
         """Collects, and returns how many rows wait; nothing is written."""
         self._newest_ms = max(self._newest_ms, record.timestamp_ms)
-        for message in messages_of(record):
+        for message in messages_of(record, self._why_not(record)):
             self._sink.add(message)
         return self._sink.waiting
 

@@ -18,6 +18,7 @@ import pytest
 
 from pipeline.adapters.demo.broker import EmbeddedBroker
 from pipeline.adapters.kafka.outbox import KafkaOutbox
+from pipeline.adapters.kafka.security.signing import new_key
 from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.metrics import METRICS, MetricFamily
 from pipeline.storage.storing import apply_ddl
@@ -131,7 +132,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         jobs: list[Job] = []
         hooks = [f"--{hook}=127.0.0.1:{ports[hook]}" for hook in ("policy", "dovecot")]
         start("enforce", *hooks, dovecot_api_key=API_KEY)
-        start("store", clickhouse=clickhouse.address)
+        start("store", clickhouse=clickhouse.address, trusted_keys=str(trusting_nobody(folder)))
         start("normalize")
         start("detect")
         listener = stack.enter_context(Listener())
@@ -161,6 +162,13 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             out.flush()
         rules.write_text("[rules.account_send_rate]\nlimit = 1\n")
         yield made
+
+
+def trusting_nobody(folder: Path) -> Path:
+    """Keys of which none has signed what the topics hold."""
+    trusted = folder / "trusted.toml"
+    trusted.write_text(new_key(folder / "detect-1.pem", "detect"))
+    return trusted
 
 
 @contextmanager

@@ -52,7 +52,8 @@ class EnforcementAgent:
     ) -> None:
         self.table = DecisionTable()
         self.context = Context(self.table, Limiter(), recorder, geo or no_country, flags)
-        self.reader = EnforcementReader(self.table, clock, recorder, lambda: topics_of(cluster_of(settings)))
+        cluster = cluster_of(settings)
+        self.reader = EnforcementReader(self.table, clock, recorder, lambda: topics_of(cluster), cluster.keys)
         self._path = settings.state_dir / SNAPSHOT
         self._clock, self._steady, self._trusted = clock, steady, TrustedClock()
         self._recorder = recorder

@@ -1,5 +1,6 @@
 """Serves hooks at the addresses that the options of ``sekimori run enforce`` give them."""
 
+import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ from pipeline.adapters.agent.line_server import LineServer
 from pipeline.adapters.agent.sockets import SocketAccess
 from pipeline.adapters.connections import Connections
 from pipeline.adapters.http import host_port, serve_http
-from pipeline.hooks.hook import Context, Hook, LineHook
+from pipeline.hooks.hook import Context, Hook, HttpHook, LineHook
 from pipeline.hooks.shadow import in_shadow
 from pipeline.settings import Settings
 
@@ -65,11 +66,29 @@ class HookServers(AsyncExitStack):
         if SHADOW in self._context.flags:
             hook = in_shadow(hook, _tell)
         if not isinstance(hook, LineHook):
-            app = hook_app(hook, self._context, self._clock, hook.api_key(self._settings))
-            self.push_async_callback(
-                (await serve_http(app, *host_port(str(place)), self._connections, hook.name)).cleanup
-            )
+            key, (host, port) = hook.api_key(self._settings), host_port(str(place))
+            if not key and hook.keyless:
+                self._check_keyless(hook, host)
+            app = hook_app(hook, self._context, self._clock, key)
+            self.push_async_callback((await serve_http(app, host, port, self._connections, hook.name)).cleanup)
         elif isinstance(place, Path):
             await self._lines.listen_unix(hook, place, self._access)
         else:
             await self._lines.listen_tcp(hook, *host_port(str(place)))
+
+    def _check_keyless(self, hook: HttpHook, host: str) -> None:
+        """Whoever may ask learns who is restricted, and may report logins that never were. Raises ValueError."""
+        setting = f"SEKIMORI_{hook.name.upper()}_API_KEY"
+        if not _is_loopback(host) and hook.keyless not in self._context.flags:
+            raise ValueError(
+                f"{hook.name} at {host}: without a key every host could ask who is restricted; set {setting} here and "
+                f"in the mail server, or give {hook.keyless}"
+            )
+        _log.warning("no_api_key", hook=hook.name, address=host, who_may_ask="everybody who reaches it", next=setting)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

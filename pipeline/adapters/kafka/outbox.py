@@ -10,7 +10,7 @@ from pipeline.adapters.kafka.client import partition_counts
 from pipeline.adapters.kafka.errors import translate, translated
 from pipeline.adapters.kafka.security.access import cluster_at
 from pipeline.adapters.kafka.security.connecting import connected
-from pipeline.ports import Headers, MessageRefused, TopicMissing
+from pipeline.ports import Headers, MessageRefused, Record, TopicMissing
 
 
 class KafkaOutbox:
@@ -51,13 +51,15 @@ class KafkaOutbox:
         partition: int | None = None,
         timestamp_ms: int | None = None,
     ) -> None:
-        """See ``pipeline.ports.Outbox``."""
+        """See ``pipeline.ports.Outbox``. Decisions and settings are signed; those that nobody would obey are
+        refused."""
         if topic not in self._known:
             # A broker may create a topic that is only asked for, with the wrong number of partitions.
             partition_counts(self._bootstrap, [topic])
             self._known.add(topic)
         if key is None and value is None:
             raise MessageRefused(f"{topic}: a message needs a key or a value")
+        headers = self._signed(topic, key, value, headers)
         try:
             future = self._producer.send(
                 self._cluster.topic(topic),
@@ -73,6 +75,14 @@ class KafkaOutbox:
             raise TopicMissing(f"{topic} has no partition {partition}") from error
         future.add_callback(self._acknowledged)
         future.add_errback(self._failed.append)
+
+    def _signed(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Headers:
+        keys = self._cluster.keys
+        signed = keys.signed(topic, key, value, headers)
+        refusal = keys.refusal(Record(topic, 0, 0, 0, key, value, tuple(signed)))
+        if refusal is None:
+            return signed
+        raise MessageRefused(f"{topic}: nobody would obey it: {refusal.why}; see: sekimori keys check")
 
     def flush(self) -> dict[tuple[str, int], int]:
         """See ``pipeline.ports.Outbox``."""

@@ -12,6 +12,7 @@ import structlog
 from pipeline.adapters.kafka.follow import follow
 from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.adapters.kafka.security.acls import check_access
+from pipeline.adapters.kafka.security.keys import Gate
 from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.metrics import Recorder
 from pipeline.ports import Record, StoreUnavailable
@@ -45,7 +46,7 @@ class StoreJob:
             raise SettingsError("SEKIMORI_CLICKHOUSE is not set; give host:port, such as 127.0.0.1:9000")
         self._settings, self._recorder = settings, recorder
         self._store = ClickHouse.of(settings)
-        self._archive = Archive(Sink(self._store), recorder)
+        self._archive = Archive(Sink(self._store), recorder, Gate(cluster_of(settings).keys, recorder).why_not)
         self._stop = threading.Event()
         self._many = self._up = False
         self._written = self._cleaned = NEVER

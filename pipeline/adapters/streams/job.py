@@ -202,8 +202,9 @@ class StreamJob(Generic[S]):
         return TP(self._cluster.topic(tp.topic), tp.partition)
 
     async def _send(self, out: Outgoing) -> Awaitable[Any]:
+        headers = dict(self._cluster.keys.signed(out.topic, out.key, out.value, out.headers))
         sent: Awaitable[Any] = await self.app.producer.send(
-            self._cluster.topic(out.topic), out.key, out.value, out.partition, None, dict(out.headers) or None
+            self._cluster.topic(out.topic), out.key, out.value, out.partition, None, headers or None
         )
         return sent
 

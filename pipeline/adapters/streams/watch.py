@@ -3,16 +3,18 @@ and senders that give no keys."""
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
 from pipeline.adapters.geoip import GeoFile, GeoFileError
+from pipeline.adapters.kafka.security.keys import NO_KEYS, Gate, Keys
 from pipeline.adapters.kafka.tables import Table, TableReader, applied
 from pipeline.detect.granted import Granted
 from pipeline.detect.release import Released, release_of
+from pipeline.detect.standing import Hidden, time_of, told_by, told_of
 from pipeline.metrics import Recorder
 from pipeline.ports import FollowedLog, Record
 from pipeline.rules import RuleSet, build
@@ -129,24 +131,33 @@ class _TableWatch:
 
 
 class AllowlistWatch(_TableWatch):
-    """Follows ``settings``. ``granted`` is another object after each change, so that whoever looks things up in it
-    never sees a change half done."""
+    """Follows ``settings``, as far as ``keys`` allow. ``granted`` is another object after each change, so that whoever
+    looks things up in it never sees a change half done."""
 
-    def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder) -> None:
+    def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder, keys: Keys = NO_KEYS) -> None:
         super().__init__(self, SETTINGS, reading, recorder)
-        self.granted = Granted()
+        self._gate = Gate(keys, recorder)
+        self.granted, self._hidden = Granted(), Hidden()
 
     def empty(self) -> Granted:
         """See ``Table``."""
+        self._hidden.clear()
         return Granted()
 
     def fill(self, staged: Granted, records: Sequence[Record]) -> None:
         """See ``Table``."""
         for record in records:
-            self._apply(staged, record)
+            passes = self._apply(staged, record)
+            with suppress(ValueError):  # told where it is applied
+                key = decode_text(record.key, "the key")
+                if not self._gate.is_open and (known := self.granted.find(key)) is not None:
+                    self._hidden.note(record, key, told_by(known.issued_at, known.expires_at), passes, time.time())
 
     def replace(self, staged: Granted, written: frozenset[str]) -> None:
-        """See ``Table``."""
+        """See ``Table``. What was lifted by one who may not stays."""
+        for _, key in self._hidden:
+            if (known := self.granted.find(key)) is not None:
+                staged.apply(key, known)
         if SETTINGS.name in written:
             self.granted = staged
         _log.info("allowlist_read", entries=len(self.granted), written=sorted(written))
@@ -158,20 +169,27 @@ class AllowlistWatch(_TableWatch):
             self._apply(changed, record)
         self.granted = changed
 
-    def _apply(self, granted: Granted, record: Record) -> None:
+    def _apply(self, granted: Granted, record: Record) -> bool:
+        """Is it signed by one who may?"""
+
         def apply() -> bool:
             setting = None if record.value is None else decode_setting(record.value)
-            return granted.apply(decode_text(record.key, "the key"), setting)
+            told = told_of(record) if setting is None and not self._gate.is_open else None
+            return granted.apply(decode_text(record.key, "the key"), setting, told)
 
-        self._recorder.add("sekimori_detect_settings_total", 1, applied(record, apply))
+        passes = self._gate.passes(record)
+        outcome = applied(record, apply) if passes else "refused"
+        self._recorder.add("sekimori_detect_settings_total", 1, outcome)
+        return passes
 
 
 class ReleaseWatch(_TableWatch):
-    """Follows ``enforcement`` for what operators lift. ``releases``: the last one of each decision that a rule made,
-    another object after each change."""
+    """Follows ``enforcement`` for what operators lift, as far as ``keys`` allow. ``releases``: the last one of each
+    decision that a rule made, another object after each change."""
 
-    def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder) -> None:
+    def __init__(self, reading: Callable[[], FollowedLog], recorder: Recorder, keys: Keys = NO_KEYS) -> None:
         super().__init__(self, ENFORCEMENT, reading, recorder)
+        self._keys = keys
         self.releases: tuple[Released, ...] = ()
         self._known: dict[bytes, Released] = {}
 
@@ -182,7 +200,7 @@ class ReleaseWatch(_TableWatch):
     def fill(self, staged: dict[bytes, Released], records: Sequence[Record]) -> None:
         """See ``Table``."""
         for record in records:
-            _note_release(staged, record)
+            self._note(staged, record)
 
     def replace(self, staged: dict[bytes, Released], written: frozenset[str]) -> None:
         """See ``Table``. What the topic has forgotten is past."""
@@ -192,28 +210,23 @@ class ReleaseWatch(_TableWatch):
     def change(self, records: Sequence[Record]) -> None:
         """See ``Table``."""
         for record in records:
-            if _note_release(self._known, record):
+            if self._note(self._known, record):
                 self.releases = tuple(self._known.values())
                 told = {name: value.decode("utf-8", "backslashreplace") for name, value in record.headers}
                 by = {name: told.get(name, "") for name in ("actor", "note", "at")}
                 _log.info("decision_released", key=(record.key or b"").decode("utf-8", "backslashreplace"), **by)
 
-
-def _note_release(known: dict[bytes, Released], record: Record) -> bool:
-    """Is the record a release? Then it is known from now on. The time is when it was written."""
-    headers = dict(record.headers)
-    if record.value is not None or record.key is None or OVER in headers:
-        return False
-    held = (_time(headers.get(name)) for name in HELD)
-    release = release_of(record.key.decode("utf-8", "backslashreplace"), record.timestamp_ms / 1000, *held)
-    if release is not None:
-        known[record.key] = release
-    return release is not None
-
-
-def _time(told: bytes | None) -> float | None:
-    """RFC 3339 -> seconds since 1970; None if it is none."""
-    try:
-        return datetime.fromisoformat((told or b"").decode()).timestamp()
-    except (ValueError, OverflowError):
-        return None
+    def _note(self, known: dict[bytes, Released], record: Record) -> bool:
+        """Is the record a release? Then it is known from now on. The time is when it was written; with keys, as it was
+        signed, so that nobody lifts what came later by writing it again. Who sweeps tells of what is not obeyed."""
+        headers = dict(record.headers)
+        if record.value is not None or record.key is None or OVER in headers or self._keys.refusal(record):
+            return False
+        at = record.timestamp_ms / 1000
+        if self._keys.verifier is not None:
+            at = min(at, (time_of(headers.get("at")) or 0.0) + 1.0)  # it tells whole seconds
+        held = (time_of(headers.get(name)) for name in HELD)
+        release = release_of(record.key.decode("utf-8", "backslashreplace"), at, *held)
+        if release is not None:
+            known[record.key] = release
+        return release is not None

@@ -33,7 +33,7 @@ def pass_topics(command: Callable[Concatenate[DecisionTopics, P], None]) -> Call
     @wraps(command)
     def with_topics(brokers: str | None, /, *args: P.args, **options: P.kwargs) -> None:
         try:
-            topics = DecisionTopics(cluster_of(settings_in_force(), brokers or ""), _warn)
+            topics = DecisionTopics(cluster_of(settings_in_force(), brokers or ""), _warn, _warn_refused)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         try:
@@ -46,6 +46,11 @@ def pass_topics(command: Callable[Concatenate[DecisionTopics, P], None]) -> Call
 
 def _warn(topic: str, key: str, why: str) -> None:
     click.echo(f"{topic}: {printable(key)} cannot be read: {printable(why)}", err=True)
+
+
+def _warn_refused(topic: str, number: int, why: str) -> None:
+    what = "1 message is not obeyed" if number == 1 else f"{number:,} messages are not obeyed"
+    click.echo(f"{topic}: {what}: {printable(why)}", err=True)
 
 
 def _default_actor() -> str:

@@ -47,7 +47,11 @@ def test_a_decision_is_found_by_each_kind_of_subject_until_its_tombstone(
     given = decision(subject, kind)
     made = table(given)
     assert held(made, address=address, country_of=lambda a: "RU") == [subject]
+    assert (found := made.find(given.key)) is not None
+    assert found.subject == subject
+    assert made.find(given.key.replace(":account_send_rate:", ":manual:")) is None
     assert made.apply(given.key, None)
+    assert made.find(given.key) is None
     assert held(made, address=address, country_of=lambda a: "RU") == []
     assert (len(made), made.apply(given.key, None)) == (0, False)
 
@@ -297,6 +301,11 @@ def test_the_table_agrees_with_a_plain_dictionary(messages: list[Any], later: in
         if known is None or known.issued_at <= given.issued_at:
             model[given.key] = given
     assert len(made) == len(model)
+    for kind, subject in SUBJECTS:
+        for rule in RULES:
+            key = f"{kind}:{rule}:{subject}"
+            one, wanted = made.find(key), model.get(key)
+            assert (one.issued_at if one else None) == (wanted.issued_at.timestamp() if wanted else None)
     expected = {k: d for k, d in model.items() if d.expires_at.timestamp() > NOW + later}
     manual = {k: d for k, d in expected.items() if d.rule == "manual"}
     holding = made.lookup("send", NOW + later, account=ALICE, address=V4)

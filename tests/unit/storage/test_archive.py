@@ -53,6 +53,14 @@ def test_a_tombstone_is_a_release() -> None:
     assert found == [Release(AT, "prefix", "manual", "2001:db8::/48", "operator:hana", "誤検知", 7)]
 
 
+def test_what_is_not_obeyed_is_told_and_no_decision() -> None:
+    made = enforcement.EXAMPLES[0]
+    for value in (encode(made), None):
+        (letter,) = messages_of(record("enforcement", value, made.key.encode()), "it is not signed")
+        assert isinstance(letter, DeadLetter)
+        assert (letter.source, letter.offset, letter.reason) == ("enforcement-1", 7, "not obeyed: it is not signed")
+
+
 def test_an_event_without_a_zone_is_told() -> None:
     value = encode(event.EXAMPLES[0]).replace(b"Z", b"")
     (letter,) = messages_of(record("events", value, headers=HEADERS))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline.adapters.kafka.security.keys import NO_KEYS, Keys, keys_of
 from pipeline.adapters.secrets import read_secret
 from pipeline.settings import Settings, SettingsError
 
@@ -88,22 +89,24 @@ OPEN: Final = Access()
 
 
 class Cluster(str):
-    """The bootstrap servers of a cluster, ``host:port[,host:port]``, how to get in, and the prefix of what is ours.
+    """The bootstrap servers of a cluster, ``host:port[,host:port]``, how to get in, the prefix of what is ours, and the
+    keys of those whose word counts.
 
     The code knows topics and groups by the names of ``schemas.topics``: ``topic`` gives the name on the cluster,
     ``name`` takes it back.
     """
 
-    __slots__ = ("access", "prefix")
+    __slots__ = ("access", "keys", "prefix")
 
-    def __new__(cls, brokers: str, access: Access = OPEN, prefix: str = "") -> "Cluster":
+    def __new__(cls, brokers: str, access: Access = OPEN, prefix: str = "", keys: Keys = NO_KEYS) -> "Cluster":
         """As a text it is ``brokers``."""
         made = super().__new__(cls, brokers)
-        made.access, made.prefix = access, prefix
+        made.access, made.prefix, made.keys = access, prefix, keys
         return made
 
     access: Access
     prefix: str
+    keys: Keys
 
     def topic(self, name: str) -> str:
         """What a topic, or a consumer group, is called on the cluster."""
@@ -120,7 +123,8 @@ def cluster_at(bootstrap: str) -> Cluster:
 
 
 def cluster_of(settings: Settings, brokers: str = "") -> Cluster:
-    """The settings' cluster; ``brokers`` in place of theirs, if given."""
+    """The settings' cluster; ``brokers`` in place of theirs, if given. Raises SettingsError for files of keys that are
+    none."""
     access = Access(
         settings.kafka_protocol,
         settings.kafka_ca,
@@ -131,4 +135,4 @@ def cluster_of(settings: Settings, brokers: str = "") -> Cluster:
         settings.kafka_user,
         settings.kafka_password_file,
     )
-    return Cluster(brokers or settings.brokers, access, settings.prefix)
+    return Cluster(brokers or settings.brokers, access, settings.prefix, keys_of(settings))

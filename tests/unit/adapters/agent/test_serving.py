@@ -5,6 +5,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from pipeline.adapters.agent.serving import Given, HookServers, flags_of
 from pipeline.adapters.connections import Connections
@@ -18,12 +19,13 @@ from pipeline.settings import Settings
 from tests.support.decisions import NOW, decision, table
 from tests.unit.hooks.test_postfix import ALICE, request
 
+KEYLESS = Settings()
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-def serving(given: Given) -> HookServers:
+def serving(given: Given, settings: Settings = KEYLESS) -> HookServers:
     context = Context(table(decision(ALICE)), Limiter(), MemoryRecorder(), no_country, flags_of(given))
-    return HookServers(context, lambda: NOW, Settings(), Connections(MemoryRecorder()))
+    return HookServers(context, lambda: NOW, settings, Connections(MemoryRecorder()))
 
 
 async def told(streams: Streams) -> bytes:
@@ -75,3 +77,30 @@ def test_nobody_listens_any_more_once_it_is_closed(tmp_path: Path) -> None:
             await asyncio.open_unix_connection(tmp_path / "policy")
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("host", "flags", "key", "is_served", "is_told"),
+    [
+        ("0.0.0.0", {}, "", False, False),
+        ("0.0.0.0", {}, "secret", True, False),
+        ("0.0.0.0", {"--dovecot-open": True}, "", True, True),
+        ("127.0.0.1", {}, "", True, True),
+        ("localhost", {}, "", True, True),
+        ("[::]", {}, "", False, False),
+    ],
+)
+def test_other_hosts_need_a_key(host: str, flags: dict[str, bool], key: str, is_served: bool, is_told: bool) -> None:
+    given: Given = {"--dovecot": f"{host}:{free_port()}", **flags}
+
+    async def main() -> None:
+        async with serving(given, Settings(dovecot_api_key=key)) as servers:
+            if is_served:
+                await servers.serve(HOOKS, given)
+            else:
+                with pytest.raises(ValueError, match=r"set SEKIMORI_DOVECOT_API_KEY here .* or give --dovecot-open"):
+                    await servers.serve(HOOKS, given)
+
+    with capture_logs() as logs:
+        asyncio.run(main())
+    assert [log["event"] for log in logs].count("no_api_key") == is_told
