@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,6 +22,7 @@ from schemas.times import DAY
 
 # Connections and the rest are neither looked up nor counted; a queued message may turn out to be a submission.
 COUNTED = frozenset({"submission", "delivery", "auth_failure", "auth_success", "reject"})
+MAX_ZONES = 16  # that senders tell, each with the caches of its reader
 MAX_RAW = 4096  # characters of an unreadable line that are kept
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AHEAD = DAY  # seconds that a clock may be ahead: whoever is, makes all others look late
@@ -39,6 +41,18 @@ class Batch:
     moved: Moved
 
 
+class Sender(NamedTuple):
+    """What is known of who sent a frame. ``host``: the one that its lines are of, where they name none. ``file``: which
+    file they were read from; 0: none that is told. ``zone``: of that host's clock."""
+
+    host: str = ""
+    file: int = 0
+    zone: tzinfo | None = None
+
+
+NOBODY = Sender()
+
+
 class Normalizer:
     """Raw frames of one source (a partition, or a file), in order -> events and tallies.
 
@@ -51,15 +65,32 @@ class Normalizer:
         zone: tzinfo = UTC,
         lookup: CountryOf = no_country,
         zones: Mapping[str, tzinfo] = MappingProxyType({}),
+        fixed: bool = False,
     ) -> None:
-        """``ours``: hosts that are nobody's origin. ``zone``: of lines that carry none; ``zones``: of single hosts."""
+        """``ours``: hosts that are nobody's origin. ``zone``: of lines that carry none; ``zones``: of single hosts.
+        ``fixed``: ``zone`` holds whatever a sender tells."""
         self.reader = LineReader(zone, zones)
+        self._zones, self._fixed = zones, fixed
+        self._readers: dict[tzinfo, LineReader] = {}  # by the zone that a sender tells
         self.clocks = Clocks()
         self.joiner = Joiner(ours.webmails())
         self.enricher = Enricher(lookup)
         self.tallier = Tallier(ours.predicate())
 
-    def normalize(self, frame: bytes, reference: float, source: str, offset: int, live: bool = False) -> Batch:
+    def reader_of(self, zone: tzinfo | None) -> LineReader:
+        """What reads the lines of a sender who tells this zone, or none."""
+        if zone is None or self._fixed:
+            return self.reader
+        reader = self._readers.get(zone)
+        if reader is None:
+            if len(self._readers) >= MAX_ZONES:
+                self._readers.clear()
+            reader = self._readers[zone] = LineReader(zone, self._zones)
+        return reader
+
+    def normalize(
+        self, frame: bytes, reference: float, source: str, offset: int, live: bool = False, sender: Sender = NOBODY
+    ) -> Batch:
         """``reference``: seconds since 1970, when the frame arrived; tells the year of lines without one. ``live``: the
         lines arrived as they were written, see ``clocks``.
 
@@ -72,7 +103,7 @@ class Normalizer:
         ignored = 0
         latest, checked, possible = _time(reference + AHEAD), EPOCH, True
         newest, repeated, scattered = EPOCH, False, self.joiner.scattered
-        for line, read in zip(lines, self.reader.read_lines(lines, reference), strict=True):
+        for line, read in zip(lines, self.reader_of(sender.zone).read_lines(lines, reference), strict=True):
             if read is None:
                 ignored += 1
                 continue
