@@ -12,6 +12,7 @@ from pipeline.formats.reading.format import Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.networks import CountryOf, OurHosts, no_country
 from pipeline.normalize.clocks import NOTHING, Clocks, HostClock, Moved
+from pipeline.normalize.doubles import Counted, Doubles, is_session, speaks_of_somebody, split_for_join
 from pipeline.normalize.enrich import Enricher
 from pipeline.normalize.joining.join import Joiner
 from pipeline.normalize.tally import Tallier
@@ -31,7 +32,8 @@ OUT_OF_TIME = Unreadable("time", "more than a day ahead of when the line was rec
 
 @dataclass(frozen=True)
 class Batch:
-    """What one frame became. ``ignored``: lines that no format claims. ``moved``: those that got another time."""
+    """What one frame became. ``ignored``: lines that no format claims. ``moved``: those that got another time.
+    ``doubled``: those that another file held too, and which count no more: their events are of the kind ``other``."""
 
     events: list[Event]
     tallies: list[Tally]
@@ -39,6 +41,7 @@ class Batch:
     lines: int
     ignored: int
     moved: Moved
+    doubled: int = 0
 
 
 class Sender(NamedTuple):
@@ -51,6 +54,14 @@ class Sender(NamedTuple):
 
 
 NOBODY = Sender()
+
+
+class NormalizerState(msgspec.Struct, array_like=True):
+    """What is saved. Fields are read by their places: new ones come last, and have defaults."""
+
+    joined: bytes
+    clocks: dict[str, HostClock]
+    doubles: msgspec.Raw | None = None
 
 
 class Normalizer:
@@ -66,10 +77,14 @@ class Normalizer:
         lookup: CountryOf = no_country,
         zones: Mapping[str, tzinfo] = MappingProxyType({}),
         fixed: bool = False,
+        doubles: Doubles | None = None,
+        apart: bool = False,
     ) -> None:
         """``ours``: hosts that are nobody's origin. ``zone``: of lines that carry none; ``zones``: of single hosts.
-        ``fixed``: ``zone`` holds whatever a sender tells."""
+        ``fixed``: ``zone`` holds whatever a sender tells. ``doubles``: what several files may hold; None: they hold
+        nothing in common. ``apart``: other files have normalizers of their own, with the same ``doubles``."""
         self.reader = LineReader(zone, zones)
+        self.doubles, self._apart = doubles, apart
         self._zones, self._fixed = zones, fixed
         self._readers: dict[tzinfo, LineReader] = {}  # by the zone that a sender tells
         self.clocks = Clocks()
@@ -98,11 +113,12 @@ class Normalizer:
         """
         lines = split_frame(frame)
         events: list[Event] = []
-        counted: list[tuple[Event, str]] = []
+        counted: list[Counted] = []
         dead: list[DeadLetter] = []
         ignored = 0
         latest, checked, possible = _time(reference + AHEAD), EPOCH, True
         newest, repeated, scattered = EPOCH, False, self.joiner.scattered
+        shared = self.doubles is not None and not self._apart
         for line, read in zip(lines, self.reader_of(sender.zone).read_lines(lines, reference), strict=True):
             if read is None:
                 ignored += 1
@@ -121,24 +137,42 @@ class Normalizer:
                 dead.append(_dead_letter(source, offset, ignored + len(events) + len(dead), line, why, reference))
                 continue
             events.append(read)
-            if read.kind in COUNTED or read.status == "queued" or scattered:
+            if read.kind in COUNTED or read.status == "queued" or scattered or (shared and is_session(read)):
                 counted.append((read, line))
         moved = self.clocks.hold(events, newest, reference, live, repeated) if events else NOTHING
-        self.joiner.join(events)
-        if scattered:  # a client's line, too, may have turned out to be the one that makes a submission
+        doubles = self._join(events, counted, sender)
+        if scattered or shared:  # a client's line, too, may have turned out to be the one that makes a submission
             counted = [(event, line) for event, line in counted if event.kind in COUNTED or event.status == "queued"]
         self.enricher.enrich(event for event, _ in counted)
-        return Batch(events, self.tallier.tally(counted), dead, len(lines), ignored, moved)
+        return Batch(events, self.tallier.tally(counted), dead, len(lines), ignored, moved, doubles)
+
+    def _join(self, events: list[Event], counted: list[Counted], sender: Sender) -> int:
+        """Joins events, and takes from doubles what they say; returns how many they are."""
+        if self.doubles is None:
+            self.joiner.join(events)
+            return 0
+        before, after = split_for_join(counted, self.joiner.scattered, self._apart)
+        doubles = self.doubles.among(before, sender.file, sender.host)
+        known = set(map(id, doubles))
+        self.joiner.join(event for event in events if id(event) not in known)
+        speaking = (one for one in after if speaks_of_somebody(one[0]))
+        doubles += self.doubles.among(speaking, sender.file, sender.host)
+        for event in doubles:
+            event.told_in_full()
+        return len(doubles)
 
     def dump(self) -> bytes:
         """The state, to be kept with the offset up to which frames were normalised."""
-        return msgspec.msgpack.encode((self.joiner.dump(), self.clocks.dump()))
+        doubles = None if self.doubles is None else msgspec.Raw(self.doubles.dump())
+        return msgspec.msgpack.encode(NormalizerState(self.joiner.dump(), self.clocks.dump(), doubles))
 
     def load(self, dumped: bytes) -> None:
         """Inverse of ``dump``. Raises msgspec.DecodeError."""
-        joined, clocks = msgspec.msgpack.decode(dumped, type=tuple[bytes, dict[str, HostClock]])
-        self.joiner.load(joined)
-        self.clocks.load(clocks)
+        state = msgspec.msgpack.decode(dumped, type=NormalizerState)
+        self.joiner.load(state.joined)
+        self.clocks.load(state.clocks)
+        if self.doubles is not None and state.doubles is not None:
+            self.doubles.load(bytes(state.doubles))
 
     def retell(self, events: Iterable[Event]) -> list[Tally]:
         """The events of one frame, normalised before (stored ones, say) -> the same tallies, but for sample lines."""

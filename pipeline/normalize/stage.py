@@ -11,14 +11,14 @@ from pipeline.metrics import Recorder
 from pipeline.normalize.normalizer import Normalizer, Sender
 from pipeline.normalize.unkeyed import HALF, LONGEST, PASSED, Passing, by_host, is_unkeyed
 from pipeline.normalize.zones import zone_of
-from pipeline.partition import ZONE, Outgoing, StatePart, arrival_of, loading, partition_of, source_of, unreadable
+from pipeline.partition import FILE, ZONE, Outgoing, StatePart, arrival_of, loading, partition_of, source_of, unreadable
 from pipeline.ports import Record
 from schemas.codec import encode, encode_frame
 from schemas.origin import origin_headers
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, EVENTS, TALLIES
 
-NEWEST = 3  # version of the format that states are saved in; 1 had no clocks, 2 nothing of what is passed on
+NEWEST = 4  # version of states' format; 1 had no clocks, 2 nothing of what is passed on, 3 no doubles
 PIECE = 1_048_576  # bytes: what comes of so many, some twelve times as much, is never too large for a message
 MOST = 64 * PIECE  # bytes of a message, unpacked: a few packed bytes may stand for any number, and end every worker
 SHOWN = 100  # hosts with a wrong clock that are told one by one
@@ -101,6 +101,7 @@ class NormalizeStage:
         batch = self._normalizer.normalize(frame, reference, source, record.offset, live, sender)
         self._measure(record, batch.lines, batch.ignored, len(batch.dead_letters))
         self._recorder.add("sekimori_normalize_moved_total", batch.moved.lines)
+        self._recorder.add("sekimori_normalize_doubled_lines_total", batch.doubled)
         origin = origin_headers(source, record.offset)
         out = []
         if batch.events:
@@ -116,11 +117,13 @@ class NormalizeStage:
 
     def _sender(self, record: Record) -> Sender:
         """A zone that there is not is left out, and counted."""
-        told = dict(record.headers).get(ZONE)
+        headers = dict(record.headers)
+        told = headers.get(ZONE)
         zone = zone_of(told.decode("utf-8", "backslashreplace")) if told else None
         if told and zone is None:
             self._recorder.add("sekimori_normalize_unknown_zones_total")
-        return Sender(zone=zone)
+        host = "" if record.key is None else record.key.decode("utf-8", "backslashreplace")
+        return Sender(host, zlib.crc32(headers.get(FILE) or b""), zone)
 
     def _measure(self, record: Record, lines: int, ignored: int, unreadable: int) -> None:
         self._recorder.add("sekimori_normalize_lines_total", lines - ignored - unreadable, record.topic, "event")
@@ -160,7 +163,7 @@ class NormalizeStage:
             if part.key == self._key:
                 with loading(part, NEWEST):
                     state = zlib.decompress(part.value)
-                    if part.version < NEWEST:
+                    if part.version < 3:
                         self.position, dumped = msgspec.msgpack.decode(state, type=tuple[int, bytes])
                     else:
                         self.position, dumped, seen = msgspec.msgpack.decode(state, type=tuple[int, bytes, msgspec.Raw])

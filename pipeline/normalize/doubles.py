@@ -1,0 +1,115 @@
+"""The same line from two files: mail.log and syslog that hold the same, two senders of one host, a file that is sent
+again. It counts once.
+
+A line is known by its text, which names its host and its time, and by its number among the equal lines of its own file.
+It counts if no other file had an equal one of that number before. So of lines that lie in several files as many count
+as the file with the most of them has, and two equal failures within a second, in one file, are two. Lines of which no
+file is told are of one and the same: what such a sender sends twice is not found.
+
+It is applied to what lines say of somebody after they were joined, so that of a line that tells nothing in one file,
+for want of another line, the copy counts that tells it. But failures need no other line to count, and would make each
+other told before, as lines that begin a session would end it: where lines of all files are joined in one place, as in
+the cluster, doubles of these are found before the join, and left out of it.
+
+Memory is bounded: the last ``HALF`` to twice as many lines that count are known, of all files of a partition together.
+What was not seen for the longest time is forgotten first, and then counts again.
+
+Whom this can hurt: a line is left out if somebody sent the same text of the same host before as another file: he has to
+write to the topic, and to know what the host is going to log, to the letter. Who fills the memory with other lines
+brings about that doubles count, as they did before.
+"""
+
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+
+import msgspec
+
+from schemas.event import Event
+
+HALF = 65_536
+"""Lines until the older half is forgotten; about 200 bytes each in memory, 15 in a saved state."""
+
+Counted = tuple[Event, str]
+"""An event and its line."""
+Numbers = int | dict[int, int]
+"""The one file that had a line, once; else by file how many it had."""
+
+
+def stable(text: str) -> int:
+    """64 bits that name a text, the same in each process."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+class Doubles:
+    """The lines that counted lately. ``name``: 64 bits of a text; ``hash`` will do where nothing is saved."""
+
+    def __init__(self, name: Callable[[str], int] = stable, half: int = HALF) -> None:
+        self._name, self._half = name, half
+        self._young: dict[int, Numbers] = {}
+        self._old: dict[int, Numbers] = {}
+
+    def among(self, counted: Iterable[Counted], file: int, host: str) -> list[Event]:
+        """Which of these, in the order of their lines, are doubles; all of them are known from now on.
+
+        ``file``: a number of the one that they come from; ``host``: whose lines they are, if they do not say it.
+        """
+        name, young, old = self._name, self._young, self._old
+        doubles = []
+        for event, line in counted:
+            text = name(line if event.host else f"{host} {line}")
+            numbers = young.get(text)
+            if numbers is None:
+                numbers = old.pop(text, None) if old else None
+                if numbers is None:
+                    young[text] = file
+                    continue
+            of_file = {numbers: 1} if isinstance(numbers, int) else numbers
+            number = of_file.get(file, 0) + 1
+            if number <= max(of_file.values()):
+                doubles.append(event)
+            of_file[file] = number
+            young[text] = of_file
+        if len(young) > self._half:
+            self._young, self._old = {}, young
+        return doubles
+
+    def dump(self) -> bytes:
+        """The state, if ``name`` is stable."""
+        return msgspec.msgpack.encode((self._old, self._young))
+
+    def load(self, dumped: bytes) -> None:
+        """Inverse of ``dump``. Raises msgspec.DecodeError."""
+        self._old, self._young = msgspec.msgpack.decode(dumped, type=tuple[dict[int, Numbers], dict[int, Numbers]])
+
+
+def is_session(event: Event) -> bool:
+    """Does it begin or end a session? Such a line twice would end it at once."""
+    return event.kind == "connect" and event.session is not None
+
+
+def split_for_join(counted: Iterable[Counted], scattered: bool, apart: bool) -> tuple[list[Counted], list[Counted]]:
+    """Of which lines doubles are to be found before the join, so that they are not joined twice, and of which after it.
+
+    ``apart``: each file's lines are joined by themselves, so that all must be. ``scattered``: lines that belong
+    together come in any order, so that none waits in vain.
+    """
+    before: list[Counted] = []
+    after: list[Counted] = []
+    for one in counted:
+        event = one[0]
+        kind = event.kind
+        if apart or kind == "delivery" or kind == "reject":  # noqa: PLR1714  # as in the join
+            after.append(one)
+        elif kind == "auth_failure" or scattered or is_session(event):
+            before.append(one)
+        else:
+            after.append(one)
+    return before, after
+
+
+def speaks_of_somebody(event: Event) -> bool:
+    """Once it is joined: does it say something that counts, or that is stored, of an account or a network?"""
+    kind = event.kind
+    if kind == "delivery" or kind == "reject":  # noqa: PLR1714
+        return event.account is not None
+    return kind == "submission" or kind == "auth_success" or kind == "auth_failure"  # noqa: PLR1714
