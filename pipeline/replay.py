@@ -126,10 +126,11 @@ class Normalizers:
         zone: tzinfo = UTC,
         lookup: CountryOf = no_country,
         zones: Mapping[str, tzinfo] = MappingProxyType({}),
+        doubles: Doubles | None = None,
     ) -> None:
-        """See ``Normalizer``."""
+        """See ``Normalizer``. ``in_order`` finds the doubles of its files by itself."""
         self._ours, self._zone, self._lookup, self._zones = ours, zone, lookup, zones
-        self._doubles: Doubles | None = None
+        self._doubles = doubles
         self._of: dict[tuple[int, str], Normalizer] = {}
         self._numbers: dict[tuple[int, str], int] = {}
 
@@ -147,7 +148,10 @@ class Normalizers:
         return NormalizedFrame(frame.source, number, frame.position, batch)
 
     def in_order(self, files: Sequence[tuple[str, Iterable[LogFrame]]]) -> Iterator[NormalizedFrame]:
-        """All frames of several files, given as (base name, frames), in the order that is told above."""
+        """All frames of several files, given as (base name, frames), in the order that is told above.
+
+        A file that is given twice is two that hold the same.
+        """
         if len(files) > 1:
             self._doubles = Doubles(hash)
         streams = [map(self.normalize, frames, repeat(file)) for file, (_, frames) in enumerate(files)]

@@ -169,8 +169,6 @@ def clock_notes(counts: LineCounts) -> list[str]:
     return notes
 
 
-def doubles_notes(counts: LineCounts) -> list[str]:
+def doubles_notes(doubled: int) -> list[str]:
     """What a summary says of lines that lie in several files."""
-    if not counts.doubled:
-        return []
-    return [f"{counts.doubled:,} lines are in several of these files, and were counted once"]
+    return [f"{doubled:,} lines are in several of these files, and were counted once"] if doubled else []

@@ -66,7 +66,7 @@ def load(
         f"{counts.events:,} events, {loaded.decisions} decisions, "
         f"{counts.ignored:,} lines of no known format, {counts.unreadable:,} unreadable"
     )
-    for note in clock_notes(counts) + doubles_notes(counts):
+    for note in clock_notes(counts) + doubles_notes(counts.doubled):
         click.echo(note, err=True)
 
 

@@ -19,6 +19,7 @@ write to the topic, and to know what the host is going to log, to the letter. Wh
 brings about that doubles count, as they did before.
 """
 
+from array import array
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
@@ -37,7 +38,7 @@ Numbers = int | dict[int, int]
 
 def stable(text: str) -> int:
     """64 bits that name a text, the same in each process."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
 
 
 class Doubles:
@@ -56,7 +57,7 @@ class Doubles:
         name, young, old = self._name, self._young, self._old
         doubles = []
         for event, line in counted:
-            text = name(line if event.host else f"{host} {line}")
+            text = name(_whole(event, line, host))
             numbers = young.get(text)
             if numbers is None:
                 numbers = old.pop(text, None) if old else None
@@ -80,6 +81,30 @@ class Doubles:
     def load(self, dumped: bytes) -> None:
         """Inverse of ``dump``. Raises msgspec.DecodeError."""
         self._old, self._young = msgspec.msgpack.decode(dumped, type=tuple[dict[int, Numbers], dict[int, Numbers]])
+
+
+class LineNames(Doubles):
+    """Finds no doubles, but notes the names of all lines that may be some: of one of several files that are read each
+    by itself."""
+
+    def __init__(self, name: Callable[[str], int] = stable) -> None:
+        super().__init__(name)
+        self._noted = array("q")
+
+    def among(self, counted: Iterable[Counted], file: int, host: str) -> list[Event]:
+        """None. See ``Doubles``."""
+        self._noted.extend([self._name(_whole(event, line, host)) for event, line in counted])
+        return []
+
+    def take(self) -> "array[int]":
+        """What was noted since the last call."""
+        noted, self._noted = self._noted, array("q")
+        return noted
+
+
+def _whole(event: Event, line: str, host: str) -> str:
+    """The line, with the host that it does not name."""
+    return line if event.host else f"{host} {line}"
 
 
 def is_session(event: Event) -> bool:

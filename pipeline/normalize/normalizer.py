@@ -61,7 +61,7 @@ class NormalizerState(msgspec.Struct, array_like=True):
 
     joined: bytes
     clocks: dict[str, HostClock]
-    doubles: msgspec.Raw | None = None
+    doubles: bytes = b""
 
 
 class Normalizer:
@@ -163,7 +163,7 @@ class Normalizer:
 
     def dump(self) -> bytes:
         """The state, to be kept with the offset up to which frames were normalised."""
-        doubles = None if self.doubles is None else msgspec.Raw(self.doubles.dump())
+        doubles = b"" if self.doubles is None else self.doubles.dump()
         return msgspec.msgpack.encode(NormalizerState(self.joiner.dump(), self.clocks.dump(), doubles))
 
     def load(self, dumped: bytes) -> None:
@@ -171,8 +171,8 @@ class Normalizer:
         state = msgspec.msgpack.decode(dumped, type=NormalizerState)
         self.joiner.load(state.joined)
         self.clocks.load(state.clocks)
-        if self.doubles is not None and state.doubles is not None:
-            self.doubles.load(bytes(state.doubles))
+        if self.doubles is not None and state.doubles:
+            self.doubles.load(state.doubles)
 
     def retell(self, events: Iterable[Event]) -> list[Tally]:
         """The events of one frame, normalised before (stored ones, say) -> the same tallies, but for sample lines."""
