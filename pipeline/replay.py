@@ -153,7 +153,7 @@ class Normalizers:
         A file that is given twice is two that hold the same.
         """
         if len(files) > 1:
-            self._doubles = Doubles(hash)
+            self._doubles = Doubles()
         streams = [map(self.normalize, frames, repeat(file)) for file, (_, frames) in enumerate(files)]
         merged = in_order(streams, [name for name, _ in files], lambda frame: frame.at)
         return map(itemgetter(1), merged)

@@ -69,10 +69,7 @@ class Workers:
         self._ticks = RawArray(c_int64, max(1, slots))
         self._before = set(multiprocessing.active_children())
         self._jobs = jobs
-        context = AFRESH if afresh else CONTEXT
-        self.forked = context.get_start_method() == "fork"
-        """So all of them have the same ``hash`` of a text"""
-        self._pool = ProcessPoolExecutor(jobs, context, _begin, (self._ticks,))
+        self._pool = ProcessPoolExecutor(jobs, AFRESH if afresh else CONTEXT, _begin, (self._ticks,))
         self._pool.submit(os.getpid).result()
 
     def map(

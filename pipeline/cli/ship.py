@@ -180,7 +180,7 @@ def _zone(option: str | None) -> Callable[[int], str]:
     settings, origins = with_origins()
     name = option if option is not None else "" if origins["zone"] == "default" else settings.zone
     if option is not None and zone_of(name) is None:
-        raise click.BadParameter(f"{name!r} is no IANA zone such as Asia/Tokyo", param_hint="--zone")
+        raise click.BadParameter(f"{name!r} is no IANA zone such as Asia/Tokyo", param_hint="'--zone'")
     return (lambda at_ms: name) if name or is_given("host") else host_zone(os.environ)
 
 

@@ -12,7 +12,7 @@ from pipeline.formats.reading.format import Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.networks import CountryOf, OurHosts, no_country
 from pipeline.normalize.clocks import NOTHING, Clocks, HostClock, Moved
-from pipeline.normalize.doubles import Counted, Doubles, is_session, speaks_of_somebody, split_for_join
+from pipeline.normalize.doubles import Counted, Doubles, counts, is_session, split_for_join
 from pipeline.normalize.enrich import Enricher
 from pipeline.normalize.joining.join import Joiner
 from pipeline.normalize.tally import Tallier
@@ -155,8 +155,7 @@ class Normalizer:
         doubles = self.doubles.among(before, sender.file, sender.host)
         known = set(map(id, doubles))
         self.joiner.join(event for event in events if id(event) not in known)
-        speaking = (one for one in after if speaks_of_somebody(one[0]))
-        doubles += self.doubles.among(speaking, sender.file, sender.host)
+        doubles += self.doubles.among([one for one in after if counts(one[0])], sender.file, sender.host)
         for event in doubles:
             event.told_in_full()
         return len(doubles)

@@ -25,7 +25,7 @@ from pipeline.adapters.stores.opening import open_store
 from pipeline.adapters.trials.spool import SpoolWriter, spooled
 from pipeline.adapters.workers import Workers, tick
 from pipeline.networks import no_country
-from pipeline.normalize.doubles import Doubles, LineNames, stable
+from pipeline.normalize.doubles import Doubles, LineNames
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.ports import RowStore, StoreError
 from pipeline.replay import LineCounts, Normalizers
@@ -109,7 +109,7 @@ def all_read(plan: Plan, jobs: int, progress: Progress, store: RowStore | None =
 
 def _read_files(plan: Plan, logs: Logs, folder: Path, workers: Workers, progress: Progress) -> list[SourceRead]:
     sizes = sum(path.stat().st_size for path in logs.files) or 1
-    read = partial(_read_file, plan, logs, folder, hash if workers.forked else stable)
+    read = partial(_read_file, plan, logs, folder)
     files = range(len(logs.files))
     sources = workers.map(read, files, lambda _, at: progress("reading", sum(at) / sizes))
     if not have_in_common([_names(folder, number) for number in files]):
@@ -140,9 +140,9 @@ def _normalizers(plan: Plan, logs: Logs, doubles: Doubles | None = None) -> dict
     return {v: Normalizers(plan.rules[v].trusted, logs.zone, lookup, logs.zones, doubles) for v in plan.leaders}
 
 
-def _read_file(plan: Plan, logs: Logs, folder: Path, name: Callable[[str], int], number: int) -> SourceRead:
+def _read_file(plan: Plan, logs: Logs, folder: Path, number: int) -> SourceRead:
     """In a worker. Spools the file's tallies, and of several files what its lines are called."""
-    names = LineNames(name) if len(logs.files) > 1 else None
+    names = LineNames() if len(logs.files) > 1 else None
     normalizers = _normalizers(plan, logs, names)
     source = SourceRead(logs.files[number].name, [], LineCounts())
     with _spooling(plan, folder, number) as write, _names(folder, number).open("wb") as named:
@@ -154,7 +154,7 @@ def _read_file(plan: Plan, logs: Logs, folder: Path, name: Callable[[str], int],
             source.counts.add(first.counts)
             tick(number, frame.position)
             if names is not None:
-                names.take().tofile(named)
+                named.write(names.take())
     return source
 
 
