@@ -12,7 +12,7 @@ from pipeline.formats.reading.format import Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.networks import CountryOf, OurHosts, no_country
 from pipeline.normalize.clocks import NOTHING, Clocks, HostClock, Moved
-from pipeline.normalize.doubles import Counted, Doubles, counts, is_session, split_for_join
+from pipeline.normalize.doubles import Counted, Doubles, counts, split_for_join
 from pipeline.normalize.enrich import Enricher
 from pipeline.normalize.joining.join import Joiner
 from pipeline.normalize.tally import Tallier
@@ -114,6 +114,7 @@ class Normalizer:
         lines = split_frame(frame)
         events: list[Event] = []
         counted: list[Counted] = []
+        openings: list[Counted] = []  # of sessions, and their ends: twice, they would end at once
         dead: list[DeadLetter] = []
         ignored = 0
         latest, checked, possible = _time(reference + AHEAD), EPOCH, True
@@ -137,24 +138,29 @@ class Normalizer:
                 dead.append(_dead_letter(source, offset, ignored + len(events) + len(dead), line, why, reference))
                 continue
             events.append(read)
-            if read.kind in COUNTED or read.status == "queued" or scattered or (shared and is_session(read)):
+            if read.kind in COUNTED or read.status == "queued" or scattered:
                 counted.append((read, line))
+            elif shared and read.session is not None and read.kind == "connect":
+                openings.append((read, line))
         moved = self.clocks.hold(events, newest, reference, live, repeated) if events else NOTHING
-        doubles = self._join(events, counted, sender)
-        if scattered or shared:  # a client's line, too, may have turned out to be the one that makes a submission
+        doubles = self._join(events, openings, counted, sender)
+        if scattered:  # a client's line, too, may have turned out to be the one that makes a submission
             counted = [(event, line) for event, line in counted if event.kind in COUNTED or event.status == "queued"]
         self.enricher.enrich(event for event, _ in counted)
         return Batch(events, self.tallier.tally(counted), dead, len(lines), ignored, moved, doubles)
 
-    def _join(self, events: list[Event], counted: list[Counted], sender: Sender) -> int:
+    def _join(self, events: list[Event], openings: list[Counted], counted: list[Counted], sender: Sender) -> int:
         """Joins events, and takes from doubles what they say; returns how many they are."""
         if self.doubles is None:
             self.joiner.join(events)
             return 0
         before, after = split_for_join(counted, self.joiner.scattered, self._apart)
-        doubles = self.doubles.among(before, sender.file, sender.host)
-        known = set(map(id, doubles))
-        self.joiner.join(event for event in events if id(event) not in known)
+        doubles = self.doubles.among(openings + before, sender.file, sender.host)
+        if doubles:
+            known = set(map(id, doubles))
+            self.joiner.join(event for event in events if id(event) not in known)
+        else:
+            self.joiner.join(events)
         doubles += self.doubles.among([one for one in after if counts(one[0])], sender.file, sender.host)
         for event in doubles:
             event.told_in_full()
