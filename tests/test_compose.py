@@ -125,6 +125,15 @@ def test_settings_are_known_and_possible(name: str) -> None:
     assert settings.log_json
 
 
+@pytest.mark.parametrize("name", list(OURS))
+def test_home_zones_geoip_rules_and_a_settings_file_can_be_given(name: str) -> None:
+    service = OURS[name]
+    for setting in ("SETTINGS", "HOME", "ZONE", "ZONES", "GEOIP", "RULES"):
+        assert service["environment"][f"SEKIMORI_{setting}"] == f"${{SEKIMORI_{setting}:-}}"
+    assert "./compose/sekimori:/etc/sekimori:ro" in service["volumes"]
+    assert (ROOT / "compose" / "sekimori" / "README.md").is_file()
+
+
 def test_each_waits_for_what_it_needs() -> None:
     healthy = {"condition": "service_healthy"}
     assert SERVICES["prepare"]["depends_on"] == {"kafka": healthy, "clickhouse": healthy}

@@ -1,4 +1,5 @@
-"""What may go from the topic ``enforcement``: decisions that have been over for a day. Pure; the time is an argument.
+"""What may go from the topic ``enforcement``: decisions that have been over, and there, for a day. Pure; the time is an
+argument.
 
 Compaction keeps the last message of each key for ever, so that without tombstones the topic would only grow. One that
 is written for a decision that is over says so by a header: it is none of an operator's, and agents need not obey it. It
@@ -18,7 +19,8 @@ from schemas.codec import DecodeError, decoded
 from schemas.enforcement import OVER
 
 MARGIN: Final = 86_400.0
-"""Seconds that a decision stays after it was over: for clocks that differ, and for people who look it up."""
+"""Seconds that a decision stays after it was over, and after it was written, which of an old log is later: for clocks
+that differ, and for people who look it up."""
 
 
 class Message(NamedTuple):
@@ -65,7 +67,7 @@ class Sweep:
         if key in self._sent:
             self._sent[key] = record.value
         try:
-            until = decoded(_UNTIL.decode, record.value).expires_at.timestamp()
+            until = max(decoded(_UNTIL.decode, record.value).expires_at.timestamp(), record.timestamp_ms / 1000)
         except DecodeError:  # agents tell of it; it is not known when it is over
             self._until.pop(key, None)
             return None

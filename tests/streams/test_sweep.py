@@ -28,10 +28,11 @@ def test_one_of_several_sweeps_and_what_was_released_is_told_apart(
     holding, released = (decision(f"{name}@x.example", issued_at=now) for name in ("holding", "released"))
     with KafkaOutbox(brokers) as outbox:
         for made in (*long_over, just_over, holding, released):
-            outbox.send("enforcement", made.key.encode(), encode(made))
+            written = int(made.issued_at.timestamp() * 1000)
+            outbox.send("enforcement", made.key.encode(), encode(made), timestamp_ms=written)
         outbox.flush()
     topics = DecisionTopics(brokers, lambda *_: None)
-    topics.lift("enforcement", [released.key], "operator:hana", "mistake", now)
+    topics.lift([released], "operator:hana", "mistake", now)
     recorders = [PrometheusRecorder() for _ in range(2)]
     sweepers = [Sweeper(brokers, recorder, every=0.1) for recorder in recorders]
 
@@ -48,7 +49,8 @@ def test_one_of_several_sweeps_and_what_was_released_is_told_apart(
         assert [lifted["key"] for lifted in topics.lifted()] == [released.key]
         again = long_over[0]
         with KafkaOutbox(brokers) as outbox:
-            outbox.send("enforcement", again.key.encode(), encode(again))
+            written = int(again.issued_at.timestamp() * 1000)
+            outbox.send("enforcement", again.key.encode(), encode(again), timestamp_ms=written)
             outbox.flush()
         eventually(lambda: sum(swept()) == 51, 40)
     finally:

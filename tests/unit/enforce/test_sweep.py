@@ -104,6 +104,13 @@ def test_it_is_done_in_portions_and_once() -> None:
     assert [len(sweep.over(NOW + 60 + MARGIN, most=10)) for _ in range(4)] == [10, 10, 5, 0]
 
 
+def test_a_decision_about_an_old_log_stays_a_day_too() -> None:
+    sweep, made = Sweep(), decision("user@example.org", issued_at=AT - timedelta(days=90), seconds=60)
+    sweep.take(Record("enforcement", 0, 0, int(NOW * 1000), made.key.encode(), encode(made)))
+    assert sweep.over(NOW + MARGIN - 1) == []
+    assert sweep.over(NOW + MARGIN) == [Message(made.key.encode(), None)]
+
+
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
 @given(st.lists(records("enforcement"), max_size=3))
 def test_what_cannot_be_read_is_left_where_it_is(foreign: list[Record]) -> None:
