@@ -28,7 +28,9 @@ from schemas.event import Event
 
 HALF = 65_536
 """Lines until the older half is forgotten; about 200 bytes each in memory, 15 in a saved state."""
-NAME = 8  # bytes
+NAME = 8
+"""Bytes of SipHash that name a line, with the host where the line names none. They are others under another version of
+Python: after such an upgrade doubles of what came before it count."""
 
 Counted = tuple[Event, str]
 """An event and its line."""
@@ -52,7 +54,7 @@ class Doubles:
         young, old = self._young, self._old
         doubles = []
         for event, line in counted:
-            name = _name(event, line, host)
+            name = source_hash((line if event.host else f"{host} {line}").encode())
             numbers = young.get(name)
             if numbers is None:
                 numbers = old.pop(name, None) if old else None
@@ -88,7 +90,7 @@ class LineNames(Doubles):
 
     def among(self, counted: Iterable[Counted], file: int, host: str) -> list[Event]:
         """None. See ``Doubles``."""
-        self._noted += [_name(event, line, host) for event, line in counted]
+        self._noted += [source_hash((line if event.host else f"{host} {line}").encode()) for event, line in counted]
         return []
 
     def take(self) -> bytes:
@@ -97,35 +99,29 @@ class LineNames(Doubles):
         return b"".join(noted)
 
 
-def _name(event: Event, line: str, host: str) -> bytes:
-    """64 bits (SipHash) that name a line, with the host that it does not name; others under another version of Python,
-    so that after such an upgrade doubles of what came before it count."""
-    return source_hash((line if event.host else f"{host} {line}").encode())
+def before_join(counted: list[Counted], scattered: bool) -> list[Counted]:
+    """Where lines of all files are joined in one place: those of which a double is not to be joined.
 
-
-def split_for_join(counted: list[Counted], scattered: bool, apart: bool) -> tuple[list[Counted], list[Counted]]:
-    """Of which lines doubles are to be found before the join, so that they are not joined twice, and of which after it.
-
-    ``apart``: each file's lines are joined by themselves, so that all must be. ``scattered``: lines that belong
-    together come in any order, so that none waits in vain.
+    ``scattered``: lines that belong together come in any order, so that none waits in vain for another.
     """
-    if apart:
-        return [], counted
     if scattered:
-        late = {"delivery", "reject"}
-        return [one for one in counted if one[0].kind not in late], [one for one in counted if one[0].kind in late]
-    failures = [one for one in counted if one[0].kind == "auth_failure"]
-    return failures, counted if not failures else [one for one in counted if one[0].kind != "auth_failure"]
+        return [one for one in counted if one[0].kind not in _OF_KNOWN]
+    return [one for one in counted if one[0].kind == "auth_failure"]
 
 
-def counts(event: Event) -> bool:
-    """Once it is joined: does anything count it?"""
-    kind = event.kind
-    if kind == "delivery":
-        return event.status == "bounced" and event.account is not None
-    if kind == "reject":
-        return event.account is not None
-    return kind in _COUNTED
+def after_join(counted: list[Counted], apart: bool, scattered: bool) -> list[Counted]:
+    """All others that something counts, as they are after the join. ``apart``: there were no others before it."""
+    kinds = _OF_KNOWN_ALONE if scattered and not apart else _COUNTED if apart else _COUNTED_LATE
+    return [
+        one
+        for one in counted
+        if (one[0].kind in kinds or (one[0].status == "bounced" and one[0].kind == "delivery"))
+        and (one[0].account is not None or one[0].kind not in _OF_KNOWN)
+    ]
 
 
-_COUNTED = frozenset(("submission", "auth_success", "auth_failure"))
+_OF_KNOWN = frozenset(("delivery", "reject"))
+"""What counts for an account alone, which another line may have to name"""
+_OF_KNOWN_ALONE = frozenset(("reject",))
+_COUNTED_LATE = frozenset(("submission", "auth_success", "reject"))
+_COUNTED = _COUNTED_LATE | {"auth_failure"}

@@ -12,7 +12,7 @@ from pipeline.formats.reading.format import Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.networks import CountryOf, OurHosts, no_country
 from pipeline.normalize.clocks import NOTHING, Clocks, HostClock, Moved
-from pipeline.normalize.doubles import Counted, Doubles, counts, split_for_join
+from pipeline.normalize.doubles import Counted, Doubles, after_join, before_join
 from pipeline.normalize.enrich import Enricher
 from pipeline.normalize.joining.join import Joiner
 from pipeline.normalize.tally import Tallier
@@ -154,14 +154,15 @@ class Normalizer:
         if self.doubles is None:
             self.joiner.join(events)
             return 0
-        before, after = split_for_join(counted, self.joiner.scattered, self._apart)
-        doubles = self.doubles.among(openings + before, sender.file, sender.host)
+        scattered = self.joiner.scattered
+        before = [] if self._apart else openings + before_join(counted, scattered)
+        doubles = self.doubles.among(before, sender.file, sender.host)
         if doubles:
             known = set(map(id, doubles))
             self.joiner.join(event for event in events if id(event) not in known)
         else:
             self.joiner.join(events)
-        doubles += self.doubles.among([one for one in after if counts(one[0])], sender.file, sender.host)
+        doubles += self.doubles.among(after_join(counted, self._apart, scattered), sender.file, sender.host)
         for event in doubles:
             event.told_in_full()
         return len(doubles)
