@@ -5,8 +5,9 @@ from zoneinfo import ZoneInfo
 from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
-from pipeline.adapters.streams.watch import GeoWatch, UnkeyedWatch
+from pipeline.adapters.streams.watch import GeoWatch, SenderWatch
 from pipeline.adapters.streams.worker import Worker
+from pipeline.normalize.doubles import Doubles
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.normalize.stage import NormalizeStage
 from pipeline.rules.config import load
@@ -24,9 +25,10 @@ def run(settings: Settings, metrics: str | None = None) -> None:
     geo = GeoFile(settings.geoip)
 
     def make(topic: str, partition: int) -> NormalizeStage:
-        normalizer = Normalizer(rules.trusted, zones.get(topic, zone), geo, zones)
+        normalizer = Normalizer(
+            rules.trusted, zones.get(topic, zone), geo, zones, fixed=topic in zones, doubles=Doubles()
+        )
         return NormalizeStage(topic, partition, normalizer, settings.partitions, recorder, lambda: geo.edition)
 
     job = StreamJob("normalize", settings, [MAILLOG, AUTHLOG], NORMALIZE_STATE, make, recorder)
-    unkeyed = UnkeyedWatch(lambda: recorder.total("sekimori_normalize_unkeyed_total"))
-    Worker(job, recorder, metrics, GeoWatch(geo, recorder).poll, unkeyed.poll).run()
+    Worker(job, recorder, metrics, GeoWatch(geo, recorder).poll, SenderWatch(recorder.total).poll).run()

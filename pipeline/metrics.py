@@ -75,6 +75,12 @@ NORMALIZE: tuple[MetricFamily, ...] = (
     ),
     MetricFamily("sekimori_normalize_repeated_total", "counter", "Messages passed on twice, and left out"),
     MetricFamily(
+        "sekimori_normalize_doubled_lines_total",
+        "counter",
+        "Lines that another file of the host held too, counted once",
+    ),
+    MetricFamily("sekimori_normalize_unknown_zones_total", "counter", "Messages whose header zone names no zone"),
+    MetricFamily(
         "sekimori_normalize_moved_total", "counter", "Lines whose time was moved: their host's clock is wrong"
     ),
     MetricFamily(

@@ -17,6 +17,8 @@ from schemas.dead_letter import DeadLetter
 from schemas.tally import LAST_TIME, Tally
 
 REFERENCE = "reference"  # header: milliseconds since 1970 of lines that are sent later than they were written
+ZONE = "zone"  # header: of stamps that carry none, an IANA name or an offset such as +09:00; see ``normalize.zones``
+FILE = "file"  # header: the id of the file that the lines were read from
 FORMAT = "format"  # header of a saved part: the version of its format
 
 

@@ -9,6 +9,7 @@ file's place among those that were given; those of one file always stay in their
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, tzinfo
+from itertools import repeat
 from operator import itemgetter
 from types import MappingProxyType
 from typing import TypeVar
@@ -19,7 +20,8 @@ from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector
 from pipeline.detect.release import Released
 from pipeline.networks import CountryOf, OurHosts, no_country
-from pipeline.normalize.normalizer import Batch, Normalizer
+from pipeline.normalize.doubles import Doubles
+from pipeline.normalize.normalizer import Batch, Normalizer, Sender
 from pipeline.rules import RuleSet
 from schemas.dead_letter import DeadLetter
 from schemas.enforcement import Decision
@@ -44,7 +46,8 @@ class LogFrame(msgspec.Struct, frozen=True, gc=False):
 
 class LineCounts(msgspec.Struct, gc=False):
     """How many lines there were, and what they became. ``moved``: events that got another time; ``clocks``: by
-    host, the seconds that it was ahead at most; ``left``: events later than their file's change that kept theirs."""
+    host, the seconds that it was ahead at most; ``left``: events later than their file's change that kept theirs;
+    ``doubled``: lines that another file held too, and which did not count again."""
 
     lines: int = 0
     events: int = 0
@@ -53,6 +56,7 @@ class LineCounts(msgspec.Struct, gc=False):
     moved: int = 0
     clocks: dict[str, int] = msgspec.field(default_factory=dict)
     left: int = 0
+    doubled: int = 0
 
     def add(self, other: "LineCounts") -> None:
         """Adds the other's to these."""
@@ -62,6 +66,7 @@ class LineCounts(msgspec.Struct, gc=False):
         self.unreadable += other.unreadable
         self.moved += other.moved
         self.left += other.left
+        self.doubled += other.doubled
         for host, ahead in other.clocks.items():
             self.clocks[host] = max(ahead, self.clocks.get(host, 0))
 
@@ -84,7 +89,7 @@ class NormalizedFrame(msgspec.Struct, frozen=True, gc=False):
         """Of its lines."""
         batch = self.batch
         lines, moved = batch.lines, batch.moved
-        return LineCounts(lines, len(batch.events), batch.ignored, len(batch.dead_letters), *moved)
+        return LineCounts(lines, len(batch.events), batch.ignored, len(batch.dead_letters), *moved, batch.doubled)
 
 
 def place_in_time(events: Sequence[Event]) -> int:
@@ -112,7 +117,8 @@ def in_order(
 
 
 class Normalizers:
-    """One normalizer for each source: queue ids and sessions of one file say nothing of another's."""
+    """One normalizer for each source: queue ids and sessions of one file say nothing of another's. But lines that
+    several files hold count once."""
 
     def __init__(
         self,
@@ -120,26 +126,35 @@ class Normalizers:
         zone: tzinfo = UTC,
         lookup: CountryOf = no_country,
         zones: Mapping[str, tzinfo] = MappingProxyType({}),
+        doubles: Doubles | None = None,
     ) -> None:
-        """See ``Normalizer``."""
+        """See ``Normalizer``. ``in_order`` finds the doubles of its files by itself."""
         self._ours, self._zone, self._lookup, self._zones = ours, zone, lookup, zones
-        self._of: dict[str, Normalizer] = {}
-        self._numbers: dict[str, int] = {}
+        self._doubles = doubles
+        self._of: dict[tuple[int, str], Normalizer] = {}
+        self._numbers: dict[tuple[int, str], int] = {}
 
-    def normalize(self, frame: LogFrame) -> NormalizedFrame:
-        """The next frame of its source."""
-        source = frame.source
+    def normalize(self, frame: LogFrame, file: int = 0) -> NormalizedFrame:
+        """The next frame of its source. ``file``: its number, where there are several."""
+        source = file, frame.source
         normalizer = self._of.get(source)
         if normalizer is None:
-            normalizer = self._of[source] = Normalizer(self._ours, self._zone, self._lookup, self._zones)
+            normalizer = self._of[source] = Normalizer(
+                self._ours, self._zone, self._lookup, self._zones, doubles=self._doubles, apart=True
+            )
         number = self._numbers.get(source, 0)
         self._numbers[source] = number + 1
-        batch = normalizer.normalize(frame.content, frame.reference, source, number)
-        return NormalizedFrame(source, number, frame.position, batch)
+        batch = normalizer.normalize(frame.content, frame.reference, frame.source, number, sender=Sender(file=file))
+        return NormalizedFrame(frame.source, number, frame.position, batch)
 
     def in_order(self, files: Sequence[tuple[str, Iterable[LogFrame]]]) -> Iterator[NormalizedFrame]:
-        """All frames of several files, given as (base name, frames), in the order that is told above."""
-        streams = [map(self.normalize, frames) for _, frames in files]
+        """All frames of several files, given as (base name, frames), in the order that is told above.
+
+        A file that is given twice is two that hold the same.
+        """
+        if len(files) > 1:
+            self._doubles = Doubles()
+        streams = [map(self.normalize, frames, repeat(file)) for file, (_, frames) in enumerate(files)]
         merged = in_order(streams, [name for name, _ in files], lambda frame: frame.at)
         return map(itemgetter(1), merged)
 

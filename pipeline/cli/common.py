@@ -167,3 +167,8 @@ def clock_notes(counts: LineCounts) -> list[str]:
     if counts.left:
         notes.append(f"{counts.left:,} lines are later than the last change of their file: is the zone (--zone) right?")
     return notes
+
+
+def doubles_notes(doubled: int) -> list[str]:
+    """What a summary says of lines that lie in several files."""
+    return [f"{doubled:,} lines are in several of these files, and were counted once"] if doubled else []

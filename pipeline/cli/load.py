@@ -17,6 +17,7 @@ from pipeline.cli.common import (
     clear_errors,
     clock_notes,
     country_lookup,
+    doubles_notes,
     flow_options,
     note_no_geoip,
     rules_in_force,
@@ -65,7 +66,7 @@ def load(
         f"{counts.events:,} events, {loaded.decisions} decisions, "
         f"{counts.ignored:,} lines of no known format, {counts.unreadable:,} unreadable"
     )
-    for note in clock_notes(counts):
+    for note in clock_notes(counts) + doubles_notes(counts.doubled):
         click.echo(note, err=True)
 
 

@@ -16,6 +16,7 @@ from pipeline.cli.common import (
     clear_errors,
     clock_notes,
     country_lookup,
+    doubles_notes,
     flow_options,
     json_option,
     note_no_geoip,
@@ -100,6 +101,6 @@ def _summary(flow: Replay, decisions: list[Decision], took: float) -> str:
     if flow.held:
         rest = ", ".join(f"{n} of {rule}" for rule, n in flow.held.items())
         lines.append(f"the brake would have held: {rest}")
-    lines += clock_notes(counts)
+    lines += clock_notes(counts) + doubles_notes(counts.doubled)
     lines += [f"unreadable: {printable(d.reason)}: {json.dumps(d.raw[:200])}" for d in flow.unread[:5]]
     return "\n".join(lines)

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -24,15 +24,17 @@ from pipeline.adapters.metrics_thread import served_metrics
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.shipping.feed import Keeper, Stream, World
 from pipeline.adapters.shipping.frames import TopicChoice
+from pipeline.adapters.shipping.hostzone import host_zone
 from pipeline.adapters.shipping.journal import JOURNAL, JournalTail, journal_command
 from pipeline.adapters.shipping.pipe import STANDARD_INPUT, PipeTail, Unkept
 from pipeline.adapters.shipping.positions import Positions, Remembered
 from pipeline.adapters.shipping.shipper import Options, Shipper
 from pipeline.adapters.shipping.tail import Tail
 from pipeline.cli.common import clear_errors, json_option
-from pipeline.cli.configured import settings_in_force
+from pipeline.cli.configured import is_given, settings_in_force, with_origins
 from pipeline.cli.terminal import print_json, progress
 from pipeline.metrics import SHIP
+from pipeline.normalize.zones import zone_of
 from pipeline.ports import AccessRefused, BrokerUnavailable
 
 # After this the broker counts as down, positions are read back, and sending begins again.
@@ -69,6 +71,10 @@ _COLUMNS = (
     help="A folder of journal files, or one, in place of this host's.",
 )
 @click.option("--match", multiple=True, metavar="FIELD=VALUE", help="Of the journal only such entries.")
+@click.option(
+    "--zone",
+    help="IANA zone of stamps without one.  [default: SEKIMORI_ZONE if it is set, else that of this host]",
+)
 @click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics and /healthz there.")
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Folder for positions.")
 @click.option("--batch-lines", type=click.IntRange(1, 10_000), default=200, show_default=True, help="Of one message.")
@@ -89,6 +95,7 @@ def ship(
     journal: bool,
     journal_from: Path | None,
     match: tuple[str, ...],
+    zone: str | None,
     metrics: str | None,
     state: Path | None,
     batch_lines: int,
@@ -117,6 +124,7 @@ def ship(
         settings = settings_in_force()
         bootstrap = cluster_of(settings, broker or "")
         servers(bootstrap)
+        told_zone = _zone(zone)
         _check_access(bootstrap)
     journal = journal or journal_from is not None
     _check(files, follow, journal)
@@ -137,6 +145,7 @@ def ship(
             now_ms=lambda: time.time_ns() // 1_000_000,
             recorder=recorder,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            zone=told_zone,
         )
         folder = (state or settings.state_dir) / "ship"
         streams: list[tuple[Stream, Keeper]] = []
@@ -161,6 +170,18 @@ def ship(
         stack.enter_context(served_metrics(metrics, recorder, shipper.health))
         shipper.run()
     _report(shipper, files, as_json)
+
+
+def _zone(option: str | None) -> Callable[[int], str]:
+    """What is told of the zone of stamps without one. Raises click.BadParameter.
+
+    Of a host that ``--host`` names nothing is known here.
+    """
+    settings, origins = with_origins()
+    name = option if option is not None else "" if origins["zone"] == "default" else settings.zone
+    if option is not None and zone_of(name) is None:
+        raise click.BadParameter(f"{name!r} is no IANA zone such as Asia/Tokyo", param_hint="'--zone'")
+    return (lambda at_ms: name) if name or is_given("host") else host_zone(os.environ)
 
 
 def _check_access(cluster: Cluster) -> None:

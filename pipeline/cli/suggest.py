@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.adapters.trials.suggest import observe
-from pipeline.cli.common import json_option, rules_in_force, rules_option
+from pipeline.cli.common import doubles_notes, json_option, rules_in_force, rules_option
 from pipeline.cli.terminal import parts_progress, plain_table, print_json, safe, table_console
 from pipeline.cli.trial import PIPED, Trial, trial_errors, trial_options
 from pipeline.rules import RULES
@@ -57,6 +57,8 @@ def suggest(budget: float, only: str | None, rules_path: Path | None, trial: Tri
     else:
         _print(suggestions)
         click.echo(as_toml(suggestions, budget), nl=False)
+    for note in doubles_notes(found.doubled):
+        click.echo(note, err=True)
     trial.note()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,6 +12,7 @@ from pipeline.formats.reading.format import Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.networks import CountryOf, OurHosts, no_country
 from pipeline.normalize.clocks import NOTHING, Clocks, HostClock, Moved
+from pipeline.normalize.doubles import Counted, Doubles, after_join, before_join
 from pipeline.normalize.enrich import Enricher
 from pipeline.normalize.joining.join import Joiner
 from pipeline.normalize.tally import Tallier
@@ -21,6 +23,7 @@ from schemas.times import DAY
 
 # Connections and the rest are neither looked up nor counted; a queued message may turn out to be a submission.
 COUNTED = frozenset({"submission", "delivery", "auth_failure", "auth_success", "reject"})
+MAX_ZONES = 16  # that senders tell, each with the caches of its reader
 MAX_RAW = 4096  # characters of an unreadable line that are kept
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AHEAD = DAY  # seconds that a clock may be ahead: whoever is, makes all others look late
@@ -29,7 +32,8 @@ OUT_OF_TIME = Unreadable("time", "more than a day ahead of when the line was rec
 
 @dataclass(frozen=True)
 class Batch:
-    """What one frame became. ``ignored``: lines that no format claims. ``moved``: those that got another time."""
+    """What one frame became. ``ignored``: lines that no format claims. ``moved``: those that got another time.
+    ``doubled``: those that another file held too, and which count no more: their events are of the kind ``other``."""
 
     events: list[Event]
     tallies: list[Tally]
@@ -37,6 +41,27 @@ class Batch:
     lines: int
     ignored: int
     moved: Moved
+    doubled: int = 0
+
+
+class Sender(NamedTuple):
+    """What is known of who sent a frame. ``host``: the one that its lines are of, where they name none. ``file``: which
+    file they were read from; 0: none that is told. ``zone``: of that host's clock."""
+
+    host: str = ""
+    file: int = 0
+    zone: tzinfo | None = None
+
+
+NOBODY = Sender()
+
+
+class NormalizerState(msgspec.Struct, array_like=True):
+    """What is saved. Fields are read by their places: new ones come last, and have defaults."""
+
+    joined: bytes
+    clocks: dict[str, HostClock]
+    doubles: bytes = b""
 
 
 class Normalizer:
@@ -51,15 +76,36 @@ class Normalizer:
         zone: tzinfo = UTC,
         lookup: CountryOf = no_country,
         zones: Mapping[str, tzinfo] = MappingProxyType({}),
+        fixed: bool = False,
+        doubles: Doubles | None = None,
+        apart: bool = False,
     ) -> None:
-        """``ours``: hosts that are nobody's origin. ``zone``: of lines that carry none; ``zones``: of single hosts."""
+        """``ours``: hosts that are nobody's origin. ``zone``: of lines that carry none; ``zones``: of single hosts.
+        ``fixed``: ``zone`` holds whatever a sender tells. ``doubles``: what several files may hold; None: they hold
+        nothing in common. ``apart``: other files have normalizers of their own, with the same ``doubles``."""
         self.reader = LineReader(zone, zones)
+        self.doubles, self._apart = doubles, apart
+        self._zones, self._fixed = zones, fixed
+        self._readers: dict[tzinfo, LineReader] = {}  # by the zone that a sender tells
         self.clocks = Clocks()
         self.joiner = Joiner(ours.webmails())
         self.enricher = Enricher(lookup)
         self.tallier = Tallier(ours.predicate())
 
-    def normalize(self, frame: bytes, reference: float, source: str, offset: int, live: bool = False) -> Batch:
+    def reader_of(self, zone: tzinfo | None) -> LineReader:
+        """What reads the lines of a sender who tells this zone, or none."""
+        if zone is None or self._fixed:
+            return self.reader
+        reader = self._readers.get(zone)
+        if reader is None:
+            if len(self._readers) >= MAX_ZONES:
+                self._readers.clear()
+            reader = self._readers[zone] = LineReader(zone, self._zones)
+        return reader
+
+    def normalize(
+        self, frame: bytes, reference: float, source: str, offset: int, live: bool = False, sender: Sender = NOBODY
+    ) -> Batch:
         """``reference``: seconds since 1970, when the frame arrived; tells the year of lines without one. ``live``: the
         lines arrived as they were written, see ``clocks``.
 
@@ -67,12 +113,14 @@ class Normalizer:
         """
         lines = split_frame(frame)
         events: list[Event] = []
-        counted: list[tuple[Event, str]] = []
+        counted: list[Counted] = []
+        openings: list[Counted] = []  # of sessions, and their ends: twice, they would end at once
         dead: list[DeadLetter] = []
         ignored = 0
         latest, checked, possible = _time(reference + AHEAD), EPOCH, True
         newest, repeated, scattered = EPOCH, False, self.joiner.scattered
-        for line, read in zip(lines, self.reader.read_lines(lines, reference), strict=True):
+        shared = self.doubles is not None and not self._apart
+        for line, read in zip(lines, self.reader_of(sender.zone).read_lines(lines, reference), strict=True):
             if read is None:
                 ignored += 1
                 continue
@@ -92,22 +140,45 @@ class Normalizer:
             events.append(read)
             if read.kind in COUNTED or read.status == "queued" or scattered:
                 counted.append((read, line))
+            elif shared and read.session is not None and read.kind == "connect":
+                openings.append((read, line))
         moved = self.clocks.hold(events, newest, reference, live, repeated) if events else NOTHING
-        self.joiner.join(events)
+        doubles = self._join(events, openings, counted, sender)
         if scattered:  # a client's line, too, may have turned out to be the one that makes a submission
             counted = [(event, line) for event, line in counted if event.kind in COUNTED or event.status == "queued"]
         self.enricher.enrich(event for event, _ in counted)
-        return Batch(events, self.tallier.tally(counted), dead, len(lines), ignored, moved)
+        return Batch(events, self.tallier.tally(counted), dead, len(lines), ignored, moved, doubles)
+
+    def _join(self, events: list[Event], openings: list[Counted], counted: list[Counted], sender: Sender) -> int:
+        """Joins events, and takes from doubles what they say; returns how many they are."""
+        if self.doubles is None:
+            self.joiner.join(events)
+            return 0
+        scattered = self.joiner.scattered
+        before = [] if self._apart else openings + before_join(counted, scattered)
+        doubles = self.doubles.among(before, sender.file, sender.host)
+        if doubles:
+            known = set(map(id, doubles))
+            self.joiner.join(event for event in events if id(event) not in known)
+        else:
+            self.joiner.join(events)
+        doubles += self.doubles.among(after_join(counted, self._apart, scattered), sender.file, sender.host)
+        for event in doubles:
+            event.told_in_full()
+        return len(doubles)
 
     def dump(self) -> bytes:
         """The state, to be kept with the offset up to which frames were normalised."""
-        return msgspec.msgpack.encode((self.joiner.dump(), self.clocks.dump()))
+        doubles = b"" if self.doubles is None else self.doubles.dump()
+        return msgspec.msgpack.encode(NormalizerState(self.joiner.dump(), self.clocks.dump(), doubles))
 
     def load(self, dumped: bytes) -> None:
         """Inverse of ``dump``. Raises msgspec.DecodeError."""
-        joined, clocks = msgspec.msgpack.decode(dumped, type=tuple[bytes, dict[str, HostClock]])
-        self.joiner.load(joined)
-        self.clocks.load(clocks)
+        state = msgspec.msgpack.decode(dumped, type=NormalizerState)
+        self.joiner.load(state.joined)
+        self.clocks.load(state.clocks)
+        if self.doubles is not None and state.doubles:
+            self.doubles.load(state.doubles)
 
     def retell(self, events: Iterable[Event]) -> list[Tally]:
         """The events of one frame, normalised before (stored ones, say) -> the same tallies, but for sample lines."""

@@ -8,16 +8,17 @@ import msgspec
 
 from pipeline.formats.reading.lines import split_frame
 from pipeline.metrics import Recorder
-from pipeline.normalize.normalizer import Normalizer
+from pipeline.normalize.normalizer import Normalizer, Sender
 from pipeline.normalize.unkeyed import HALF, LONGEST, PASSED, Passing, by_host, is_unkeyed
-from pipeline.partition import Outgoing, StatePart, arrival_of, loading, partition_of, source_of, unreadable
+from pipeline.normalize.zones import zone_of
+from pipeline.partition import FILE, ZONE, Outgoing, StatePart, arrival_of, loading, partition_of, source_of, unreadable
 from pipeline.ports import Record
 from schemas.codec import encode, encode_frame
 from schemas.origin import origin_headers
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, EVENTS, TALLIES
 
-NEWEST = 3  # version of the format that states are saved in; 1 had no clocks, 2 nothing of what is passed on
+NEWEST = 4  # version of states' format; 1 had no clocks, 2 nothing of what is passed on, 3 no doubles
 PIECE = 1_048_576  # bytes: what comes of so many, some twelve times as much, is never too large for a message
 MOST = 64 * PIECE  # bytes of a message, unpacked: a few packed bytes may stand for any number, and end every worker
 SHOWN = 100  # hosts with a wrong clock that are told one by one
@@ -65,10 +66,10 @@ class NormalizeStage:
             return []
         if len(record.value or b"") > MOST:
             return [self._too_large(record)]
-        unkeyed = is_unkeyed(record)
-        work, size = (self._pass_on, HALF) if unkeyed else (self._piece, PIECE)
+        sender = self._sender(record)
+        work, size = (self._pass_on, HALF) if is_unkeyed(record) else (self._piece, PIECE)
         frames = enumerate(pieces(record.value or b"", size))
-        return [out for number, frame in frames for out in work(record, number, frame)]
+        return [out for number, frame in frames for out in work(record, number, frame, sender)]
 
     def _too_large(self, record: Record) -> Outgoing:
         why = f"a message of {len(record.value or b'')} bytes, unpacked; up to {MOST} are read"
@@ -81,25 +82,26 @@ class NormalizeStage:
             headers=origin_headers(source, record.offset),
         )
 
-    def _pass_on(self, record: Record, number: int, frame: bytes) -> list[Outgoing]:
+    def _pass_on(self, record: Record, number: int, frame: bytes, sender: Sender) -> list[Outgoing]:
         """Lines of hosts go on to their partitions; what speaks of nobody, or is too long, is told here."""
         source = source_of(self._topic, self._partition, self.life, number)
         if len(frame) > LONGEST:
-            return self._piece(record, number, frame)
+            return self._piece(record, number, frame, sender)
         lines = split_frame(frame)
-        hosts, rest = by_host(lines, self._normalizer.reader, arrival_of(record)[0])
+        hosts, rest = by_host(lines, self._normalizer.reader_of(sender.zone), arrival_of(record)[0])
         self._recorder.add("sekimori_normalize_unkeyed_total", len(lines) - len(rest), record.topic)
-        here = self._piece(record, number, "\n".join(rest).encode()) if rest else []
+        here = self._piece(record, number, "\n".join(rest).encode(), sender) if rest else []
         return self._passing.pass_on(record, source, hosts) + here
 
-    def _piece(self, record: Record, number: int, frame: bytes) -> list[Outgoing]:
+    def _piece(self, record: Record, number: int, frame: bytes, sender: Sender) -> list[Outgoing]:
         source = source_of(self._topic, self._partition, self.life, number)
         reference, live = arrival_of(record)
         if PASSED in dict(record.headers):
             self._normalizer.joiner.scattered = True
-        batch = self._normalizer.normalize(frame, reference, source, record.offset, live)
+        batch = self._normalizer.normalize(frame, reference, source, record.offset, live, sender)
         self._measure(record, batch.lines, batch.ignored, len(batch.dead_letters))
         self._recorder.add("sekimori_normalize_moved_total", batch.moved.lines)
+        self._recorder.add("sekimori_normalize_doubled_lines_total", batch.doubled)
         origin = origin_headers(source, record.offset)
         out = []
         if batch.events:
@@ -112,6 +114,16 @@ class NormalizeStage:
         for partition, tallies in by_partition.items():
             out.append(Outgoing(TALLIES.name, encode_frame(tallies), None, partition, origin))
         return out
+
+    def _sender(self, record: Record) -> Sender:
+        """A zone that there is not is left out, and counted."""
+        headers = dict(record.headers)
+        told = headers.get(ZONE)
+        zone = zone_of(told.decode("utf-8", "backslashreplace")) if told else None
+        if told and zone is None:
+            self._recorder.add("sekimori_normalize_unknown_zones_total")
+        host = "" if record.key is None else record.key.decode("utf-8", "backslashreplace")
+        return Sender(host, zlib.crc32(headers.get(FILE) or b""), zone)
 
     def _measure(self, record: Record, lines: int, ignored: int, unreadable: int) -> None:
         self._recorder.add("sekimori_normalize_lines_total", lines - ignored - unreadable, record.topic, "event")
@@ -151,7 +163,7 @@ class NormalizeStage:
             if part.key == self._key:
                 with loading(part, NEWEST):
                     state = zlib.decompress(part.value)
-                    if part.version < NEWEST:
+                    if part.version < 3:
                         self.position, dumped = msgspec.msgpack.decode(state, type=tuple[int, bytes])
                     else:
                         self.position, dumped, seen = msgspec.msgpack.decode(state, type=tuple[int, bytes, msgspec.Raw])

@@ -14,7 +14,7 @@ header, and by each message hide what is passed on of ``sources.GAP`` frames at 
 import re
 
 from pipeline.formats.reading.lines import LineReader
-from pipeline.partition import REFERENCE, Outgoing
+from pipeline.partition import REFERENCE, ZONE, Outgoing
 from pipeline.ports import Record
 from pipeline.sources import Sources
 from schemas.event import Event
@@ -52,11 +52,11 @@ class Passing:
 
     def pass_on(self, record: Record, source: str, hosts: dict[bytes, list[str]]) -> list[Outgoing]:
         """A message for each host. ``source``: of the frame."""
-        older = tuple(header for header in record.headers if header[0] == REFERENCE)
+        kept = tuple(header for header in record.headers if header[0] in (REFERENCE, ZONE))
         out = []
         for number, (host, lines) in enumerate(hosts.items()):
             passed = (PASSED, f"{source}.{number} {record.offset}".encode())
-            out.append(Outgoing(record.topic, "\n".join(lines).encode(), host, headers=(passed, *older)))
+            out.append(Outgoing(record.topic, "\n".join(lines).encode(), host, headers=(passed, *kept)))
         return out
 
     def is_repeated(self, record: Record) -> bool:

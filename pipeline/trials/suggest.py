@@ -59,12 +59,14 @@ def _written(case: Case) -> str:
 
 @dataclass(frozen=True)
 class Habits:
-    """What subjects do. ``seen``: of each limit of the rules. ``days``: how many there are data of. ``lines``: read."""
+    """What subjects do. ``seen``: of each limit of the rules. ``days``: how many there are data of. ``lines``: read;
+    ``doubled``: those of them that were in several files."""
 
     seen: list[Seen]
     suspects: Suspects
     days: int
     lines: int
+    doubled: int = 0
 
 
 @dataclass(frozen=True)

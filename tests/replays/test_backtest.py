@@ -82,6 +82,28 @@ def test_decisions_are_those_of_a_replay(place: Path, tmp_path: Path, jobs: int)
     assert one.messages > 3000
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_files_that_hold_the_same_lines(place: Path, tmp_path: Path, jobs: int) -> None:
+    """mail.log and syslog: decisions are those of a replay, which are those of one of them."""
+    logs = [place / "mail.log", place / "dovecot.log"]
+    syslog, part = tmp_path / "syslog", tmp_path / "mail.log.old"
+    lines = [line for log in logs for line in log.read_bytes().splitlines()]
+    syslog.write_bytes(b"\n".join(sorted(lines, key=lambda line: line[:15])) + b"\n")
+    part.write_bytes(b"".join(logs[0].read_bytes().splitlines(keepends=True)[500:1500]))
+    for path in (syslog, part):
+        os.utime(path, (ENDED, ENDED))
+    files = [*logs, part, syslog, logs[1]]
+    expected = plain(replay_files(files, place / "geo.mmdb"))
+    once = plain(replay_files(logs, place / "geo.mmdb"))
+    assert {(d.rule, d.subject) for d in expected} == {(d.rule, d.subject) for d in once}
+    found = tried(files, [load(None), load(None)], jobs, place / "geo.mmdb")
+    assert [plain(one.decisions) for one in found.tried] == [expected] * 2
+    assert (
+        found.tried[0].effects.messages == tried(logs, [load(None)], jobs, place / "geo.mmdb").tried[0].effects.messages
+    )
+    assert found.counts.doubled > 1000
+
+
 def test_parallel_and_sequential_are_the_same_with_rules_that_differ_in_what_they_trust(place: Path) -> None:
     files = [place / "mail.log", place / "dovecot.log"]
     trusting = msgspec.structs.replace(

@@ -70,6 +70,29 @@ def test_decisions_are_those_of_replay(tmp_path: Path, kind: str, order: int) ->
     assert f"{len(stored)} decisions" in run.stderr + run.stdout
 
 
+def test_lines_of_two_files_count_once(tmp_path: Path) -> None:
+    syslog = tmp_path / "syslog"
+    syslog.write_bytes(b"a line of another program\n" + MAIL.read_bytes() + DOVECOT.read_bytes())
+    changed = os.stat(MAIL).st_mtime
+    os.utime(syslog, (changed, changed))
+    run = run_load(tmp_path / "twice", syslog, MAIL, DOVECOT)
+    assert run.returncode == 0, run.stderr
+    assert "lines are in several of these files, and were counted once" in run.stderr
+    run_load(tmp_path / "once", MAIL, DOVECOT)
+    twice, once = dump(tmp_path / "twice"), dump(tmp_path / "once")
+    assert len(twice["events"]) == 2 * len(once["events"]), "all that was read is there"
+    for kind in ("submission", "auth_failure", "auth_success", "reject"):
+        found = [(stored["events"]["kind"] == kind).sum() for stored in (twice, once)]
+        assert found[0] == found[1], kind
+    counted = [column for column in once["rates"].columns if column in ("messages", "recipients", "failed", "errors")]
+    assert counted
+    assert twice["rates"][counted].sum().to_dict() == once["rates"][counted].sum().to_dict()
+    subjects = [
+        set(zip(stored["decisions"]["rule"], stored["decisions"]["subject"], strict=True)) for stored in (twice, once)
+    ]
+    assert subjects[0] == subjects[1]
+
+
 def test_loading_again_changes_nothing(tmp_path: Path) -> None:
     run_load(tmp_path / "db", MAIL, DOVECOT)
     before = dump(tmp_path / "db")

@@ -7,6 +7,7 @@ from pipeline.adapters.geoip import GeoFile
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.stage import DetectStage
 from pipeline.metrics import MemoryRecorder, Recorder
+from pipeline.normalize.doubles import Doubles
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.normalize.stage import NormalizeStage
 from pipeline.ports import Record
@@ -27,7 +28,7 @@ def rules() -> RuleSet:
 
 def normalize_stage(source: str, partitions: int = 1, recorder: Recorder | None = None) -> NormalizeStage:
     """A new stage of the normaliser."""
-    normalizer = Normalizer(rules().file.trusted, UTC, GEO)
+    normalizer = Normalizer(rules().file.trusted, UTC, GEO, doubles=Doubles())
     topic, _, partition = source.rpartition("-")
     recorder = recorder or MemoryRecorder()
     return NormalizeStage(topic, int(partition), normalizer, partitions, recorder, edition=lambda: GEO.edition)

@@ -21,6 +21,7 @@ class World:
     """What a shipper touches besides files. ``wait(seconds)`` returns True when it is time to stop.
 
     ``monotonic``: seconds; ``now_ms``: milliseconds since 1970 UTC, the time stamp of messages.
+    ``zone``: of the host at a time in milliseconds, as the header ``zone`` tells it; empty: nothing is told.
     """
 
     outbox: Callable[[], AbstractContextManager[Outbox]]
@@ -30,6 +31,7 @@ class World:
     now_ms: Callable[[], int]
     recorder: Recorder
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)
+    zone: Callable[[int], str] = field(default=lambda at_ms: "")
 
 
 class Stream(Protocol):

@@ -12,7 +12,7 @@ import structlog
 
 from pipeline.adapters.shipping.feed import Feed, Keeper, Stream, World
 from pipeline.adapters.shipping.frames import TopicChoice, frames
-from pipeline.partition import REFERENCE
+from pipeline.partition import FILE, REFERENCE, ZONE
 from pipeline.ports import BrokerUnavailable, Outbox, TopicMissing
 from schemas.topics import AUTHLOG, MAILLOG
 
@@ -162,10 +162,12 @@ class Shipper:
                 source = piece.source
                 written = source.written_ms(now_ms)
                 older = () if written is None else ((REFERENCE, b"%d" % written),)
+                zone = self._world.zone(now_ms if written is None else written)
+                told = (*older, (ZONE, zone.encode())) if zone else older
                 for frame in frames(
                     piece.lines, piece.ends, self._options.topic, source.skip, self._options.batch_lines
                 ):
-                    headers = (("file", source.id.encode()), ("end", b"%d" % frame.end), *older)
+                    headers = ((FILE, source.id.encode()), ("end", b"%d" % frame.end), *told)
                     outbox.send(frame.topic, self._options.host.encode(), frame.value, headers, timestamp_ms=now_ms)
                     counts.lines += frame.lines
                     counts.frames += 1
@@ -199,7 +201,7 @@ class Shipper:
 
 
 def _note(ends: dict[bytes, dict[str, int]], topic: str, headers: Mapping[str, bytes]) -> None:
-    file, end = headers.get("file", b""), headers.get("end", b"")
+    file, end = headers.get(FILE, b""), headers.get("end", b"")
     if file and end.isdigit():
         of_file = ends.setdefault(file, {})
         of_file[topic] = max(of_file.get(topic, 0), int(end))

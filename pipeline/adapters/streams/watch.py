@@ -1,5 +1,5 @@
 """What may change while a job runs: the rules file, the GeoIP file, the allowlist of operators, and what they lift;
-and senders that give no keys."""
+and what senders do that they had better not."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -84,24 +84,46 @@ class GeoWatch:
         self._told = told
 
 
-class UnkeyedWatch:
-    """Says, at most once in ``AGAIN``, that messages come without a key, and how to mend it. ``counted``: lines."""
+SENDERS: Final = (
+    (
+        "sekimori_normalize_unkeyed_total",
+        "messages_without_key",
+        "lines",
+        "each goes on to its host's partition, at twice the cost: let the sender give the host as the key, see "
+        "docs/shippers.md",
+    ),
+    (
+        "sekimori_normalize_doubled_lines_total",
+        "lines_twice",
+        "lines",
+        "they were counted once: the same lines come from two files, or two senders, of a host; ship one of them, see "
+        "docs/shippers.md",
+    ),
+    (
+        "sekimori_normalize_unknown_zones_total",
+        "unknown_zone",
+        "messages",
+        "their header zone is left out: it must be an IANA name that this host knows, or an offset such as +09:00",
+    ),
+)
+"""What senders can mend: the metric that counts it, the event that tells it, what is counted, and what to do."""
 
-    def __init__(self, counted: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> None:
+
+class SenderWatch:
+    """Says each of ``SENDERS``, at most once in ``AGAIN``. ``counted``: what a counter has come to, by its name."""
+
+    def __init__(self, counted: Callable[[str], float], monotonic: Callable[[], float] = time.monotonic) -> None:
         self._counted, self._monotonic = counted, monotonic
-        self._told, self._at = 0.0, float("-inf")
+        self._told = {metric: (0.0, float("-inf")) for metric, *_ in SENDERS}  # what was told, and when
 
     def poll(self) -> None:
         """To be called now and then."""
-        lines, now = self._counted(), self._monotonic()
-        if lines > self._told and now >= self._at + AGAIN:
-            _log.warning(
-                "messages_without_key",
-                lines=int(lines - self._told),
-                next="each goes on to its host's partition, at twice the cost: let the sender give the host as the "
-                "key, see docs/shippers.md",
-            )
-            self._told, self._at = lines, now
+        now = self._monotonic()
+        for metric, event, unit, what_to_do in SENDERS:
+            count, (told, at) = self._counted(metric), self._told[metric]
+            if count > told and now >= at + AGAIN:
+                _log.warning(event, **{unit: int(count - told)}, next=what_to_do)
+                self._told[metric] = count, now
 
 
 class _TableWatch:

@@ -15,15 +15,17 @@ from math import inf
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
 
-from pipeline.adapters.files.logfile import frames
+from pipeline.adapters.files.logfile import frames, named_frames
 from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.stores.address import shown_address
 from pipeline.adapters.stores.opening import open_store
 from pipeline.adapters.trials.spool import SpoolWriter, spooled
 from pipeline.adapters.workers import Workers, tick
 from pipeline.networks import no_country
+from pipeline.normalize.doubles import Doubles, LineNames
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.ports import RowStore, StoreError
 from pipeline.replay import LineCounts, Normalizers
@@ -37,6 +39,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 MEMORY = KNOWN * SLOT  # seconds that windows remember: so much of what is stored before the start is counted
+
+PART = 64 * 1_048_576  # bytes of lines' names that are looked through at a time
 
 Progress = Callable[[str, float], None]
 """(what is done now, part of it that is done)"""
@@ -82,6 +86,9 @@ class AllRead:
 def all_read(plan: Plan, jobs: int, progress: Progress, store: RowStore | None = None) -> Iterator[AllRead]:
     """Reads all of it in ``jobs`` processes. ``store``: that of the stored events, if it is open already.
 
+    Each file is read by itself; where lines turn out to be in several of them, all are read once more, in their order,
+    by one process, and these lines count once.
+
     Raises OSError, GeoFileError, WorkerLost; of a store StoreUnavailable, and StoreError, also if it holds nothing of
     that time.
     """
@@ -103,15 +110,42 @@ def all_read(plan: Plan, jobs: int, progress: Progress, store: RowStore | None =
 def _read_files(plan: Plan, logs: Logs, folder: Path, workers: Workers, progress: Progress) -> list[SourceRead]:
     sizes = sum(path.stat().st_size for path in logs.files) or 1
     read = partial(_read_file, plan, logs, folder)
-    return workers.map(read, range(len(logs.files)), lambda _, at: progress("reading", sum(at) / sizes))
+    files = range(len(logs.files))
+    sources = workers.map(read, files, lambda _, at: progress("reading", sum(at) / sizes))
+    if not have_in_common([_names(folder, number) for number in files]):
+        return sources
+    together = partial(_read_together, plan, logs, folder)
+    return workers.map(together, [0], lambda _, at: progress("reading together", sum(at) / sizes))
+
+
+def _names(folder: Path, number: int) -> Path:
+    return folder / f"names-{number}"
+
+
+def have_in_common(names: Sequence[Path]) -> bool:
+    """Is a name in two of these files? They are looked through a part at a time, so that memory is bounded. Raises
+    OSError."""
+    found = [np.memmap(path, np.int64, "r") for path in names if path.stat().st_size]
+    parts = 1 + sum(of_file.nbytes for of_file in found) // PART
+    for part in range(parts):
+        own = [np.unique(of_file[of_file % parts == part]) for of_file in found]
+        if len(own) > 1 and len(np.unique(np.concatenate(own))) < sum(map(len, own)):
+            return True
+    return False
+
+
+def _normalizers(plan: Plan, logs: Logs, doubles: Doubles | None = None) -> dict[int, Normalizers]:
+    """By the leaders of rule sets."""
+    lookup = GeoFile(logs.geoip) if logs.geoip else no_country
+    return {v: Normalizers(plan.rules[v].trusted, logs.zone, lookup, logs.zones, doubles) for v in plan.leaders}
 
 
 def _read_file(plan: Plan, logs: Logs, folder: Path, number: int) -> SourceRead:
-    """In a worker. Spools the file's tallies."""
-    lookup = GeoFile(logs.geoip) if logs.geoip else no_country
-    normalizers = {v: Normalizers(plan.rules[v].trusted, logs.zone, lookup, logs.zones) for v in plan.leaders}
+    """In a worker. Spools the file's tallies, and of several files what its lines are called."""
+    names = LineNames() if len(logs.files) > 1 else None
+    normalizers = _normalizers(plan, logs, names)
     source = SourceRead(logs.files[number].name, [], LineCounts())
-    with _spooling(plan, folder, number) as write:
+    with _spooling(plan, folder, number) as write, _names(folder, number).open("wb") as named:
         for frame in frames(logs.files[number]):
             normalized = {leader: normalizer.normalize(frame) for leader, normalizer in normalizers.items()}
             write({leader: of.batch.tallies for leader, of in normalized.items()}, len(source.times))
@@ -119,6 +153,26 @@ def _read_file(plan: Plan, logs: Logs, folder: Path, number: int) -> SourceRead:
             source.times.append(first.at)
             source.counts.add(first.counts)
             tick(number, frame.position)
+            if names is not None:
+                named.write(names.take())
+    return source
+
+
+def _read_together(plan: Plan, logs: Logs, folder: Path, number: int) -> SourceRead:
+    """In a worker. All files as replay reads them, which makes one source of them; spools its tallies."""
+    source = SourceRead("", [], LineCounts())
+    places = {str(path): place for place, path in enumerate(logs.files)}
+    for place in places.values():
+        tick(place, 0)
+    normalizers = _normalizers(plan, logs)
+    streams = [of.in_order(named_frames(logs.files)) for of in normalizers.values()]
+    with _spooling(plan, folder, number) as write:
+        for normalized in zip(*streams, strict=True):
+            write({v: of.batch.tallies for v, of in zip(normalizers, normalized, strict=True)}, len(source.times))
+            first = normalized[0]  # they are in the same order, see above
+            source.times.append(first.at)
+            source.counts.add(first.counts)
+            tick(places[first.source], first.position)
     return source
 
 

@@ -50,7 +50,7 @@ def observe(
     parts = first + second
     suspects = {subject: rules for part in parts for subject, rules in part.suspects.items()}
     days = set[int]().union(*(part.days for part in parts))
-    return Habits(joined([part.seen for part in parts]), suspects, len(days), read.counts.lines)
+    return Habits(joined([part.seen for part in parts]), suspects, len(days), read.counts.lines, read.counts.doubled)
 
 
 def _watch(

@@ -18,7 +18,7 @@ from pipeline.rules.config import RulesError, seconds
 from pipeline.settings import SettingsError
 from tests.support.paths import ROOT
 
-WITH_ZONE = ("demo", "parse", "replay", "load", "backtest", "suggest")
+WITH_ZONE = ("demo", "parse", "replay", "load", "backtest", "suggest", "ship")
 WITH_HOME = ("demo", "replay", "load", "backtest", "suggest")
 NEEDED = {"load": ("--into", "folder"), "backtest": ("--rules", str(ROOT / "pipeline/rules/default.toml"))}
 

@@ -59,3 +59,26 @@ def test_the_command_reads_standard_input_and_shows_no_control_characters(tmp_pa
     assert "every address counts as at home" in result.stderr
     for line in CliRunner().invoke(main, ["replay", "-", "--json"], input=frame(hostile)).stdout.splitlines():
         json.loads(line)
+
+
+def test_the_same_lines_in_two_files_count_once_and_that_is_told(tmp_path: Path) -> None:
+    """syslog writes mail.log and mail.info: 80 failures at home within 9 minutes are not 160. A file given twice is
+    no other case."""
+    line = (
+        "Nov 24 10:{:02}:{:02} mx1 dovecot: imap-login: Disconnected: Connection closed (auth failed, 1 attempts in 2 "
+        "secs): user=<bob@example.org>, method=PLAIN, rip=198.18.0.77, lip=192.0.2.10, TLS, session=<Ab{:08}Xy>"
+    )
+    lines = [line.format(*divmod(7 * number, 60), number) for number in range(80)]
+    one, other = tmp_path / "mail.log", tmp_path / "mail.info"
+    for path in (one, other):
+        path.write_bytes(frame(lines) + b"\n")
+    for files in ((one, other), (one, one), (one, other, one)):
+        status, _, err = replayed(*map(str, files), "--json")
+        assert status == 0
+        assert "0 decisions: nobody restricted" in err
+        assert f"{80 * (len(files) - 1)} lines are in several of these files, and were counted once" in err
+    assert "in several" not in replayed(str(one), "--json")[2]
+    other.write_bytes(frame([text.replace("Ab", "Cd") for text in lines]) + b"\n")
+    status, _, err = replayed(str(one), str(other), "--json")
+    assert "2 decisions" in err, "other sessions are other failures"
+    assert "in several" not in err

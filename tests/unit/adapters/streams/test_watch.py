@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from pipeline.adapters.kafka.memory import MemoryLog, MemoryReader
 from pipeline.adapters.prometheus import PrometheusRecorder
-from pipeline.adapters.streams.watch import AGAIN, AllowlistWatch, ReleaseWatch, RulesWatch, UnkeyedWatch
+from pipeline.adapters.streams.watch import AGAIN, AllowlistWatch, ReleaseWatch, RulesWatch, SenderWatch
 from pipeline.ports import BrokerUnavailable
 from pipeline.rules.config import RulesError
 from schemas.codec import encode
@@ -221,7 +221,7 @@ def test_releases_are_heard_and_who_lifted_what_is_told(eventually: Eventually) 
 def test_messages_without_a_key_are_told_now_and_then() -> None:
     counted, now = PrometheusRecorder(), [1000.0]
     name = "sekimori_normalize_unkeyed_total"
-    watch = UnkeyedWatch(lambda: counted.total(name), lambda: now[0])
+    watch = SenderWatch(counted.total, lambda: now[0])
     with capture_logs() as logs:
         watch.poll()
         assert not logs
@@ -237,3 +237,22 @@ def test_messages_without_a_key_are_told_now_and_then() -> None:
         ("messages_without_key", lines) for lines in (3, 3 * AGAIN, 3 * (AGAIN - 1))
     ]
     assert "docs/shippers.md" in logs[0]["next"]
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "unit"),
+    [
+        ("sekimori_normalize_doubled_lines_total", "lines_twice", "lines"),
+        ("sekimori_normalize_unknown_zones_total", "unknown_zone", "messages"),
+    ],
+)
+def test_what_else_senders_can_mend_is_told(name: str, event: str, unit: str) -> None:
+    counted, now = PrometheusRecorder(), [1000.0]
+    watch = SenderWatch(counted.total, lambda: now[0])
+    with capture_logs() as logs:
+        for _ in range(3):
+            counted.add(name, 2)
+            watch.poll()
+        now[0] += AGAIN
+        watch.poll()
+    assert [(log["event"], log[unit]) for log in logs] == [(event, 2), (event, 4)]
