@@ -24,7 +24,7 @@ Place = Literal["next", "again", "ahead"]
 
 class Sources:
     """Runs of offsets by source, such as ``maillog-3``. Where there are too many runs, or too many sources, the
-    shortest is forgotten: a forged one, most likely."""
+    shortest are forgotten: forged ones, most likely."""
 
     def __init__(self) -> None:
         self._runs: dict[str, list[Run]] = {}
@@ -34,7 +34,7 @@ class Sources:
         runs = self._runs.get(source)
         if runs is None:
             if len(self._runs) >= MAX_SOURCES:
-                del self._runs[min(self._runs, key=lambda name: max(map(_length, self._runs[name])))]
+                self._forget()
             self._runs[source] = [[offset, offset]]
             return "next"
         for run in reversed(runs):
@@ -48,6 +48,12 @@ class Sources:
         runs.append([offset, offset])
         runs.sort()
         return "ahead"
+
+    def _forget(self) -> None:
+        """The shortest, several at once: whoever makes up sources must not make us look through all for each."""
+        length = {source: max(map(_length, runs)) for source, runs in self._runs.items()}
+        for source in sorted(length, key=length.__getitem__)[: MAX_SOURCES // 8]:
+            del self._runs[source]
 
     def dump(self) -> bytes:
         """For ``load``."""

@@ -57,7 +57,7 @@ def test_frames_that_somebody_made_up_are_forgotten_before_those_that_were_count
     for n in range(2 * MAX_SOURCES):
         sources.count(f"authlog-{n}", 5)
     assert [sources.count("maillog-0", offset) for offset in (0, 99, 100)] == ["again", "again", "next"]
-    assert len(msgspec.msgpack.decode(sources.dump())) == MAX_SOURCES
+    assert MAX_SOURCES // 2 < len(msgspec.msgpack.decode(sources.dump())) <= MAX_SOURCES
 
 
 def test_what_a_version_before_had_saved_counts_as_it_did() -> None:
