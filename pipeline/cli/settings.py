@@ -8,7 +8,7 @@ from pipeline.adapters.stores.address import shown_address
 from pipeline.cli.common import json_option
 from pipeline.cli.configured import with_origins
 from pipeline.cli.terminal import plain_table, print_json, safe, table_console
-from pipeline.settings import Settings
+from pipeline.settings import SECRETS, Settings
 
 PIPED = 160  # columns where there is no terminal
 
@@ -36,6 +36,6 @@ def _shown(in_force: Settings, name: str) -> str:
     value = getattr(in_force, name)
     if name == "clickhouse":
         return shown_address(value)
-    if name == "dovecot_api_key":
+    if name in SECRETS:
         return "(hidden)" if value else ""
     return "" if value is None else str(value)

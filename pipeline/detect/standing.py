@@ -99,7 +99,8 @@ class Hidden:
 
 
 class Lifts:
-    """Until when what is issued for a key stays lifted, as tombstones said it; kept for as long as it would hold."""
+    """Until when what is issued for a key stays lifted, as signed tombstones said it; kept for as long as it would
+    hold. So they are as many as people lifted: whoever has no key adds none."""
 
     def __init__(self) -> None:
         self._lifted: dict[str, tuple[float, float]] = {}

@@ -54,7 +54,7 @@ class Doubles:
         young, old = self._young, self._old
         doubles = []
         for event, line in counted:
-            name = source_hash((line if event.host else f"{host} {line}").encode())
+            name = source_hash((line if event.host else f"{host} {line}").encode())  # as _name, without a call
             numbers = young.get(name)
             if numbers is None:
                 numbers = old.pop(name, None) if old else None
@@ -90,13 +90,18 @@ class LineNames(Doubles):
 
     def among(self, counted: Iterable[Counted], file: int, host: str) -> list[Event]:
         """None. See ``Doubles``."""
-        self._noted += [source_hash((line if event.host else f"{host} {line}").encode()) for event, line in counted]
+        self._noted += [_name(event, line, host) for event, line in counted]
         return []
 
     def take(self) -> bytes:
         """What was noted since the last call, ``NAME`` bytes each."""
         noted, self._noted = self._noted, []
         return b"".join(noted)
+
+
+def _name(event: Event, line: str, host: str) -> bytes:
+    """See ``NAME``."""
+    return source_hash((line if event.host else f"{host} {line}").encode())
 
 
 def before_join(counted: list[Counted], scattered: bool) -> list[Counted]:

@@ -12,6 +12,7 @@ _REFUSED = (
     kafka_errors.RecordListTooLargeError,
     kafka_errors.InvalidRecordError,
 )
+_NO_ACL = "does not allow it to this user: an ACL is missing; sekimori prepare --acls lists what each job needs"
 _MISSING = (kafka_errors.UnknownTopicOrPartitionError, kafka_errors.UnknownTopicIdError)
 _TOLD: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     (
@@ -24,7 +25,7 @@ _TOLD: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ),
     (
         (kafka_errors.AuthorizationError,),
-        "does not allow it to this user: an ACL is missing; sekimori prepare --acls lists what each job needs",
+        _NO_ACL,
     ),
     (
         (kafka_errors.UnsupportedCodecError, kafka_errors.UnsupportedCompressionTypeError),
@@ -114,10 +115,7 @@ def translate(error: kafka_errors.KafkaError, bootstrap: str) -> Exception:
         if isinstance(error, kafka_errors.KafkaConnectionError) and part in str(error):
             return BrokerUnavailable(f"the Kafka broker at {bootstrap} {told} ({error})")
     if "AuthorizationFailedError" in str(error):  # so the library tells that a producer is not let
-        return AccessRefused(
-            f"the Kafka broker at {bootstrap} does not allow it to this user: an ACL is missing; sekimori prepare "
-            f"--acls lists what each job needs ({error})"
-        )
+        return AccessRefused(f"the Kafka broker at {bootstrap} {_NO_ACL} ({error})")
     if not isinstance(error, _SILENCE):
         return BrokerUnavailable(
             f"the Kafka broker at {bootstrap} was asked, and this came of it: {error!r}; it is tried again where that "

@@ -17,6 +17,11 @@ AT = "kafka.example:9093"
         (errors.TopicAuthorizationFailedError("maillog"), AccessRefused, "an ACL is missing"),
         (errors.GroupAuthorizationFailedError("x"), AccessRefused, "an ACL is missing"),
         (errors.ClusterAuthorizationFailedError("x"), AccessRefused, "an ACL is missing"),
+        (
+            errors.KafkaError("Unexpected error in InitProducerId: [Error 31] ClusterAuthorizationFailedError"),
+            AccessRefused,
+            "an ACL is missing",
+        ),
         (errors.UnsupportedCodecError("zstd"), BrokerUnavailable, "a compression that cannot be read here"),
         (errors.CorruptRecordError("x"), BrokerUnavailable, "a message that is damaged"),
         (errors.UnsupportedVersionError("x"), BrokerUnavailable, "is of a version that lacks"),
