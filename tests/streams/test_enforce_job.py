@@ -336,7 +336,8 @@ def test_out_of_file_descriptors_and_hung_up_it_answers_and_comes_back(
 
 def test_the_soft_limit_of_open_files_is_raised(agent: Agent) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    low = 256 + len(os.listdir("/proc/self/fd"))  # this process has files open, too, and starts the agent
+    resource.setrlimit(resource.RLIMIT_NOFILE, (low, before[1]))
     try:
         agent.start()
     finally:
@@ -344,7 +345,7 @@ def test_the_soft_limit_of_open_files_is_raised(agent: Agent) -> None:
     assert agent.child is not None
     limits = Path(f"/proc/{agent.child.pid}/limits").read_text()
     soft = next(line.split()[3] for line in limits.splitlines() if line.startswith("Max open files"))
-    assert int(soft) == min(before[1], 16_384)
+    assert low < int(soft) == min(before[1], 16_384)
 
 
 @pytest.mark.parametrize("fresh_broker", ["apache"], indirect=True)
