@@ -128,6 +128,9 @@ STREAM: tuple[MetricFamily, ...] = (
     MetricFamily("sekimori_stream_saved_bytes_total", "counter", "State written"),
     MetricFamily("sekimori_stream_refused_messages_total", "counter", "Messages that the broker refused as too large"),
     MetricFamily("sekimori_stream_topics_anew_total", "counter", "Partitions whose topic was made anew, or cut"),
+    MetricFamily(
+        "sekimori_stream_begun_anew_total", "counter", "Times that the job began anew: other topics, or nothing came"
+    ),
     MetricFamily("sekimori_rules_loads_total", "counter", "Readings of a changed rules file", ("outcome",)),
 )
 

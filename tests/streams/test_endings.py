@@ -6,6 +6,7 @@ import signal
 import time
 import urllib.error
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,7 @@ def _frames(log: str) -> int:
 def test_after_a_broker_that_hung_jobs_go_on_or_end_and_say_why(fresh_broker: EmbeddedBroker, tmp_path: Path) -> None:
     """Whoever ends is started again, as a supervisor does."""
     jobs = {name: Job(name, fresh_broker.bootstrap, tmp_path) for name in NAMES}
-    with running(*jobs.values()):
-        events = Events(fresh_broker.bootstrap)
+    with running(*jobs.values()), closing(Events(fresh_broker.bootstrap)) as events:
         feed(fresh_broker.bootstrap, STAMP_MS, maillog=(RECORDED / "mail.log", 0))
         wait_for(lambda: events.count() > 0, "the first events", 60, *jobs.values())
         _signal(fresh_broker, signal.SIGSTOP)
@@ -65,7 +65,11 @@ def test_after_a_broker_that_hung_jobs_go_on_or_end_and_say_why(fresh_broker: Em
 
         try:
             wait_for(goes_on, "work goes on", 150)
-            events.close()
+        except AssertionError as error:
+            error.add_note(f"frames missing: {wanted - {(s, int(n)) for s, n in events.frames}}")
+            for log in sorted(tmp_path.glob("*.log")):
+                error.add_note(f"{log}:\n{log.read_text()[-3000:]}")
+            raise
         finally:
             logs = [job.log.read_text() for job in jobs.values()]
             for job in jobs.values():

@@ -22,6 +22,7 @@ FRAME = 200  # lines
 class Job:
     """A job's process; its log is kept beside the broker's."""
 
+    program: tuple[str, ...] = ("-m", "pipeline.cli")
     command: tuple[str, ...] = ("run",)
 
     def __init__(self, name: str, bootstrap: str, folder: Path, *arguments: str, **settings: str) -> None:
@@ -35,7 +36,7 @@ class Job:
             **{f"SEKIMORI_{key.upper()}": value for key, value in settings.items()},
         }
         with self.log.open("wb") as log:
-            command = [sys.executable, "-m", "pipeline.cli", *self.command, name, *arguments]
+            command = [sys.executable, *self.program, *self.command, name, *arguments]
             self.process = subprocess.Popen(
                 command, env=env, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )

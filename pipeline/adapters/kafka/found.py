@@ -43,6 +43,21 @@ def ends_of(bootstrap: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple
     return {(cluster.name(tp.topic), tp.partition): told.offset for tp, told in found.items()}
 
 
+def committed_of(bootstrap: str, group: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """The offset that the group goes on from in each partition, 0 where it has never committed one.
+
+    Raises BrokerUnavailable, AccessRefused.
+    """
+    cluster = cluster_at(bootstrap)
+    asked = [TopicPartition(cluster.topic(topic), n) for topic, n in partitions]
+    if not asked:
+        return {}
+    name = cluster.topic(group)
+    with admin(bootstrap) as client:
+        found = client.list_group_offsets({name: asked})[name]
+    return {(cluster.name(tp.topic), tp.partition): max(0, told.offset) for tp, told in found.items()}
+
+
 def _told_id(found: object) -> str:
     told = str(found or "")
     return told if told.strip("0-") else ""

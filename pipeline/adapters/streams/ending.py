@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 
@@ -19,6 +19,7 @@ from pipeline.ports import TopicMissing
 
 SECONDS: Final = 25.0  # that a process may take to save its state and leave
 FAILED_SECONDS: Final = 15.0  # the same after a failure, when nothing is saved any more
+BEGUN: Final = "_SEKIMORI_BEGUN"  # by a process for itself, after it has begun anew
 TOLD_AT_THE_END: Final = (StateUnreadable, TopicMissing)  # their message is for an operator, and the last line
 _log = structlog.get_logger()
 
@@ -28,7 +29,7 @@ class Ending:
 
     def __init__(self) -> None:
         self.failure: BaseException | None = None
-        self.again = False
+        self.again = self._own = self._leaving = False
         self._lock = threading.Lock()
         self._limited = False
 
@@ -52,14 +53,19 @@ class Ending:
             raise
 
     def begin_again(self, why: str) -> None:
-        """Leaves the group in good order, as at SIGTERM; then the process starts anew, see ``Worker``."""
-        if not self.again:
-            self.again = True
+        """Leaves the group in good order, as at SIGTERM; then the process starts anew, see ``start_anew``."""
+        if not self.again and not self._leaving:
+            self.again = self._own = True
             _log.warning("job_begins_again", why=why)
             os.kill(os.getpid(), signal.SIGTERM)
 
+    def signalled(self) -> None:
+        """At SIGTERM or SIGINT. Whoever sends one wants an end, even if the process was about to begin anew."""
+        self.again, self._own, self._leaving = self._own, False, not self._own
+        self.limit()
+
     def limit(self, seconds: float = SECONDS) -> None:
-        """Ends the process after so many seconds with status 1, if it has not ended by then."""
+        """Ends the process after so many seconds with status 1, or begins anew, if it has not done so by then."""
         with self._lock:
             if self._limited:
                 return
@@ -69,6 +75,8 @@ class Ending:
         timer.start()
 
     def _cut_off(self, seconds: float) -> None:
+        if self.again and self.failure is None:
+            start_anew()
         why = f" after: {self.failure}" if self.failure is not None else ""
         sys.stderr.write(
             f"Error: the job did not end within {seconds:.0f} seconds{why}; it is cut off, and what was not saved is "
@@ -76,3 +84,17 @@ class Ending:
         )
         sys.stderr.flush()
         os._exit(1)
+
+
+def start_anew() -> NoReturn:
+    """The same command in the same process: nothing of the old one is left but its number."""
+    os.environ[BEGUN] = str(begun() + 1)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # what it was started with
+
+
+def begun() -> int:
+    """How often the process has begun anew."""
+    told = os.environ.get(BEGUN, "")
+    return int(told) if told.isdecimal() else 0

@@ -53,7 +53,7 @@ class Held(Generic[S]):
         self.marks = opened.seal.marks if opened.seal else ()
         self.lock = asyncio.Lock()
         self.saving = False
-        self.saved_at = self.moved_at = time.monotonic()
+        self.saved_at = time.monotonic()
         self._tp, self._writer = tp, opened.writer
         self._send, self._recorder, self._ending = send, recorder, ending
         self._last: Record | None = None
@@ -86,7 +86,7 @@ class Held(Generic[S]):
             for out in self.stage.process(record):
                 await self._send_of(record, out)
             self.working = False
-            self._last, self.moved_at = record, time.monotonic()
+            self._last = record
 
     async def _send_of(self, record: Record, out: Outgoing) -> None:
         try:

@@ -28,6 +28,7 @@ from pipeline.adapters.streams.app import faust_app
 from pipeline.adapters.streams.ending import Ending
 from pipeline.adapters.streams.held import Held
 from pipeline.adapters.streams.lives import START, goes_on
+from pipeline.adapters.streams.progress import Progress
 from pipeline.adapters.streams.states import StateTopic, patiently
 from pipeline.adapters.streams.topics import ReadTopics
 from pipeline.metrics import Recorder
@@ -40,7 +41,7 @@ TICK: Final = 0.05  # seconds between looks at what is to be saved
 BUDGET: Final = 0.02  # seconds that saving may take from the messages at a time
 WATCH: Final = 5.0  # seconds between looks at the topics themselves
 UNSAVED: Final = 60.0  # seconds that saving a state may take before the job is not ready
-STALLED: Final = 120.0  # seconds without a message, though messages wait, after which the job ends
+PATIENCE: Final = 30.0  # seconds, see ``Progress``; more where sessions are long
 CHUNK: Final = 64  # records that the consumer left out, read at once
 _log = structlog.get_logger()
 S = TypeVar("S", bound=PartitionStage)
@@ -71,7 +72,8 @@ class StreamJob(Generic[S]):
         self.topics = ReadTopics(name, settings, topics, state_topic, recorder)
         self._held: dict[TP, Held[S]] = {}
         self._lock = asyncio.Lock()
-        self._joined = False
+        self._joined = self._busy = False
+        self._progress = Progress(max(PATIENCE, 4 * settings.session_timeout), time.monotonic())
         self.ending = Ending()
         self.app = faust_app(self._cluster.topic(f"sekimori-{name}"), settings, self.ending)
         source = self.app.topic(
@@ -109,9 +111,9 @@ class StreamJob(Generic[S]):
         if self.topics.is_silent():
             return "the broker does not answer, or the topics are missing"
         late = 3 * self._settings.checkpoint_seconds + UNSAVED
+        for tp in sorted(self._progress.waiting):
+            return f"messages of {tp.topic}, partition {tp.partition}, wait"
         for tp, held in self._held.items():
-            if now - held.moved_at > STALLED / 2:
-                return f"messages of {tp.topic}, partition {tp.partition}, wait"
             if held.unacked and now - held.saved_at > late:
                 return f"the state of {tp.topic}, partition {tp.partition}, is not saved"
         return ""
@@ -125,12 +127,16 @@ class StreamJob(Generic[S]):
         async for event in stream.noack().events():
             if self.ending.failure is not None or self.ending.again:
                 continue
+            self._busy = True
             with self.ending.telling():
                 await self._take(event)
+            self._busy = False
+            self._progress.moved(time.monotonic())
 
     async def _take(self, event: Any) -> None:
         message = event.message
-        tp = TP(self._cluster.name(message.topic), message.partition)
+        tp = self._known(message)
+        self._progress.came(tp, time.monotonic())
         held = await self._reach(tp, message.offset)
         if self._held.get(tp) is not held:
             return  # the partition went to another while the message was on its way, or the state was loaded
@@ -201,6 +207,10 @@ class StreamJob(Generic[S]):
         """As the consumer knows it."""
         return TP(self._cluster.topic(tp.topic), tp.partition)
 
+    def _known(self, tp: Any) -> TP:
+        """As everybody else does."""
+        return TP(self._cluster.name(tp.topic), tp.partition)
+
     async def _send(self, out: Outgoing) -> Awaitable[Any]:
         headers = dict(self._cluster.keys.signed(out.topic, out.key, out.value, out.headers))
         sent: Awaitable[Any] = await self.app.producer.send(
@@ -255,14 +265,23 @@ class StreamJob(Generic[S]):
                     if tp in self._held:
                         self._held.pop(tp).drop()
                 self.ending.begin_again(found.why)
-            for tp, held in self._held.items():
-                behind = found.ends.get(tp, 0) - held.stage.position - 1
-                quiet = time.monotonic() - max(held.moved_at, self.topics.back_at)
-                if behind <= 0 or held.working:
-                    held.moved_at = time.monotonic()
-                elif quiet > STALLED:
-                    where = f"{tp.topic}, partition {tp.partition}"
-                    raise TimeoutError(f"nothing came of {where}, for {quiet:.0f} s, and {behind} messages wait")
+            if why := await self._stuck():
+                self.ending.begin_again(why)
+
+    async def _stuck(self) -> str:
+        """Why nothing comes, though the broker answers; "" if all is well."""
+        now = time.monotonic()
+        if self._busy:
+            self._progress.moved(now)
+        joined = self._joined and not self.app.rebalancing
+        assigned = [self._known(tp) for tp in self.app.consumer.assignment()] if joined else []
+        quiet = self._progress.quiet(assigned, now)
+        positions = {tp: held.stage.position for tp, held in self._held.items()}
+        waiting = await asyncio.to_thread(self.topics.waiting, quiet, positions) if quiet else frozenset()
+        for tp in quiet:
+            if tp not in waiting:
+                self._progress.came(tp, now)
+        return self._progress.stuck(now, joined, waiting, self.topics.back_at)
 
     async def _shut_down(self, app: Any, **_: Any) -> None:
         """A last checkpoint, so that the successor has nothing to repeat."""

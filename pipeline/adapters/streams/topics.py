@@ -1,14 +1,15 @@
 """The topics that a job reads: are they there, with how many partitions, and still the same?"""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import closing
 from typing import Final, NamedTuple
 
 import structlog
 from faust.types import TP
 
 from pipeline.adapters.kafka.client import KafkaLog, wait_until_up
-from pipeline.adapters.kafka.found import TopicFound, ends_of, topics_found
+from pipeline.adapters.kafka.found import TopicFound, committed_of, ends_of, topics_found
 from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.adapters.kafka.security.acls import check_access
 from pipeline.adapters.streams.states import patiently
@@ -108,6 +109,25 @@ class ReadTopics:
                 more = f"has {now.partitions} partitions, not {known.partitions}"
                 why.append(f"{name} {'was made anew' if known.id != now.id else more}")
         return TopicsNow(ends, frozenset(others), "; ".join(why))
+
+    def waiting(self, quiet: Collection[TP], positions: Mapping[TP, int]) -> frozenset[TP]:
+        """The partitions among ``quiet`` that have a record which nobody has worked on: after the position, or after
+        what was committed where none is known. Offsets alone do not tell: a transaction's end has one too."""
+        log = KafkaLog(self._brokers)
+        found = set()
+        try:
+            ends = ends_of(self._brokers, quiet)
+            starts = {tp: positions[tp] + 1 for tp in quiet if tp in positions}
+            unknown = [tp for tp in quiet if tp not in positions]
+            starts |= {TP(*at): n for at, n in committed_of(self._brokers, f"sekimori-{self._job}", unknown).items()}
+            for tp, start in starts.items():
+                if ends.get(tp, 0) > start:
+                    with closing(log.read(tp.topic, tp.partition, start)) as records:
+                        if next(records, None) is not None:
+                            found.add(tp)
+        except (BrokerUnavailable, TopicMissing):
+            return frozenset()  # ``look`` tells of it
+        return frozenset(found)
 
     def is_silent(self) -> bool:
         """Has the broker not been heard for long?"""

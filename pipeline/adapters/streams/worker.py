@@ -2,19 +2,17 @@
 
 import asyncio
 import logging
-import os
 import signal
-import sys
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import faust
 import structlog
 
 from pipeline.adapters.http import host_port, serve_http
 from pipeline.adapters.prometheus import PrometheusRecorder, metrics_app
-from pipeline.adapters.streams.ending import TOLD_AT_THE_END, Ending
+from pipeline.adapters.streams.ending import TOLD_AT_THE_END, Ending, begun, start_anew
 from pipeline.adapters.streams.job import StreamJob
 
 WAIT = 60.0  # seconds that a broker may take to come up
@@ -30,7 +28,7 @@ class _Process(faust.Worker):  # type: ignore[misc]  # Faust has no types
         super().install_signal_handlers()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(
-                number, lambda *_: self.ending.limit()
+                number, lambda *_: self.ending.signalled()
             )  # the event loop gets the signal by its pipe all the same
 
 
@@ -52,9 +50,10 @@ class Worker:
         Raises BrokerUnavailable if there is no broker for a minute, TopicMissing, SettingsError if the topics have
         other numbers of partitions than are needed, and StateUnreadable, whenever such a state is met. Any other
         failure is told, and ends the process with a status that is not 0. Where a topic that is read was made anew, or
-        has more partitions, the process starts anew in its own place.
+        has more partitions, or nothing comes though messages wait, the process starts anew in its own place.
         """
         self._job.topics.check(WAIT)
+        self._recorder.add("sekimori_stream_begun_anew_total", begun())
         worker = _Process(self._job.app, loglevel=logging.WARNING, redirect_stdouts=False, quiet=True)
         worker.ending = ending = self._job.ending
         worker.spinner = None  # it writes control sequences, whatever standard output is
@@ -67,7 +66,7 @@ class Worker:
                 ending.fail(ending.failure or worker.crash_reason or RuntimeError(f"Faust ended with {end.code}"))
                 raise SystemExit(1) from None
             if ending.again:
-                _start_anew()
+                start_anew()
             raise
 
     async def _look(self) -> None:
@@ -100,10 +99,3 @@ class Worker:
             "broker_heard_seconds": round(now - self._job.topics.heard_at, 1),
             "saved_seconds": round(max((now - of.saved_at for of in held.values() if of.unacked), default=0.0), 1),
         }
-
-
-def _start_anew() -> NoReturn:
-    """The same command in the same process: nothing of the old one is left but its number."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # what it was started with
