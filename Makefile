@@ -5,6 +5,9 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+# Most of the full tests wait for servers, so two are run at a time; each process has its own brokers.
+WORKERS ?= 2
+PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 CHECKED := schemas pipeline jobs tests $(wildcard bench)
 
 .DEFAULT_GOAL := help
@@ -33,14 +36,14 @@ style: install
 	$(BIN)/mypy
 
 check: style ## style, types and unit tests: under a minute, no servers
-	$(BIN)/pytest -m "not servers" tests/unit tests/test_*.py
+	$(PYTEST) -m "not servers" tests/unit tests/test_*.py
 
 servers: install ## what the full tests need: mail servers, ClickHouse, Prometheus, Kafka
 	@sh tests/install-servers.sh
 	@$(BIN)/python -c "from tests.support.servers import kafka_jars; kafka_jars()"
 
 test: style servers ## every test, with real brokers, mail servers and databases
-	$(BIN)/pytest --durations=15
+	$(PYTEST) --durations=15
 
 e2e: servers ## only the tests with real mail servers
 	$(BIN)/pytest tests/e2e
