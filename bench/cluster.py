@@ -4,6 +4,7 @@ import re
 import tempfile
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 from pipeline.adapters.demo.broker import EmbeddedBroker
@@ -22,12 +23,10 @@ def run(path: Path, lines: int = 400_000) -> dict[str, float]:
         with EmbeddedBroker(folder) as broker:
             create_topics(broker.bootstrap, partitions=1)
             frames = _fill(broker.bootstrap, path, lines)
-            settings = {"partitions": "1", "checkpoint_seconds": "5"}
-            normalize = _drain(
-                Job("normalize", broker.bootstrap, folder, **settings), broker.bootstrap, "events", frames
-            )
+            job = partial(Job, partitions="1", checkpoint_seconds="5")
+            normalize = _drain(job("normalize", broker.bootstrap, folder), broker.bootstrap, "events", frames)
             tallies = _size(broker.bootstrap, "tallies")
-            last = Job("detect", broker.bootstrap, folder, "--metrics", "127.0.0.1:19377", **settings)
+            last = job("detect", broker.bootstrap, folder, "--metrics", "127.0.0.1:19377")
             detect = _drain_detect(last, tallies)
     return {"normalize lines/s": lines / normalize, "detect lines/s": lines / detect}
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what the full tests need, on Debian and its like, as root: Postfix, Dovecot, ClickHouse, Prometheus,
-# Alertmanager, systemd's journal tools, Java 17 and Maven (which fetches Apache Kafka). rsyslog and syslog-ng, of which
-# a machine can have only one, are unpacked into var/tests/syslog. Starts nothing and configures nothing: the tests
-# start their own instances on loopback ports.
+# Alertmanager, systemd's journal tools, libfaketime, Java 17 and Maven (which fetches Apache Kafka). rsyslog and
+# syslog-ng, of which a machine can have only one, are unpacked into var/tests/syslog. Starts nothing and configures
+# nothing: the tests start their own instances on loopback ports.
 set -eu
 
 have() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
@@ -18,6 +18,7 @@ have clickhouse-server || wanted="$wanted clickhouse-server"
 have promtool || wanted="$wanted prometheus"
 have amtool || wanted="$wanted prometheus-alertmanager"
 [ -x /lib/systemd/systemd-journal-remote ] || wanted="$wanted systemd-journal-remote"
+ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || wanted="$wanted libfaketime"
 have mvn || wanted="$wanted maven"
 syslog=var/tests/syslog
 # What both need to run from there.

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.faults.verdict import Verdict, judge
+from tests.support.clocks import CACHED, Clock
 from tests.support.cluster import Command, Job
 from tests.support.copies import copies
 from tests.support.servers import EmbeddedBroker, start_broker
@@ -29,14 +30,17 @@ FAULTS = (
     ("kill -9 of the broker", 4),
     ("restart of the broker", 2),
     ("hang of the broker", 2),
+    ("clock step of a job", 5),
+    ("clock step of a mail server", 5),
 )
+STEPS = (86_400, 7_200, 600, -600, -7_200)  # seconds
 
 
 class _Full(Command):
     """A shipper that can write no more than it is allowed to, as on a full disk."""
 
-    def __init__(self, name: str, bootstrap: str, folder: Path, *arguments: str) -> None:
-        super().__init__(name, bootstrap, folder, *arguments)
+    def __init__(self, name: str, bootstrap: str, folder: Path, *arguments: str, clock: Clock) -> None:
+        super().__init__(name, bootstrap, folder, *arguments, clock=clock)
         resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (64, 64))
 
 
@@ -47,6 +51,8 @@ class Round:
         self._chance, self._count, self._folder = random.Random(seed), count, folder
         self.faults: Counter[str] = Counter()
         self.ended = 0
+        self._clocks = [Clock(folder / f"clock.{number}") for number in range(len(JOBS))]
+        self._host_clocks = [Clock(folder / f"clock.mx{host}") for host in range(HOSTS)]
         self._jobs: list[tuple[str, Job]] = []
         self._shippers: list[Job] = []
         self._unwritten = [list(lines) for lines in copies(HOSTS)]
@@ -59,7 +65,7 @@ class Round:
         try:
             for host in range(HOSTS):
                 self._log(host).write_bytes(b"")
-            self._jobs = [(name, Job(name, broker.bootstrap, self._folder)) for name in JOBS]
+            self._jobs = [(name, self._job(broker, number)) for number, name in enumerate(JOBS)]
             self._shippers = [self._shipper(broker, host) for host in range(HOSTS)]
             while not all(any(self._state(host).rglob("*.json")) for host in range(HOSTS)):
                 self._live(broker, 0.5)  # a shipper that knows of no file yet begins with the one that is there
@@ -97,7 +103,7 @@ class Round:
             for number, (name, job) in enumerate(self._jobs):
                 if job.process.poll() is not None:
                     self.ended += 1
-                    self._jobs[number] = name, Job(name, broker.bootstrap, self._folder)
+                    self._jobs[number] = name, self._job(broker, number)
             for host, shipper in enumerate(self._shippers):
                 if shipper.process.poll() is not None:
                     self._shippers[host] = self._shipper(broker, host)
@@ -150,6 +156,14 @@ class Round:
                 time.sleep(self._chance.uniform(2.0, 12.0))
                 for pid in broker.pids:
                     os.kill(pid, signal.SIGCONT)
+            case "clock step of a job" | "clock step of a mail server":
+                clock = self._clocks[number] if "job" in kind else self._host_clocks[host]
+                clock.set(self._chance.choice(STEPS))
+                self._live(broker, CACHED + self._chance.uniform(0.5, 3.0))
+                clock.set(0)
+
+    def _job(self, broker: EmbeddedBroker, number: int) -> Job:
+        return Job(JOBS[number], broker.bootstrap, self._folder, clock=self._clocks[number])
 
     def _log(self, host: int) -> Path:
         return _made(self._folder / f"mx{host}") / "mail.log"
@@ -159,7 +173,9 @@ class Round:
 
     def _shipper(self, broker: EmbeddedBroker, host: int, kind: type[Command] = Command) -> Job:
         options = ("--follow", f"--host=mx{host}", f"--state={self._state(host)}", "--linger-ms=50")
-        return kind("ship", broker.bootstrap, self._folder, str(self._log(host)), *options)
+        return kind(
+            "ship", broker.bootstrap, self._folder, str(self._log(host)), *options, clock=self._host_clocks[host]
+        )
 
 
 def _made(folder: Path) -> Path:

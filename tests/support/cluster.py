@@ -14,6 +14,7 @@ from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.partition import REFERENCE
 from schemas.codec import decode_decision
 from schemas.enforcement import Decision
+from tests.support.clocks import Clock
 from tests.support.paths import RECORDED, ROOT
 
 FRAME = 200  # lines
@@ -25,7 +26,9 @@ class Job:
     program: tuple[str, ...] = ("-m", "pipeline.cli")
     command: tuple[str, ...] = ("run",)
 
-    def __init__(self, name: str, bootstrap: str, folder: Path, *arguments: str, **settings: str) -> None:
+    def __init__(
+        self, name: str, bootstrap: str, folder: Path, *arguments: str, clock: Clock | None = None, **settings: str
+    ) -> None:
         self.log = folder / f"{name}-{time.monotonic_ns()}.log"
         env = {k: v for k, v in os.environ.items() if not k.startswith("SEKIMORI_")} | {
             "SEKIMORI_BROKERS": bootstrap,
@@ -34,6 +37,7 @@ class Job:
             "SEKIMORI_SESSION_TIMEOUT": "6",
             "SEKIMORI_STATE_DIR": str(folder),
             **{f"SEKIMORI_{key.upper()}": value for key, value in settings.items()},
+            **(clock.environment if clock is not None else {}),
         }
         with self.log.open("wb") as log:
             command = [sys.executable, *self.program, *self.command, name, *arguments]
