@@ -55,8 +55,8 @@ def plain_table(*columns: str, right: Collection[str] = (), whole: Collection[st
 
 
 def print_rows(names: Sequence[str], rows: Iterable[Sequence[str]], whole: Collection[str] = ("until (UTC)",)) -> None:
-    """A table of decisions or the like. Many rows are not folded to fit a terminal, which takes a millisecond each; they
-    are as wide as the first ones need."""
+    """A table of decisions or the like. Many rows are not folded to fit a terminal, which takes a millisecond each;
+    their columns are as wide as the first ones need."""
     rest = iter(rows)
     first = list(islice(rest, _FOLDED + 1))
     if len(first) > _FOLDED:

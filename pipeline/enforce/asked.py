@@ -38,7 +38,7 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def matches(self, kind: SubjectKind, subject: str, rule: str, mode: Mode) -> bool:
         """But for the time."""
-        if self.rule not in (None, rule) or self.mode not in (None, mode):
+        if (self.rule is not None and self.rule != rule) or (self.mode is not None and self.mode != mode):
             return False
         for one in self.subjects:  # noqa: SIM110  # a million times, and a generator takes longer than all the rest
             if not (_may_concern(kind, subject, one) and concerns((kind, subject), one)):

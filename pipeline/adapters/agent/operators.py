@@ -1,10 +1,11 @@
 """Tells operators of this host what is in force, over a UNIX socket of the agent's own, see ``pipeline.enforce.asked``.
 
-Mail servers do not reach it, nor who reaches the ports. The table is gone through in steps of a millisecond, between
-which mail servers are answered; what an operator does not take is not made.
+Mail servers do not reach it, nor who reaches the ports. The table is gone through for a millisecond, then mail servers
+have one for themselves; what an operator does not take is not made.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, closing, suppress
 from pathlib import Path
@@ -24,7 +25,8 @@ _log = structlog.get_logger()
 
 HOOK: Final = "operators"
 """Its name in the metrics of requests."""
-_STEP: Final = 100  # decisions; half a millisecond
+_STEP: Final = 100  # decisions, which take half a millisecond at most
+_TURN: Final = 0.001  # seconds
 _MOST: Final = 8  # connections
 _PATIENCE: Final = 10.0  # seconds for a question, and for a part of the answer to be taken
 _ASKED = msgspec.json.Decoder(Asked)
@@ -116,7 +118,7 @@ class OperatorServer(AsyncExitStack):
 
     async def _answer(self, asked: Asked) -> AsyncGenerator[Line]:
         table = self._agent.table
-        taken, known = table.taken, 0
+        taken, known, turn = table.taken, 0, _Turn()
         yield self._agent.greeting()
         with closing(table.parts(_STEP)) as parts:
             for part in parts:
@@ -125,16 +127,29 @@ class OperatorServer(AsyncExitStack):
                 listed = [of_restriction(r) for r in holding if _is_asked_for(r, asked)]
                 if listed:
                     yield Part(listed)
-                await asyncio.sleep(0)
+                await turn.over()
         allowed = table.allowlist()
         for start in range(0, len(allowed), _STEP):
             yield Part(allow=allowed[start : start + _STEP])
-            await asyncio.sleep(0)
+            await turn.over()
         yield End(known, table.taken == taken)
 
     def _refuse(self, why: str, detail: str) -> None:
         _log.warning("operator_not_answered", why=why, detail=detail)
         self._recorder.add("sekimori_enforce_refused_requests_total", 1, HOOK, why)
+
+
+class _Turn:
+    """Whose turn it is: ours for ``_TURN`` seconds, then as long that of mail servers."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    async def over(self) -> None:
+        """To be asked after each step: waits if the turn is over."""
+        if time.perf_counter() - self._since >= _TURN:
+            await asyncio.sleep(_TURN)
+            self._since = time.perf_counter()
 
 
 def _is_asked_for(restriction: Restriction, asked: Asked) -> bool:
