@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 STALE: Final = 10.0
 """Seconds without Kafka after which what an agent knows is old; a living one hears it every second."""
+_CLOSED: Final = "it closes the connection: too many ask it at once, or it is no agent; its log says why"
 _PATIENCE: Final = 5.0
 _MOST_SECONDS: Final = 120.0
 _LONGEST: Final = 1 << 24  # bytes of a line
@@ -64,6 +65,8 @@ def ask(path: Path, asked: Asked) -> Answer:
         raise AgentSilent(f"what answers is no agent: {error}") from None
     except TimeoutError:
         raise AgentSilent("it does not answer in time") from None
+    except (BrokenPipeError, ConnectionResetError):
+        raise AgentSilent(_CLOSED) from None
     except OSError as error:
         raise AgentSilent(error.strerror or str(error)) from None
     raise AgentSilent("it reads Kafka anew again and again")
@@ -89,7 +92,7 @@ def _ask(path: Path, asked: Asked) -> Answer | None:
 
 def _told(decoder: "msgspec.json.Decoder[T]", line: bytes) -> T:
     if not line:
-        raise AgentSilent("it closes the connection: too many ask it at once, or it is no agent; its log says why")
+        raise AgentSilent(_CLOSED)
     return decoded(decoder.decode, line)
 
 

@@ -48,9 +48,9 @@ def _whom(path: Path, answer: Answer) -> str:
     if lag := health.get("lag_messages"):
         told.append(f"{lag} messages are still to be read")
     if unobeyed:
-        told.append(f"it cannot obey {unobeyed:,} messages, which --kafka shows")
+        told.append(f"it cannot obey what --kafka shows besides ({unobeyed:,})")
     if countries := health.get("unobeyed_countries"):
-        told.append(f"without a GeoIP file it does not obey decisions about {countries} countries")
+        told.append(f"without a GeoIP file it does not obey decisions about countries ({countries})")
     if health.get("shadow"):
         told.append("it restricts nobody (--shadow)")
     return printable("; ".join(told)) + "."
