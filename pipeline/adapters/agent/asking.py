@@ -31,7 +31,7 @@ class AgentSilent(ConnectionError):
     """No agent answers there, or what answers is none; the message says why."""
 
 
-class Answer(msgspec.Struct):
+class AgentAnswer(msgspec.Struct):
     """What was asked for, each key once, and the allowlist. ``known``: decisions that are not over, whatever was
     asked."""
 
@@ -54,7 +54,7 @@ class Answer(msgspec.Struct):
         return f"has not heard Kafka for {self.age:.0f} s" if self.age > STALE else ""
 
 
-def ask(path: Path, asked: Asked) -> Answer:
+def ask(path: Path, asked: Asked) -> AgentAnswer:
     """Raises AgentSilent."""
     try:
         for _ in range(3):
@@ -72,14 +72,14 @@ def ask(path: Path, asked: Asked) -> Answer:
     raise AgentSilent("it reads Kafka anew again and again")
 
 
-def _ask(path: Path, asked: Asked) -> Answer | None:
+def _ask(path: Path, asked: Asked) -> AgentAnswer | None:
     """None if the agent's table was replaced meanwhile. Raises DecodeError, OSError."""
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as connection:
         connection.settimeout(_PATIENCE)
         connection.connect(str(path))
         connection.sendall(msgspec.json.encode(asked) + b"\n")
         lines = _lines(connection)
-        answer = Answer(_told(_GREETING, next(lines, b"")))
+        answer = AgentAnswer(_told(_GREETING, next(lines, b"")))
         for line in lines:
             told = _told(_MORE, line)
             if isinstance(told, End):

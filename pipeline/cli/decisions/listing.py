@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import click
 
-from pipeline.adapters.agent.asking import Answer
+from pipeline.adapters.agent.asking import AgentAnswer
 from pipeline.adapters.kafka.decisions import DecisionTopics
 from pipeline.cli.common import json_option
 from pipeline.cli.decisions.common import pass_topics, typed
@@ -89,7 +89,7 @@ def list_(
         click.echo(_nothing({name: text for name, text in given.items() if text}, everything, known), err=True)
 
 
-def _look(topics: DecisionTopics, asked: Asked, now: datetime | None, answer: Answer | None) -> _Found:
+def _look(topics: DecisionTopics, asked: Asked, now: datetime | None, answer: AgentAnswer | None) -> _Found:
     """What an agent that hears Kafka answered, else what the topic has. An agent that does not hear it is better than
     nothing, if nor do we."""
     if answer is not None and not answer.why_old:
@@ -104,7 +104,7 @@ def _look(topics: DecisionTopics, asked: Asked, now: datetime | None, answer: An
         return _of_agent(answer)
 
 
-def _of_agent(answer: Answer) -> _Found:
+def _of_agent(answer: AgentAnswer) -> _Found:
     listed = sorted(answer.listed.values(), key=lambda one: (one.issued_at, one.key))
     return _Found(listed, answer.allow, answer.known)
 

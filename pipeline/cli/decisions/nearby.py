@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from pipeline.adapters.agent.asking import AgentSilent, Answer, ask
+from pipeline.adapters.agent.asking import AgentAnswer, AgentSilent, ask
 from pipeline.cli.configured import settings_in_force
 from pipeline.cli.terminal import printable
 from pipeline.enforce.asked import Asked
 
 
-def ask_nearby(socket: Path | None, asked: Asked, at: str) -> Answer | None:
+def ask_nearby(socket: Path | None, asked: Asked, at: str) -> AgentAnswer | None:
     """None: Kafka is to be read. ``socket``: as the operator gave it. ``at``: whose decisions are wanted, see
     ``table_at``; an agent that obeys others is asked only where it was named."""
     settings = settings_in_force()
@@ -42,7 +42,7 @@ def _may_be_there(path: Path) -> bool:
         return True
 
 
-def _whom(path: Path, answer: Answer) -> str:
+def _whom(path: Path, answer: AgentAnswer) -> str:
     health, unobeyed = answer.greeting.health, answer.greeting.unobeyed
     told = [f"The agent at {path} was asked; it heard Kafka {answer.age:.1f} s ago"]
     if lag := health.get("lag_messages"):

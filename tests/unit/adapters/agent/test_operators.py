@@ -18,7 +18,7 @@ import uvloop
 from structlog.testing import capture_logs
 
 from pipeline.adapters.agent.agent import EnforcementAgent
-from pipeline.adapters.agent.asking import AgentSilent, Answer, ask
+from pipeline.adapters.agent.asking import AgentAnswer, AgentSilent, ask
 from pipeline.adapters.agent.operators import OperatorServer, access_of
 from pipeline.enforce.asked import LONGEST, Asked, of_decision
 from pipeline.metrics import MemoryRecorder
@@ -48,7 +48,7 @@ class Served:
         self.agent.table.take(table(*GIVEN, *ALLOWED), decisions=True, allowlist=True)
         self.server = OperatorServer(self.agent, self.recorder)
 
-    async def ask(self, asked: Asked = ALL) -> Answer:
+    async def ask(self, asked: Asked = ALL) -> AgentAnswer:
         return await asyncio.to_thread(ask, self.path, asked)
 
     def refused(self) -> dict[str, float]:
