@@ -7,6 +7,7 @@ with the accusations put where ``replay.Detection`` would have counted them: the
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -15,8 +16,10 @@ from pipeline.detect.detector import Detector, Findings
 from pipeline.partition import partition_of
 from pipeline.replay import in_order
 from pipeline.rules import RuleSet
+from pipeline.trials.braking import AnyDecision, Customer
 from schemas.enforcement import Decision
 from schemas.tally import Tally
+from schemas.times import HOUR
 
 
 class TallyFrame(msgspec.Struct, gc=False, array_like=True):
@@ -37,11 +40,14 @@ class Accusation(msgspec.Struct, gc=False, array_like=True):
 
 @dataclass
 class Counted:
-    """What one rule set made of a partition. ``subjects``: how many were remembered at the end."""
+    """What one rule set made of a partition. ``subjects``: how many were remembered at the end. ``customers``,
+    ``active``: for the brake, see ``trials.braking``."""
 
     decisions: list[Decision] = field(default_factory=list)
     accusations: list[Accusation] = field(default_factory=list)
     subjects: int = 0
+    customers: list[Customer] = field(default_factory=list)
+    active: dict[int, int] = field(default_factory=dict)
 
 
 def split(tallies: Sequence[Tally], number: int, partitions: int) -> Iterator[tuple[bool, int, TallyFrame]]:
@@ -71,7 +77,7 @@ def interleave(times: Sequence[Sequence[int]], names: Sequence[str]) -> list[lis
 
 def detector(rules: RuleSet, partitions: int) -> Detector:
     """A detector for one partition of ``partitions``."""
-    return Detector(rules, Allowlist(rules.file.allow), rules.file.subjects_of_one(partitions))
+    return Detector(rules, Allowlist(rules.file.allow), rules.file.subjects_of_one(partitions), brakes=AnyDecision())
 
 
 def count_accounts(frames: Iterable[TallyFrame], detectors: Sequence[Detector]) -> list[Counted]:
@@ -79,11 +85,15 @@ def count_accounts(frames: Iterable[TallyFrame], detectors: Sequence[Detector]) 
     counted = [Counted() for _ in detectors]
     pairs = list(zip(detectors, counted, strict=True))
     for frame in frames:
+        hour = int(frame.tallies[0].at) // HOUR
+        for by, into in pairs:
+            if hour not in into.active:
+                into.active[hour] = by.active_accounts(frame.tallies[0].at)
         for place, tally in zip(frame.places, frame.tallies, strict=True):
             for by, into in pairs:
                 findings = by.count((tally,), frame.number)
                 if findings.decisions:
-                    into.decisions += findings.decisions
+                    _note(findings, into, TallyFrame(frame.number, [place], [tally]))
                 if findings.accusations:
                     into.accusations += [Accusation(frame.number, place, t) for t in findings.accusations]
     for by, into in pairs:
@@ -100,7 +110,7 @@ def count_others(
     for frame in frames:
         for accused, into in zip(waiting, counted, strict=True):
             accused.count_before(frame.number, into)
-            _note(accused.detector.count(frame.tallies, frame.number), into)
+            _note(accused.detector.count(frame.tallies, frame.number), into, frame)
     for accused, into in zip(waiting, counted, strict=True):
         accused.count_before(None, into)
         into.subjects = accused.detector.subjects()
@@ -122,12 +132,17 @@ class _Waiting:
             if number is not None and accusation.number >= number:
                 return
             self._next += 1
-            _note(self.detector.count((accusation.tally,), accusation.number), into)
+            frame = TallyFrame(accusation.number, [accusation.place], [accusation.tally])
+            _note(self.detector.count(frame.tallies, accusation.number), into, frame, accused=True)
 
 
-def _note(findings: Findings, into: Counted) -> None:
-    if findings.decisions:
-        into.decisions += findings.decisions
+def _note(findings: Findings, into: Counted, frame: TallyFrame, accused: bool = False) -> None:
+    into.decisions += findings.decisions
+    for decision in findings.held:
+        tallies = zip(frame.places, frame.tallies, strict=True)
+        subject, issued = decision.subject, decision.issued_at
+        place = next(n for n, t in tallies if t.subject == subject and datetime.fromtimestamp(t.at, UTC) == issued)
+        into.customers.append(Customer((frame.number, accused, place), decision))
 
 
 def route(accusations: Iterable[Accusation], partitions: int) -> list[list[Accusation]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipeline.detect.brake import WouldHold
 from pipeline.trials.backtest import Counted
 from pipeline.trials.cases import Case, Score, score, stops_sending
 from pipeline.trials.effects import Effect, Effects
@@ -82,7 +83,7 @@ class Side:
     """One rule set. ``by_rule``: enforced decisions; ``shadow``: those that are not enforced, by rule.
 
     ``stopped``: accounts whose own mail is stopped; ``messages``, ``logins``: stopped, of all accounts, by whatever
-    enforced decision. ``accounts``, ``addresses``: against known cases.
+    enforced decision. ``accounts``, ``addresses``: against known cases. ``would_hold``: what the brake would.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Side:
     logins: int
     accounts: Score | None
     addresses: Score | None
+    would_hold: WouldHold
 
 
 @dataclass(frozen=True)
@@ -119,11 +121,13 @@ class Comparison:
 
 @dataclass
 class Tried:
-    """What came of one rule set. ``decisions``: in the order of time; ``subjects``: how many were counted."""
+    """What came of one rule set. ``decisions``: in the order of time; ``subjects``: how many were counted.
+    ``would_hold``: what the brake would, of ``decisions``."""
 
     decisions: list[Decision] = field(default_factory=list)
     effects: Effects = field(default_factory=Effects)
     subjects: int = 0
+    would_hold: WouldHold = field(default_factory=WouldHold)
 
     @classmethod
     def of(cls, parts: Sequence[Counted]) -> "Tried":
@@ -172,6 +176,7 @@ def _side(name: str, tried: Tried, cases: Sequence[Case]) -> Side:
         sum(loss.logins for loss in losses),
         score(cases, enforced, "account", tried.effects.leaked),
         score(cases, enforced, "ip", {}),
+        tried.would_hold,
     )
 
 

@@ -8,6 +8,7 @@ from pipeline.adapters.trials.reading import Progress, Spool, all_read
 from pipeline.adapters.trials.spool import load_decisions, save_decisions
 from pipeline.replay import LineCounts
 from pipeline.trials.backtest import Accusation, Counted, count_accounts, count_others, detector, route
+from pipeline.trials.braking import would_hold
 from pipeline.trials.cases import Case
 from pipeline.trials.comparison import Tried
 from pipeline.trials.effects import Effects, measure
@@ -33,6 +34,10 @@ def run_backtest(plan: Plan, cases: Sequence[Case], jobs: int, progress: Progres
         tried = [Tried.of(a + o) for a, o in zip(accounts, others, strict=True)]
         save_decisions(read.spool.folder, [of_rules.decisions for of_rules in tried])
         measured = plan.by_rule_set(read.map("effects", partial(_measure, plan, read.spool, cases), portions))
+    for of_rules, rules, a, o in zip(tried, plan.rules, accounts, others, strict=True):
+        customers = (customer for part in (*a, *o) for customer in part.customers)
+        active = [part.active for part in a]
+        of_rules.would_hold = would_hold(customers, active, rules.brake, plan.brakes, plan.start)
     for of_rules, effects in zip(tried, measured, strict=True):
         for part in effects:
             of_rules.effects.add(part)
