@@ -23,7 +23,9 @@ from schemas.times import DAY, HOUR
 
 WEEK: Final = 7 * DAY // HOUR
 WELL: Final = DAY  # seconds between a success and a finding that make a good history
-WAITS: Final = "what is held restricts nobody, under the alert SekimoriBrake, until `sekimori decisions let-go`"
+WAITS: Final = (
+    "what is held restricts nobody, under the alert SekimoriBrake, until `sekimori decisions let-go --rule RULE`"
+)
 
 
 class Count(msgspec.Struct, array_like=True):
@@ -199,7 +201,7 @@ def brake_notes(would: WouldHold) -> list[str]:
     return [
         f"the brake would have held {would.decisions:,} decisions ({counted_on(would)}); here it holds nothing:",
         *(
-            f"  {of.decisions:>5,}  {of.rule} of {of.subjects:,} subject{'s' if of.subjects > 1 else ''}, "
+            f"  {of.decisions:>5,}  {of.rule}: {of.subjects:,} subject{'s' if of.subjects > 1 else ''}, "
             f"first at {of.first:%Y-%m-%d %H:%M:%S} UTC"
             for of in would.rules
         ),
