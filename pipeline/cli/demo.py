@@ -204,7 +204,11 @@ def _display(console: Console, story: Story) -> Iterator[_Display]:
 
 
 def _line(d: Decision) -> Text:
-    return Text(f"{d.issued_at:%H:%M:%S} {d.action:<12} {d.scope:<5} {printable(d.reason)}")
+    return Text(f"{d.issued_at:%H:%M:%S} {d.action:<12} {d.scope:<5} {printable(_why(d))}")
+
+
+def _why(d: Decision) -> str:
+    return d.reason if d.mode == "enforce" else f"{d.reason} ({d.mode})"
 
 
 def _screen(story: Story) -> Group:
@@ -214,7 +218,7 @@ def _screen(story: Story) -> Group:
     decisions = sorted(story.decisions.values(), key=lambda d: (d.subject_kind != "account", d.issued_at))
     for d in decisions[:SHOWN]:
         style = "red" if d.action == "reject" else "magenta" if d.action == "deny_login" else "yellow"
-        table.add_row(f"{d.issued_at:%H:%M:%S}", Text(d.action, style=style), safe(d.reason))
+        table.add_row(f"{d.issued_at:%H:%M:%S}", Text(d.action, style=style), safe(_why(d)))
     more = len(decisions) - SHOWN
     head = Text(f"{story.events:,} events, {len(decisions)} decisions", style="bold")
     return Group(head, table, Text(f"and {more} more" if more > 0 else "", style="dim"))
