@@ -205,5 +205,6 @@ def brake_notes(would: WouldHold) -> list[str]:
             f"first at {of.first:%Y-%m-%d %H:%M:%S} UTC"
             for of in would.rules
         ),
-        f"  {WAITS}; `hourly = {would.hourly}` under [brake] would let all of it pass",
+        f"  {WAITS}",
+        f"  `hourly = {would.hourly}` under [brake] would let all of it pass",
     ]

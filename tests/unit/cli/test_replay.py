@@ -10,10 +10,11 @@ from click.testing import CliRunner
 from pipeline.cli import main
 from schemas.codec import decode_decision
 from tests.support.lines import frame, sent
-from tests.support.paths import RECORDED
+from tests.support.paths import RECORDED, ROOT
 from tests.support.waves import CUSTOMERS, LIMITS, WILD, rules, wave
 
 GEO = RECORDED / "geo.mmdb"
+(EXAMPLE,) = re.findall(r"```text\n(the brake .*?)```", (ROOT / "docs" / "operators.md").read_text("utf-8"), re.DOTALL)
 
 
 def replayed(*arguments: str) -> tuple[int, str, str]:
@@ -107,7 +108,7 @@ def test_what_the_brake_would_hold_is_told_and_nothing_is_held(tmp_path: Path) -
     for text in (err, replayed(log, "--rules", wild)[1]):
         assert f"the brake would have held {len(held)} decisions (on 4 partitions, each for itself)" in text
         assert told in text
-        assert "under the alert SekimoriBrake, until `sekimori decisions let-go --rule RULE`" in text
+        assert EXAMPLE in text, "the page on operators shows it"
 
 
 def test_the_setting_that_is_told_lets_all_pass(tmp_path: Path) -> None:

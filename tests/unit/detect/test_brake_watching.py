@@ -99,7 +99,8 @@ def test_what_is_said_of_it() -> None:
     assert brake_notes(WouldHold(4, rows, 99)) == [
         "the brake would have held 1,234 decisions (on 4 partitions, each for itself); here it holds nothing:",
         "  1,234  account_send_rate: 1,200 subjects, first at 2026-11-24 01:02:03 UTC",
-        f"  {WAITS}; `hourly = 99` under [brake] would let all of it pass",
+        f"  {WAITS}",
+        "  `hourly = 99` under [brake] would let all of it pass",
     ]
     found = [decision("b", rule="ip_send_rate"), decision("a"), decision("b")]
     assert [(of.rule, of.decisions, of.subjects) for of in WouldHold.of(found, 1, 7).rules] == [
