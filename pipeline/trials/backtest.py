@@ -16,10 +16,9 @@ from pipeline.detect.detector import Detector, Findings
 from pipeline.partition import partition_of
 from pipeline.replay import in_order
 from pipeline.rules import RuleSet
-from pipeline.trials.braking import AnyDecision, Customer
+from pipeline.trials.braking import AnyDecision, Customer, Moment
 from schemas.enforcement import Decision
 from schemas.tally import Tally
-from schemas.times import HOUR
 
 
 class TallyFrame(msgspec.Struct, gc=False, array_like=True):
@@ -40,14 +39,13 @@ class Accusation(msgspec.Struct, gc=False, array_like=True):
 
 @dataclass
 class Counted:
-    """What one rule set made of a partition. ``subjects``: how many were remembered at the end. ``customers``,
-    ``active``: for the brake, see ``trials.braking``."""
+    """What one rule set made of a partition. ``subjects``: how many were remembered at the end. ``customers``:
+    whom the brake is for, see ``trials.braking``."""
 
     decisions: list[Decision] = field(default_factory=list)
     accusations: list[Accusation] = field(default_factory=list)
     subjects: int = 0
     customers: list[Customer] = field(default_factory=list)
-    active: dict[int, int] = field(default_factory=dict)
 
 
 def split(tallies: Sequence[Tally], number: int, partitions: int) -> Iterator[tuple[bool, int, TallyFrame]]:
@@ -85,10 +83,6 @@ def count_accounts(frames: Iterable[TallyFrame], detectors: Sequence[Detector]) 
     counted = [Counted() for _ in detectors]
     pairs = list(zip(detectors, counted, strict=True))
     for frame in frames:
-        hour = int(frame.tallies[0].at) // HOUR
-        for by, into in pairs:
-            if hour not in into.active:
-                into.active[hour] = by.active_accounts(frame.tallies[0].at)
         for place, tally in zip(frame.places, frame.tallies, strict=True):
             for by, into in pairs:
                 findings = by.count((tally,), frame.number)
@@ -99,6 +93,24 @@ def count_accounts(frames: Iterable[TallyFrame], detectors: Sequence[Detector]) 
     for by, into in pairs:
         into.subjects = by.subjects()
     return counted
+
+
+def count_active(
+    frames: Iterable[TallyFrame], detectors: Sequence[Detector], moments: Sequence[Sequence[Moment]]
+) -> list[list[int]]:
+    """A partition's accounts, counted again: how many were active at each of some moments, which are in order. For each
+    rule set."""
+    found: list[list[int]] = [[] for _ in detectors]
+    pairs = list(zip(detectors, moments, found, strict=True))
+    for frame in frames:
+        for by, asked, told in pairs:
+            while len(told) < len(asked) and asked[len(told)].number < frame.number:
+                told.append(by.active_accounts(asked[len(told)].at))
+            if len(told) < len(asked):
+                by.count(frame.tallies, frame.number)
+    for by, asked, told in pairs:
+        told += [by.active_accounts(moment.at) for moment in asked[len(told) :]]
+    return found
 
 
 def count_others(
