@@ -93,8 +93,8 @@ class HourlyBrake:
         return sum(before.values()) / length if length >= DAY // HOUR else 0.0
 
     def _day(self, hour: int) -> list[Count]:
-        since = hour - DAY // HOUR
-        return [count for hours in self.state.hours.values() for h, count in hours.items() if since < h <= hour]
+        day = range(hour - DAY // HOUR + 1, hour + 1)
+        return [hours[h] for hours in self.state.hours.values() for h in day if h in hours]
 
 
 class Brakes:
