@@ -110,6 +110,9 @@ DETECT: tuple[MetricFamily, ...] = (
     MetricFamily("sekimori_detect_releases_total", "counter", "Decisions that operators lifted, heard by partitions"),
     MetricFamily("sekimori_detect_swept_total", "counter", "Tombstones for decisions that had been over for a day"),
     MetricFamily(
+        "sekimori_detect_sweep_failures_total", "counter", "Times that sweeping, and guarding what was signed, failed"
+    ),
+    MetricFamily(
         "sekimori_detect_rewritten_total", "counter", "Signed messages written again after others had hidden them"
     ),
     MetricFamily(

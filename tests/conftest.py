@@ -25,6 +25,7 @@ from hypothesis import settings
 
 from pipeline.ports import RowStore
 from pipeline.storage.storing import apply_ddl
+from tests.support.cluster import BUSY
 from tests.support.servers import BROKERS, ClickHouseServer, EmbeddedBroker, start_broker
 
 settings.register_profile("sekimori", deadline=None, print_blob=True)
@@ -32,7 +33,7 @@ settings.load_profile("sekimori")
 
 SERVER_FIXTURES = frozenset({"broker", "fresh_broker", "clickhouse", "fresh_clickhouse"})
 ENGINES = ("chdb", pytest.param("clickhouse", marks=pytest.mark.servers))
-LEFT_BEHIND_SECONDS = 5.0
+LEFT_BEHIND_SECONDS = 15.0
 SHARED: dict[str, EmbeddedBroker | ClickHouseServer] = {}
 
 
@@ -166,10 +167,10 @@ def eventually() -> Callable[..., None]:
     """``eventually(condition, seconds=10, what="")``: fails if it is not true in time."""
 
     def wait(condition: Callable[[], object], seconds: float = 10.0, what: str = "") -> None:
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * BUSY
         while not condition():
             if time.monotonic() > deadline:
-                pytest.fail(f"not within {seconds} s: {what or condition}")
+                pytest.fail(f"not within {seconds * BUSY} s: {what or condition}")
             threading.Event().wait(0.01)
 
     return wait

@@ -25,7 +25,7 @@ DOMAIN = "testbed.example"
 API_KEY = "change-this-key"  # of the example
 MAIL_UID = 5000
 SLOW_ADDRESS = "127.0.0.2"  # from which the pool "slow" sends
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 ENTRANCES = ("submission", "webmail", "strict", "imap", "pop3")
 
 

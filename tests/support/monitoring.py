@@ -41,7 +41,7 @@ def with_receivers() -> dict[str, Any]:
 class _Server:
     """Answers HTTP while it runs; its data in ``folder``."""
 
-    start_seconds = 30.0
+    start_seconds = 90.0
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         self.port = free_port()

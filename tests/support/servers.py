@@ -25,7 +25,7 @@ class ApacheKafka(EmbeddedBroker):
     """Apache Kafka itself: one KRaft node, small heap, data in ``folder``; what is written survives a restart."""
 
     kind = "apache"
-    start_seconds = 60.0
+    start_seconds = 120.0
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         super().__init__(folder, port)
@@ -95,7 +95,7 @@ def start_broker(kind: str, folder: Path, partitions: int = 4) -> EmbeddedBroker
 class ClickHouseServer:
     """A real ClickHouse server, its data in ``folder``; what is written survives a restart."""
 
-    start_seconds = 30.0
+    start_seconds = 90.0
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self.port = port or free_port()

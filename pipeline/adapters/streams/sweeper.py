@@ -60,6 +60,7 @@ class Sweeper:
             try:
                 self._sweep()
             except Exception as error:  # noqa: BLE001  # the job that it is a thread of has more important work
+                self._recorder.add("sekimori_detect_sweep_failures_total")
                 _log.warning("sweep_failed", error=str(error) or repr(error), again_in_seconds=_AGAIN)
                 self._stopping.wait(_AGAIN)
 
