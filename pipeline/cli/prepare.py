@@ -16,7 +16,7 @@ from pipeline.adapters.kafka.security.access import Cluster, cluster_of
 from pipeline.adapters.kafka.security.acls import JOBS, as_commands, grants_of
 from pipeline.adapters.kafka.security.connecting import servers
 from pipeline.adapters.kafka.topics import TopicReport
-from pipeline.adapters.streams.states import forget
+from pipeline.adapters.streams.partitions.states import forget
 from pipeline.cli.common import clear_errors, json_option
 from pipeline.cli.configured import settings_in_force
 from pipeline.cli.terminal import print_json

@@ -26,10 +26,10 @@ from pipeline.adapters.kafka.client import KafkaLog
 from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.adapters.streams.app import faust_app
 from pipeline.adapters.streams.ending import Ending
-from pipeline.adapters.streams.held import Held
-from pipeline.adapters.streams.lives import START, goes_on
+from pipeline.adapters.streams.partitions.held import Held
+from pipeline.adapters.streams.partitions.lives import START, goes_on
+from pipeline.adapters.streams.partitions.states import StateTopic, patiently
 from pipeline.adapters.streams.progress import Progress
-from pipeline.adapters.streams.states import StateTopic, patiently
 from pipeline.adapters.streams.topics import ReadTopics
 from pipeline.metrics import Recorder
 from pipeline.partition import Outgoing, PartitionStage

@@ -16,8 +16,8 @@ from faust.exceptions import ProducerSendError
 from faust.types import TP
 
 from pipeline.adapters.streams.ending import Ending
-from pipeline.adapters.streams.lives import Mark, with_mark
-from pipeline.adapters.streams.states import Checkpoint, Opened
+from pipeline.adapters.streams.partitions.lives import Mark, with_mark
+from pipeline.adapters.streams.partitions.states import Checkpoint, Opened
 from pipeline.metrics import Recorder
 from pipeline.partition import Outgoing, PartitionStage, source_of, unreadable
 from pipeline.ports import Record

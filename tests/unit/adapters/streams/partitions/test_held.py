@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from pipeline.adapters.kafka.memory import MemoryLog, fold
 from pipeline.adapters.streams.ending import Ending
-from pipeline.adapters.streams.held import Held
-from pipeline.adapters.streams.states import StateTopic
+from pipeline.adapters.streams.partitions.held import Held
+from pipeline.adapters.streams.partitions.states import StateTopic
 from pipeline.metrics import MemoryRecorder
 from pipeline.partition import Outgoing, StatePart, StateUnreadable
 from pipeline.ports import Record

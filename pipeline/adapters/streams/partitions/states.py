@@ -21,7 +21,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 import msgspec
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from pipeline.adapters.streams.lives import Mark
+from pipeline.adapters.streams.partitions.lives import Mark
 from pipeline.partition import FORMAT, Outgoing, PartitionStage, StatePart, StateUnreadable, loading
 from pipeline.ports import BrokerUnavailable, Outbox, PartitionLog, Record
 from schemas.topics import Topic
