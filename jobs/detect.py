@@ -14,10 +14,13 @@ from pipeline.settings import Settings
 from schemas.topics import DETECT_STATE, ENFORCEMENT, SETTINGS, TALLIES
 
 
-def run(settings: Settings, metrics: str | None = None) -> None:
-    """Works until SIGTERM or SIGINT. ``metrics``: ``host:port``. Raises RulesError, SettingsError, StateUnreadable."""
+def run(settings: Settings, metrics: str | None = None, *, brake: bool = True) -> None:
+    """Works until SIGTERM or SIGINT. ``metrics``: ``host:port``; ``brake``: see ``RulesWatch``.
+
+    Raises RulesError, SettingsError, StateUnreadable.
+    """
     recorder = PrometheusRecorder()
-    watch = RulesWatch(settings.rules, settings.home, recorder)
+    watch = RulesWatch(settings.rules, settings.home, recorder, brake=brake)
     cluster = cluster_of(settings)
     cluster.keys.check_writer()
     operators = AllowlistWatch(lambda: TopicReader(cluster, [SETTINGS.name]), recorder, cluster.keys)

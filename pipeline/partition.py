@@ -113,8 +113,13 @@ def source_of(topic: str, partition: int, life: int, piece: int = 0) -> str:
 
 
 def partition_of(tally: Tally, partitions: int) -> int:
-    """The partition of ``tallies`` that a subject belongs to."""
-    return zlib.crc32(tally.subject.encode()) % partitions
+    """The partition of ``tallies`` that a tally belongs to."""
+    return partition_of_subject(tally.subject, partitions)
+
+
+def partition_of_subject(subject: str, partitions: int) -> int:
+    """The partition of ``tallies`` where all of a subject is counted."""
+    return zlib.crc32(subject.encode()) % partitions
 
 
 def arrival_of(record: Record) -> tuple[float, bool]:

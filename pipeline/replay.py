@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from pipeline.detect.allowlist import Allowlist
+from pipeline.detect.brake import Brakes, WouldHold
 from pipeline.detect.detector import Detector
 from pipeline.detect.release import Released
 from pipeline.networks import CountryOf, OurHosts, no_country
@@ -160,13 +161,22 @@ class Normalizers:
 
 
 class Detection:
-    """A detector that counts all subjects, frame after frame, and right after each the accusations that came of it."""
+    """A detector that counts all subjects, frame after frame, and right after each the accusations that came of it.
 
-    def __init__(self, rules: RuleSet) -> None:
-        self._detector = Detector(rules, Allowlist(rules.file.allow), rules.file.subjects)
+    Nothing is held, but it is noted what the brakes of a cluster of so many ``partitions`` would hold. ``held``: those
+    decisions, by id.
+    """
+
+    def __init__(self, rules: RuleSet, partitions: int = 1) -> None:
+        self._partitions, self._brakes = partitions, Brakes(partitions)
+        self._detector = Detector(rules, Allowlist(rules.file.allow), rules.file.subjects, brakes=self._brakes)
         self._position = 0
-        self.held: dict[str, int] = {}
-        """By rule: decisions that a detector of the cluster would have held (see ``detect.brake``)."""
+        self.held: dict[str, Decision] = {}
+
+    @property
+    def would_hold(self) -> WouldHold:
+        """``held``, summed up."""
+        return WouldHold.of(self.held.values(), self._partitions, self._brakes.most)
 
     def count(self, tallies: Iterable[Tally]) -> list[Decision]:
         """A frame's tallies in, the decisions that they bring about out."""
@@ -175,8 +185,7 @@ class Detection:
             findings = self._detector.count(tallies, self._position)
             self._position += 1
             decisions += findings.decisions
-            for decision in findings.held:
-                self.held[decision.rule] = self.held.get(decision.rule, 0) + 1
+            self.held |= {decision.id: decision for decision in findings.held}
             tallies = findings.accusations
         return decisions
 
@@ -198,10 +207,11 @@ class Replay:
         zone: tzinfo = UTC,
         lookup: CountryOf = no_country,
         zones: Mapping[str, tzinfo] = MappingProxyType({}),
+        partitions: int = 1,
     ) -> None:
-        """``zone``: of lines that carry none; ``zones``: of single hosts."""
+        """``zone``: of lines that carry none; ``zones``: of single hosts; ``partitions``: see ``Detection``."""
         self._normalizers = Normalizers(rules.file.trusted, zone, lookup, zones)
-        self._detection = Detection(rules)
+        self._detection = Detection(rules, partitions)
         self.counts = LineCounts()
         self.unread: list[DeadLetter] = []
 
@@ -214,9 +224,14 @@ class Replay:
         return self._decide(self._normalizers.normalize(frame))
 
     @property
-    def held(self) -> dict[str, int]:
-        """See ``Detection.held``."""
+    def held(self) -> Mapping[str, Decision]:
+        """See ``Detection``."""
         return self._detection.held
+
+    @property
+    def would_hold(self) -> WouldHold:
+        """See ``Detection``."""
+        return self._detection.would_hold
 
     def use(self, rules: RuleSet) -> None:
         """Other rules from now on; trusted hosts stay those of before."""

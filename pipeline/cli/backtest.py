@@ -12,7 +12,7 @@ from pipeline.cli.terminal import parts_progress, plain_table, print_json, safe,
 from pipeline.cli.trial import PIPED, Trial, trial_errors, trial_options
 from pipeline.trials.cases import Case
 from pipeline.trials.comparison import ChangedDecision, Comparison, Side, put_side_by_side
-from pipeline.trials.wording import pair_text, side_rows
+from pipeline.trials.wording import brake_note, pair_text, side_rows
 
 SHOWN = 100  # rows of a table in the terminal
 
@@ -75,6 +75,8 @@ def _print(it: Comparison) -> None:
     for row in side_rows(it):
         table.add_row(*map(safe, row))
     console.print(table)
+    if brake_note(it):
+        console.print(brake_note(it), highlight=False, markup=False)
     if it.accounts:
         figures = ("messages stopped", "logins stopped")
         accounts = plain_table("account", "known as", "is", *figures, right=figures)

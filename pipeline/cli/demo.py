@@ -22,12 +22,23 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.adapters.demo.cluster import DemoCluster, DemoError, demo_cluster
-from pipeline.adapters.files.logfile import frames
+from pipeline.adapters.files.logfile import frames, named_frames
 from pipeline.adapters.kafka.client import TopicReader
-from pipeline.cli.common import FILE, clear_errors, geoip_option, home_option, zone_option
+from pipeline.cli.common import (
+    FILE,
+    clear_errors,
+    country_lookup,
+    geoip_option,
+    home_option,
+    rules_in_force,
+    zone_option,
+)
 from pipeline.cli.configured import is_given, settings_in_force
 from pipeline.cli.terminal import printable, safe
+from pipeline.detect.brake import WouldHold, brake_notes
 from pipeline.formats.reading.lines import LineReader, split_frame
+from pipeline.replay import Replay
+from pipeline.settings import Settings
 from schemas.codec import decode_decision, decode_events
 from schemas.enforcement import Decision
 from schemas.event import Event
@@ -106,11 +117,14 @@ def _run(console: Console, folder: Path, logs: tuple[Path, ...], settings: dict[
         paths = list(logs) or [files / "mail.log.gz", files / "dovecot.log.gz"]
         offset = _last_time(paths) - time.time()
         places = {} if logs else {"geoip": str(files / "geo.mmdb")}
-        cluster = DemoCluster(folder, settings | places, offset)
+        settings |= places
+        cluster = DemoCluster(folder, settings, offset)
         with demo_cluster(cluster, lambda part: console.print(f"starting {part}", style="dim")):
             console.print("shipping " + ", ".join(path.name for path in paths), style="dim")
             cluster.run("ship", "ship", *map(str, paths), "--host", "mx")
             story = _watch(console, cluster)
+            for line in brake_notes(_would_hold(paths, settings)):
+                console.print(line, soft_wrap=True, markup=False, highlight=False)
             _ask(console, cluster, story)
             if console.is_terminal and sys.stdin.isatty():
                 host, port = cluster.policy
@@ -118,6 +132,17 @@ def _run(console: Console, folder: Path, logs: tuple[Path, ...], settings: dict[
                     f"\nThe policy agent goes on at {host}:{port}, its files are in {folder}. Ctrl-C ends it."
                 )
                 threading.Event().wait()
+
+
+def _would_hold(paths: list[Path], settings: dict[str, str]) -> WouldHold:
+    """What the brake of an installation would hold on these logs, found by a replay; the jobs run without it."""
+    of_jobs = Settings.from_env({f"SEKIMORI_{name.upper()}": value for name, value in settings.items()})
+    rules, lookup = rules_in_force(of_jobs.rules, of_jobs.home), country_lookup(of_jobs.geoip)
+    partitions = settings_in_force().partitions
+    flow = Replay(rules, ZoneInfo(of_jobs.zone), lookup, of_jobs.named_zones(), partitions)
+    for _ in flow.run(named_frames(paths, time.time())):
+        pass
+    return flow.would_hold
 
 
 def _last_time(paths: list[Path]) -> float:
@@ -179,7 +204,11 @@ def _display(console: Console, story: Story) -> Iterator[_Display]:
 
 
 def _line(d: Decision) -> Text:
-    return Text(f"{d.issued_at:%H:%M:%S} {d.action:<12} {d.scope:<5} {printable(d.reason)}")
+    return Text(f"{d.issued_at:%H:%M:%S} {d.action:<12} {d.scope:<5} {printable(_why(d))}")
+
+
+def _why(d: Decision) -> str:
+    return d.reason if d.mode == "enforce" else f"{d.reason} ({d.mode})"
 
 
 def _screen(story: Story) -> Group:
@@ -189,7 +218,7 @@ def _screen(story: Story) -> Group:
     decisions = sorted(story.decisions.values(), key=lambda d: (d.subject_kind != "account", d.issued_at))
     for d in decisions[:SHOWN]:
         style = "red" if d.action == "reject" else "magenta" if d.action == "deny_login" else "yellow"
-        table.add_row(f"{d.issued_at:%H:%M:%S}", Text(d.action, style=style), safe(d.reason))
+        table.add_row(f"{d.issued_at:%H:%M:%S}", Text(d.action, style=style), safe(_why(d)))
     more = len(decisions) - SHOWN
     head = Text(f"{story.events:,} events, {len(decisions)} decisions", style="bold")
     return Group(head, table, Text(f"and {more} more" if more > 0 else "", style="dim"))

@@ -23,7 +23,9 @@ from pipeline.cli.common import (
     rules_in_force,
     zones_of_hosts,
 )
+from pipeline.cli.configured import settings_in_force
 from pipeline.cli.terminal import lines_progress
+from pipeline.detect.brake import brake_notes
 from pipeline.ports import RowStore
 from pipeline.replay import LineCounts
 from pipeline.storage.storing import apply_ddl
@@ -56,6 +58,7 @@ def load(
                         new,
                         reader,
                         lambda to, at: show(at.source, at.position, to.counts.lines, to.decisions),
+                        settings_in_force().partitions,
                     )
                 _remember(store, loaded, new)
     counts, took = loaded.counts, time.monotonic() - started
@@ -66,7 +69,7 @@ def load(
         f"{counts.events:,} events, {loaded.decisions} decisions, "
         f"{counts.ignored:,} lines of no known format, {counts.unreadable:,} unreadable"
     )
-    for note in clock_notes(counts) + doubles_notes(counts.doubled):
+    for note in clock_notes(counts) + doubles_notes(counts.doubled) + brake_notes(loaded.would_hold):
         click.echo(note, err=True)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import click
+import msgspec
 from rich.text import Text
 
 from pipeline.adapters.files.logfile import named_frames
@@ -23,7 +24,9 @@ from pipeline.cli.common import (
     rules_in_force,
     zones_of_hosts,
 )
+from pipeline.cli.configured import settings_in_force
 from pipeline.cli.terminal import lines_progress, plain_table, printable, safe, table_console
+from pipeline.detect.brake import brake_notes
 from pipeline.detect.decide import duration_text
 from pipeline.replay import Replay
 from schemas.codec import encode
@@ -35,7 +38,9 @@ PIPED = 200  # columns where there is no terminal
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, allow_dash=True))
 @flow_options
-@json_option("One enforcement message a line; the summary goes to stderr.")
+@json_option(
+    "One enforcement message a line, `would_hold` with those that the brake would hold; the summary goes to stderr."
+)
 def replay(
     files: tuple[Path, ...], rules_path: Path | None, geoip: Path | None, home: str, zone: ZoneInfo, as_json: bool
 ) -> None:
@@ -45,17 +50,18 @@ def replay(
     side, in the order of time, as the cluster would have read them. Nothing is sent anywhere.
     """
     with clear_errors():
-        flow = Replay(rules_in_force(rules_path, home), zone, country_lookup(geoip), zones_of_hosts())
+        partitions = settings_in_force().partitions
+        flow = Replay(rules_in_force(rules_path, home), zone, country_lookup(geoip), zones_of_hosts(), partitions)
         started = time.monotonic()
         decisions = []
         for decision in _decisions(flow, files):
             decisions.append(decision)
             if as_json:
-                sys.stdout.buffer.write(encode(decision) + b"\n")
+                sys.stdout.buffer.write(_line(flow, decision) + b"\n")
         sys.stdout.flush()
     took = time.monotonic() - started
     if not as_json:
-        _print_decisions(decisions)
+        _print_decisions(flow, decisions)
     note_no_geoip(geoip)
     click.echo(_summary(flow, decisions, took), err=as_json)
 
@@ -71,13 +77,22 @@ def _decisions(flow: Replay, files: tuple[Path, ...]) -> Iterator[Decision]:
             del frame  # so that the next one can take the same memory
 
 
-def _print_decisions(decisions: list[Decision]) -> None:
+def _line(flow: Replay, decision: Decision) -> bytes:
+    """The message; ``would_hold`` is none of its fields, and is there only where it is true."""
+    if decision.id not in flow.held:
+        return encode(decision)
+    return msgspec.json.encode(msgspec.to_builtins(decision) | {"would_hold": True})
+
+
+def _print_decisions(flow: Replay, decisions: list[Decision]) -> None:
     whole = ("time (UTC)", "action", "scope", "for")
     table = plain_table("time (UTC)", "subject", "action", "scope", "for", "why", whole=whole)
     for d in decisions:
         action = Text(d.action, style={"reject": "red", "deny_login": "magenta"}.get(d.action, ""))
         if d.mode == "shadow":
             action.append(" (shadow)", style="dim")
+        if d.id in flow.held:
+            action.append(" (would be held)", style="dim")
         length = int((d.expires_at - d.issued_at).total_seconds())
         why = d.reason.removeprefix(f"{d.subject}: ")
         cells = (f"{d.issued_at:%m-%d %H:%M:%S}", d.subject, action, d.scope, duration_text(length), why)
@@ -98,9 +113,7 @@ def _summary(flow: Replay, decisions: list[Decision], took: float) -> str:
         + (", ".join(f"{n} {kind.replace('_', ' + ')}" for kind, n in sorted(subjects.items())) or "nobody restricted"),
         *(f"  {n:>5}  {rule}" for rule, n in rules.most_common()),
     ]
-    if flow.held:
-        rest = ", ".join(f"{n} of {rule}" for rule, n in flow.held.items())
-        lines.append(f"the brake would have held: {rest}")
+    lines += brake_notes(flow.would_hold)
     lines += clock_notes(counts) + doubles_notes(counts.doubled)
     lines += [f"unreadable: {printable(d.reason)}: {json.dumps(d.raw[:200])}" for d in flow.unread[:5]]
     return "\n".join(lines)

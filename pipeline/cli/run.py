@@ -44,10 +44,11 @@ def normalize(metrics: str | None) -> None:
 
 
 @run.command()
+@click.option("--no-brake", is_flag=True, help="Hold no decision, whatever [brake] of the rules file says.")
 @_metrics
-def detect(metrics: str | None) -> None:
+def detect(no_brake: bool, metrics: str | None) -> None:
     """Tallies -> windows, rules -> decisions. Start as many as you like, up to the number of partitions."""
-    _start(lambda settings: _job("detect").run(settings, metrics))
+    _start(lambda settings: _job("detect").run(settings, metrics, brake=not no_brake))
 
 
 def _hook_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -51,11 +51,12 @@ class Trial:
     def plan(self, rules: tuple[RulesFile, ...]) -> Plan:
         """Raises GeoFileError, OSError for a file that is of no use."""
         country_lookup(self.geoip)
+        settings = settings_in_force()
         origin: Logs | StoredEvents = Logs(self.files, self.zone, self.geoip, zones_of_hosts())
         if not self.files:
-            settings = settings_in_force()
             origin = StoredEvents(self.stored, settings.clickhouse_password_file, settings.clickhouse_ca)
-        return Plan(origin, rules, self.home, self._seconds(self.start, -1), self._seconds(self.stop, 1))
+        between = self._seconds(self.start, -1), self._seconds(self.stop, 1)
+        return Plan(origin, rules, self.home, *between, settings.partitions)
 
     def cases(self) -> list[Case]:
         """Known cases; none without a file. Raises CasesError, OSError."""

@@ -7,11 +7,13 @@ hurts a customer. Counts are of one partition, and saved with it.
 """
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from pipeline.detect.decide import Verdict
+from pipeline.partition import partition_of_subject
 from pipeline.rules.config import Brake
 from pipeline.windows.layout import ACCUSED, ERROR, SEEN, SLOT, Entry, first_slot
 from pipeline.windows.metrics import METRICS
@@ -21,6 +23,9 @@ from schemas.times import DAY, HOUR
 
 WEEK: Final = 7 * DAY // HOUR
 WELL: Final = DAY  # seconds between a success and a finding that make a good history
+WAITS: Final = (
+    "what is held restricts nobody, under the alert SekimoriBrake, until `sekimori decisions let-go --rule RULE`"
+)
 
 
 class Count(msgspec.Struct, array_like=True):
@@ -38,10 +43,14 @@ class BrakeState(msgspec.Struct, array_like=True):
 
 
 class HourlyBrake:
-    """Counts, and says what is to be held."""
+    """Counts, and says what is to be held.
+
+    ``most``: decisions within a day at most, held or not, since it was made; so much as ``hourly`` would hold none.
+    """
 
     def __init__(self) -> None:
         self.state = BrakeState()
+        self.most = 0
 
     def holds(self, limits: Brake, rule: str, at: float, active: Callable[[], int]) -> bool:
         """One more decision of a rule that the brake is for, at event time ``at``: is it to be held? Counts it.
@@ -55,14 +64,17 @@ class HourlyBrake:
             del hours[old]
         count = hours.setdefault(hour, Count())
         held = count.passed >= max(limits.hourly, limits.times * self._usual(hours, hour))
-        if not held and self._in_day(hour) >= limits.hourly:
+        day = self._day(hour)
+        passed = sum(count.passed for count in day)
+        if not held and passed >= limits.hourly:
             if self.state.active[0] != hour:
                 self.state.active = hour, active()
-            held = self._in_day(hour) >= max(limits.hourly, limits.share * self.state.active[1])
+            held = passed >= max(limits.hourly, limits.share * self.state.active[1])
         if held:
             count.held += 1
         else:
             count.passed += 1
+        self.most = max(self.most, sum(count.passed + count.held for count in day))
         return held
 
     def dump(self) -> bytes:
@@ -80,9 +92,32 @@ class HourlyBrake:
         length = hour - min(before, default=hour)
         return sum(before.values()) / length if length >= DAY // HOUR else 0.0
 
-    def _in_day(self, hour: int) -> int:
-        since = hour - DAY // HOUR
-        return sum(c.passed for hours in self.state.hours.values() for h, c in hours.items() if since < h <= hour)
+    def _day(self, hour: int) -> list[Count]:
+        day = range(hour - DAY // HOUR + 1, hour + 1)
+        return [hours[h] for hours in self.state.hours.values() for h in day if h in hours]
+
+
+class Brakes:
+    """The brakes of so many partitions of ``tallies``, each counts for itself. ``single``: that of the first."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self._brakes = tuple(HourlyBrake() for _ in range(partitions))
+
+    @property
+    def single(self) -> HourlyBrake:
+        """Where there is one."""
+        return self._brakes[0]
+
+    @property
+    def most(self) -> int:
+        """See ``HourlyBrake``."""
+        return max(brake.most for brake in self._brakes)
+
+    def holds(self, limits: Brake, decision: Decision, at: float, active: Callable[[], int]) -> bool:
+        """As that of ``HourlyBrake``. ``active``: accounts of all these partitions; each has about as many."""
+        number = len(self._brakes)
+        brake = self._brakes[partition_of_subject(decision.subject, number)]
+        return brake.holds(limits, decision.rule, at, lambda: active() // number)
 
 
 def hurts_customers(verdict: Verdict, tally: Tally, found: Iterable[Entry]) -> bool:
@@ -106,3 +141,65 @@ def let_go(decision: Decision) -> Decision:
     """The decision as it was meant."""
     parameters = {name: value for name, value in decision.parameters.items() if name != HELD_BY}
     return msgspec.structs.replace(decision, mode="enforce", parameters=parameters)
+
+
+# --- where nothing is held: replays, backtests, the demo ------------------------------------------------------------
+
+
+class HeldOfRule(msgspec.Struct, frozen=True):
+    """``subjects``: how many different ones; ``first``: when the first of the decisions was issued."""
+
+    rule: str
+    decisions: int
+    subjects: int
+    first: datetime
+
+
+class WouldHold(msgspec.Struct, frozen=True):
+    """``rules``: those of which something would be held, the most first. ``partitions``: of ``tallies``, a brake each.
+
+    ``hourly``: with so much in ``[brake]`` nothing would be held; None where nothing is.
+    """
+
+    partitions: int = 1
+    rules: tuple[HeldOfRule, ...] = ()
+    hourly: int | None = None
+
+    @property
+    def decisions(self) -> int:
+        """All of them."""
+        return sum(of.decisions for of in self.rules)
+
+    @classmethod
+    def of(cls, held: Iterable[Decision], partitions: int, most: int) -> "WouldHold":
+        """``held``: decisions in any order; ``most``: see ``HourlyBrake``."""
+        by_rule: dict[str, list[Decision]] = {}
+        for decision in held:
+            by_rule.setdefault(decision.rule, []).append(decision)
+        rules = [
+            HeldOfRule(rule, len(found), len({d.subject for d in found}), min(d.issued_at for d in found))
+            for rule, found in by_rule.items()
+        ]
+        rules.sort(key=lambda of: (-of.decisions, of.rule))
+        return cls(partitions, tuple(rules), most if rules else None)
+
+
+def counted_on(would: WouldHold) -> str:
+    """How the brakes counted."""
+    return f"on {would.partitions} partitions, each for itself" if would.partitions > 1 else "on one partition"
+
+
+def brake_notes(would: WouldHold) -> list[str]:
+    """Lines of a summary: what would wait, which alert there would be, and what lets it pass. None if nothing would."""
+    if not would.rules:
+        return []
+    return [
+        f"the brake would have held {would.decisions:,} decisions ({counted_on(would)}); here it holds nothing:",
+        *(
+            f"  {of.decisions:>5,}  {of.rule}: {of.subjects:,} subject{'s' if of.subjects > 1 else ''}, "
+            f"first at {of.first:%Y-%m-%d %H:%M:%S} UTC"
+            for of in would.rules
+        ),
+        f"  {WAITS}",
+        f"  `hourly = {would.hourly}` under [brake] would let all of it pass",
+    ]

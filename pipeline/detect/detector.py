@@ -14,7 +14,7 @@ from zlib import compress, crc32, decompress
 import msgspec
 
 from pipeline.detect.allowlist import Allowlist, Ours
-from pipeline.detect.brake import HourlyBrake, held, hurts_customers
+from pipeline.detect.brake import Brakes, HourlyBrake, held, hurts_customers
 from pipeline.detect.decide import Episode, Verdict, decide, following, is_running, open_episode
 from pipeline.detect.judge import Judge, Look, ask_at_next_tally
 from pipeline.detect.release import Released, accused_from, release
@@ -58,13 +58,21 @@ class _Saved(msgspec.Struct, array_like=True):
 
 
 class Detector:
-    """Counts and judges one partition of ``tallies``. ``limit``: subjects remembered. ``holds``: what the brake finds
-    is held, else only told."""
+    """Counts and judges one partition of ``tallies``, or all of them (``brakes`` has as many). ``limit``: subjects
+    remembered. ``holds``: what the brake finds is held, else only told."""
 
-    def __init__(self, rules: RuleSet, allowlist: Allowlist, limit: int = 4_000_000, *, holds: bool = False) -> None:
+    def __init__(
+        self,
+        rules: RuleSet,
+        allowlist: Allowlist,
+        limit: int = 4_000_000,
+        *,
+        holds: bool = False,
+        brakes: Brakes | None = None,
+    ) -> None:
         self.rules = rules
         self.allowlist = allowlist
-        self.brake = HourlyBrake()
+        self._brakes = brakes or Brakes()
         self._holds = holds
         self._ours = Ours(rules)
         self._judge = Judge(rules)
@@ -74,6 +82,11 @@ class Detector:
         self._origins: dict[CountedKind, Origins] = {kind: Origins() for kind in KINDS}
         self.evicted = 0
         self.position = -1
+
+    @property
+    def brake(self) -> HourlyBrake:
+        """That of the partition."""
+        return self._brakes.single
 
     def count(self, tallies: Iterable[Tally], position: int, source: str = "", offset: int = 0) -> Findings:
         """Counts a batch. ``position``: of the message in this partition; ``source``, ``offset``: of the raw frame
@@ -151,8 +164,8 @@ class Detector:
             return following(before, tally.at, tally.at + ALLOWED_QUIET, strikes)
         episode = open_episode(verdict.active, before, tally.at)
         decision, at = decide(verdict, tally, episode, self.rules.home), tally.at
-        if hurts_customers(verdict, tally, entries(state)) and self.brake.holds(
-            self.rules.file.brake, decision.rule, at, lambda: self._active_accounts(at)
+        if hurts_customers(verdict, tally, entries(state)) and self._brakes.holds(
+            self.rules.file.brake, decision, at, lambda: self.active_accounts(at)
         ):
             findings.held.append(decision)
             episode.held = self._holds
@@ -160,7 +173,7 @@ class Detector:
         findings.decisions.append(decision)
         return episode
 
-    def _active_accounts(self, at: float) -> int:
+    def active_accounts(self, at: float) -> int:
         """About so many accounts were used in the day before: all are looked at, or of many the first shards."""
         sample = self._shards if self.subjects() < 100_000 else self._shards[:2]
         since = int(at - DAY) // SLOT

@@ -7,6 +7,7 @@ with the accusations put where ``replay.Detection`` would have counted them: the
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -15,6 +16,7 @@ from pipeline.detect.detector import Detector, Findings
 from pipeline.partition import partition_of
 from pipeline.replay import in_order
 from pipeline.rules import RuleSet
+from pipeline.trials.braking import AnyDecision, Customer, Moment
 from schemas.enforcement import Decision
 from schemas.tally import Tally
 
@@ -37,11 +39,13 @@ class Accusation(msgspec.Struct, gc=False, array_like=True):
 
 @dataclass
 class Counted:
-    """What one rule set made of a partition. ``subjects``: how many were remembered at the end."""
+    """What one rule set made of a partition. ``subjects``: how many were remembered at the end. ``customers``:
+    whom the brake is for, see ``trials.braking``."""
 
     decisions: list[Decision] = field(default_factory=list)
     accusations: list[Accusation] = field(default_factory=list)
     subjects: int = 0
+    customers: list[Customer] = field(default_factory=list)
 
 
 def split(tallies: Sequence[Tally], number: int, partitions: int) -> Iterator[tuple[bool, int, TallyFrame]]:
@@ -71,7 +75,7 @@ def interleave(times: Sequence[Sequence[int]], names: Sequence[str]) -> list[lis
 
 def detector(rules: RuleSet, partitions: int) -> Detector:
     """A detector for one partition of ``partitions``."""
-    return Detector(rules, Allowlist(rules.file.allow), rules.file.subjects_of_one(partitions))
+    return Detector(rules, Allowlist(rules.file.allow), rules.file.subjects_of_one(partitions), brakes=AnyDecision())
 
 
 def count_accounts(frames: Iterable[TallyFrame], detectors: Sequence[Detector]) -> list[Counted]:
@@ -83,12 +87,30 @@ def count_accounts(frames: Iterable[TallyFrame], detectors: Sequence[Detector]) 
             for by, into in pairs:
                 findings = by.count((tally,), frame.number)
                 if findings.decisions:
-                    into.decisions += findings.decisions
+                    _note(findings, into, TallyFrame(frame.number, [place], [tally]))
                 if findings.accusations:
                     into.accusations += [Accusation(frame.number, place, t) for t in findings.accusations]
     for by, into in pairs:
         into.subjects = by.subjects()
     return counted
+
+
+def count_active(
+    frames: Iterable[TallyFrame], detectors: Sequence[Detector], moments: Sequence[Sequence[Moment]]
+) -> list[list[int]]:
+    """A partition's accounts, counted again: how many were active at each of some moments, which are in order. For each
+    rule set."""
+    found: list[list[int]] = [[] for _ in detectors]
+    pairs = list(zip(detectors, moments, found, strict=True))
+    for frame in frames:
+        for by, asked, told in pairs:
+            while len(told) < len(asked) and asked[len(told)].number < frame.number:
+                told.append(by.active_accounts(asked[len(told)].at))
+            if len(told) < len(asked):
+                by.count(frame.tallies, frame.number)
+    for by, asked, told in pairs:
+        told += [by.active_accounts(moment.at) for moment in asked[len(told) :]]
+    return found
 
 
 def count_others(
@@ -100,7 +122,7 @@ def count_others(
     for frame in frames:
         for accused, into in zip(waiting, counted, strict=True):
             accused.count_before(frame.number, into)
-            _note(accused.detector.count(frame.tallies, frame.number), into)
+            _note(accused.detector.count(frame.tallies, frame.number), into, frame)
     for accused, into in zip(waiting, counted, strict=True):
         accused.count_before(None, into)
         into.subjects = accused.detector.subjects()
@@ -122,12 +144,17 @@ class _Waiting:
             if number is not None and accusation.number >= number:
                 return
             self._next += 1
-            _note(self.detector.count((accusation.tally,), accusation.number), into)
+            frame = TallyFrame(accusation.number, [accusation.place], [accusation.tally])
+            _note(self.detector.count(frame.tallies, accusation.number), into, frame, accused=True)
 
 
-def _note(findings: Findings, into: Counted) -> None:
-    if findings.decisions:
-        into.decisions += findings.decisions
+def _note(findings: Findings, into: Counted, frame: TallyFrame, accused: bool = False) -> None:
+    into.decisions += findings.decisions
+    for decision in findings.held:
+        tallies = zip(frame.places, frame.tallies, strict=True)
+        subject, issued = decision.subject, decision.issued_at
+        place = next(n for n, t in tallies if t.subject == subject and datetime.fromtimestamp(t.at, UTC) == issued)
+        into.customers.append(Customer((frame.number, accused, place), decision))
 
 
 def route(accusations: Iterable[Accusation], partitions: int) -> list[list[Accusation]]:

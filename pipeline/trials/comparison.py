@@ -5,7 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipeline.detect.brake import WouldHold
 from pipeline.trials.backtest import Counted
+from pipeline.trials.braking import Customer
 from pipeline.trials.cases import Case, Score, score, stops_sending
 from pipeline.trials.effects import Effect, Effects
 from schemas.enforcement import Decision
@@ -82,7 +84,7 @@ class Side:
     """One rule set. ``by_rule``: enforced decisions; ``shadow``: those that are not enforced, by rule.
 
     ``stopped``: accounts whose own mail is stopped; ``messages``, ``logins``: stopped, of all accounts, by whatever
-    enforced decision. ``accounts``, ``addresses``: against known cases.
+    enforced decision. ``accounts``, ``addresses``: against known cases. ``would_hold``: what the brake would.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Side:
     logins: int
     accounts: Score | None
     addresses: Score | None
+    would_hold: WouldHold
 
 
 @dataclass(frozen=True)
@@ -119,17 +122,21 @@ class Comparison:
 
 @dataclass
 class Tried:
-    """What came of one rule set. ``decisions``: in the order of time; ``subjects``: how many were counted."""
+    """What came of one rule set. ``decisions``: in the order of time; ``subjects``: how many were counted.
+    ``customers``: whom the brake is for; ``would_hold``: what it would, of ``decisions``."""
 
     decisions: list[Decision] = field(default_factory=list)
     effects: Effects = field(default_factory=Effects)
     subjects: int = 0
+    customers: list[Customer] = field(default_factory=list)
+    would_hold: WouldHold = field(default_factory=WouldHold)
 
     @classmethod
     def of(cls, parts: Sequence[Counted]) -> "Tried":
         """All partitions' accounts, networks and countries together; what the decisions do is not known yet."""
         decisions = sorted((d for part in parts for d in part.decisions), key=lambda d: (d.issued_at, d.key))
-        return cls(decisions, subjects=sum(part.subjects for part in parts))
+        customers = [customer for part in parts for customer in part.customers]
+        return cls(decisions, subjects=sum(part.subjects for part in parts), customers=customers)
 
     def leave_out_before(self, start: float) -> None:
         """Decisions made before ``start`` (seconds since 1970) are not reported."""
@@ -172,6 +179,7 @@ def _side(name: str, tried: Tried, cases: Sequence[Case]) -> Side:
         sum(loss.logins for loss in losses),
         score(cases, enforced, "account", tried.effects.leaked),
         score(cases, enforced, "ip", {}),
+        tried.would_hold,
     )
 
 

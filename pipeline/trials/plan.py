@@ -43,6 +43,7 @@ class Plan:
 
     What comes before ``start`` is counted, so that windows and known networks are as they were (of stored events the 30
     days before, which is all that windows remember), but not reported; what comes at ``stop`` or later is left out.
+    ``brakes``: partitions of ``tallies`` of the installation, each with a brake of its own.
     """
 
     origin: Logs | StoredEvents
@@ -50,6 +51,7 @@ class Plan:
     home: str
     start: float = -inf
     stop: float = inf
+    brakes: int = 1
 
     def built(self) -> list[RuleSet]:
         """The rule sets. They have been checked before, so that no RulesError is to be expected."""

@@ -1,5 +1,6 @@
 """Figures of a backtest in words: the same rows in the terminal and on the page."""
 
+from pipeline.detect.brake import WAITS, HeldOfRule, WouldHold, counted_on
 from pipeline.trials.cases import Score
 from pipeline.trials.comparison import Comparison, Side
 from pipeline.trials.effects import Effect
@@ -15,6 +16,7 @@ def side_rows(it: Comparison) -> list[Row]:
     if it.baseline.shadow or it.new.shadow:
         rows.append(_row("shadow decisions", *(sum(side.shadow.values()) for side in sides)))
         rows += _by_rule("  ", it.baseline.shadow, it.new.shadow)
+    rows += _held(it.baseline.would_hold, it.new.would_hold)
     rows.append(_row("accounts stopped from sending", *(side.stopped for side in sides)))
     rows.append(_row("messages stopped", *(side.messages for side in sides)))
     rows.append(_row("logins stopped", *(side.logins for side in sides)))
@@ -30,6 +32,36 @@ def _row(name: str, before: int, after: int) -> Row:
 def _by_rule(indent: str, before: dict[str, int], after: dict[str, int]) -> list[Row]:
     rules = sorted(before.keys() | after.keys(), key=lambda rule: (-before.get(rule, 0) - after.get(rule, 0), rule))
     return [_row(indent + rule, before.get(rule, 0), after.get(rule, 0)) for rule in rules]
+
+
+def _held(before: WouldHold, after: WouldHold) -> list[Row]:
+    if not (before.rules or after.rules):
+        return []
+    by_rule = [{of.rule: of for of in would.rules} for would in (before, after)]
+    rows = [_row("the brake would hold", before.decisions, after.decisions)]
+    for rule in sorted(by_rule[0].keys() | by_rule[1].keys()):
+        found = [of.get(rule) for of in by_rule]
+        rows.append((f"  {rule}", _held_of(found[0]), _held_of(found[1])))
+    return [*rows, ("  all would pass with", _passing(before), _passing(after))]
+
+
+def _held_of(of: HeldOfRule | None) -> str:
+    if of is None:
+        return "0"
+    plural = "s" if of.subjects > 1 else ""
+    return f"{of.decisions:,} ({of.subjects:,} subject{plural}, first {of.first:%m-%d %H:%M:%S})"
+
+
+def _passing(would: WouldHold) -> str:
+    return "-" if would.hourly is None else f"hourly = {would.hourly}"
+
+
+def brake_note(it: Comparison) -> str:
+    """A sentence about what the brake would hold; empty if it would hold nothing."""
+    would = it.new.would_hold
+    if not (would.rules or it.baseline.would_hold.rules):
+        return ""
+    return f"The brake holds nothing in a backtest. It counted {counted_on(would)}; {WAITS}."
 
 
 def _scores(name: str, baseline: Side, new: Side) -> list[Row]:

@@ -26,6 +26,7 @@ from tests.support.copies import copies
 from tests.support.paths import ROOT
 from tests.support.servers import ClickHouseServer
 from tests.support.truth import replay_files
+from tests.support.waves import CUSTOMERS, LIMITS, WAVE, WILD, rules, wave
 
 STRICTER = '[rules.account_send_rate.limits]\nabroad = ["10 messages / 10m"]\n'
 LOOSER = '[rules.account_send_rate]\nmode = "shadow"\n[rules.foreign_senders]\nmode = "off"\n'
@@ -305,3 +306,79 @@ def test_a_signal_leaves_nothing_behind(place: Path, tmp_path: Path, number: int
         process.send_signal(number)  # a worker reads, since the file could be opened for writing
         assert process.wait(10) != 0
     assert list(folder.iterdir()) == []
+
+
+# --- the brake ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def gone_wild(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wild")
+    wave(folder)
+    rules(folder, WILD)
+    rules(folder, f"[brake]\nhourly = 0\n{LIMITS}", "free.toml")
+    return folder
+
+
+@pytest.mark.parametrize("partitions", [1, 3, 4])
+def test_what_the_brake_would_hold_is_the_same_in_one_process_in_two_and_in_a_replay(
+    gone_wild: Path, partitions: int
+) -> None:
+    more = ("--rules", "rules.toml", "--json")
+    where = {"SEKIMORI_PARTITIONS": str(partitions)}
+    one, two = (
+        json.loads(sekimori(gone_wild, "backtest", "wave.log", *more, "--jobs", jobs, **where).stdout)
+        for jobs in ("1", "2")
+    )
+    assert one == two
+    assert one["baseline"]["would_hold"] == {"partitions": partitions, "rules": [], "hourly": None}
+    would = one["new"]["would_hold"]
+    held = CUSTOMERS - 3 * partitions
+    assert [(of["rule"], of["decisions"], of["subjects"]) for of in would["rules"]] == [
+        ("account_send_rate", held, held)
+    ]
+    replay = sekimori(gone_wild, "replay", "wave.log", *more, **where)
+    of_replay = [d for d in map(json.loads, replay.stdout.splitlines()) if "would_hold" in d]
+    assert len(of_replay) == held
+    assert of_replay[0]["issued_at"] == would["rules"][0]["first"]
+    assert f"hourly = {would['hourly']}`" in replay.stderr
+
+
+def test_a_backtest_says_it_in_words_and_decides_as_without_a_brake(gone_wild: Path) -> None:
+    more = ("--baseline", "free.toml", "--html", "page.html")
+    done = sekimori(gone_wild, "backtest", "wave.log", "--rules", "rules.toml", *more)
+    held = CUSTOMERS - 12
+    rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert f"the brake would hold 0 {held}" in rows
+    assert any(row.startswith(f"account_send_rate 0 {held} ({held} subjects, first 11-26 01:0") for row in rows)
+    assert any(row.startswith("all would pass with - hourly = ") for row in rows)
+    said = "It counted on 4 partitions, each for itself; what is held restricts nobody, under the alert SekimoriBrake"
+    assert said in " ".join(done.stdout.split())
+    assert "No decision differs." in rows
+    page = (gone_wild / "page.html").read_text()
+    assert "the brake would hold" in page
+    assert said in page
+    free = sekimori(gone_wild, "backtest", "wave.log", "--rules", "free.toml", *more)
+    assert "brake" not in free.stdout + (gone_wild / "page.html").read_text()
+
+
+def test_what_would_be_held_before_the_time_that_is_reported_is_not_told(gone_wild: Path) -> None:
+    more = ("--rules", "rules.toml", "--json", "--from")
+    (first,) = json.loads(sekimori(gone_wild, "backtest", "wave.log", *more, "2026-11-24").stdout)["new"]["would_hold"][
+        "rules"
+    ]
+    half = f"{WAVE:%Y-%m-%dT%H}:01:30"
+    (later,) = json.loads(sekimori(gone_wild, "backtest", "wave.log", *more, half).stdout)["new"]["would_hold"]["rules"]
+    assert later["decisions"] == CUSTOMERS // 2 < first["decisions"]
+    assert later["first"].startswith(half)
+
+
+def test_a_load_says_what_the_brake_would_hold(gone_wild: Path) -> None:
+    done = sekimori(gone_wild, "load", "wave.log", "--rules", "rules.toml", "--into", "stored")
+    held = CUSTOMERS - 12
+    assert f"the brake would have held {held} decisions (on 4 partitions, each for itself)" in done.stderr
+    stored = sekimori(gone_wild, "backtest", "--stored", "stored", "--rules", "rules.toml", "--json").stdout
+    assert [of["decisions"] for of in json.loads(stored)["new"]["would_hold"]["rules"]] == [held]
+    with ChdbStore(gone_wild / "stored") as store:
+        found = store.query("SELECT mode, count() AS n FROM decisions GROUP BY mode")
+    assert found.to_dict("records") == [{"mode": "enforce", "n": CUSTOMERS}]

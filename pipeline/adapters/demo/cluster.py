@@ -45,7 +45,7 @@ class DemoCluster:
         (self.folder / "state").mkdir(mode=0o700)
         host, port = self.policy
         self.run("normalize", "run", "normalize")
-        self.run("detect", "run", "detect")
+        self.run("detect", "run", "detect", "--no-brake")  # the demo says what it would hold
         offset = f"--clock-offset={self._clock_offset}"
         self.run("enforce", "run", "enforce", "--policy", f"{host}:{port}", offset)
         self.wait(self._agent_answers, "the policy agent")

@@ -18,6 +18,7 @@ import msgspec
 from pipeline.adapters.files.logfile import frames, open_log
 from pipeline.adapters.prefetch import Prefetch
 from pipeline.adapters.stores.chdb_store import from_bytes, to_bytes
+from pipeline.detect.brake import WouldHold
 from pipeline.networks import CountryOf, OurHosts
 from pipeline.ports import RowStore
 from pipeline.replay import Detection, LineCounts, Normalizers
@@ -165,11 +166,13 @@ def _flush(sink: Sink, packed: Sequence[bytes], months: set[str]) -> None:
 
 @dataclass
 class Loaded:
-    """What came of it so far. ``of_source``: the counts of each file's lines, by its ``source``."""
+    """What came of it so far. ``of_source``: the counts of each file's lines, by its ``source``; ``would_hold``: of all
+    decisions, in the end."""
 
     counts: LineCounts = field(default_factory=LineCounts)
     decisions: int = 0
     of_source: dict[str, LineCounts] = field(default_factory=dict)
+    would_hold: WouldHold = field(default_factory=WouldHold)
 
 
 def load(
@@ -178,13 +181,15 @@ def load(
     files: Sequence[LogFile],
     reader: Prefetch[tuple[Sequence[LogFile], KnownFrames]],
     progress: Callable[[Loaded, FrameRead], None],
+    partitions: int = 1,
 ) -> Loaded:
-    """Stores what the files hold and what the rules decide on it. ``reader``: a process at work as ``LogReader``.
+    """Stores what the files hold and what the rules decide on it. ``reader``: a process at work as ``LogReader``;
+    ``partitions``: see ``Detection``.
 
     Raises OSError, StoreUnavailable, StoreError, WorkerLost: some of it is stored then, and the next ``load`` adds the
     rest.
     """
-    loaded, detection = Loaded(), Detection(rules)
+    loaded, detection = Loaded(), Detection(rules, partitions)
     decode = msgspec.msgpack.Decoder(FrameRead).decode
     known = known_frames(store, [file.source for file in files])
     with WriteBehind(store) as out:
@@ -197,4 +202,5 @@ def load(
             loaded.of_source.setdefault(read.source, LineCounts()).add(read.counts)
             loaded.decisions += len(decisions)
             progress(loaded, read)
+    loaded.would_hold = detection.would_hold
     return loaded

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from pipeline.adapters.geoip import GeoFile, GeoFileError
@@ -18,7 +19,7 @@ from pipeline.detect.standing import Hidden, time_of, told_by, told_of
 from pipeline.metrics import Recorder
 from pipeline.ports import FollowedLog, Record
 from pipeline.rules import RuleSet, build
-from pipeline.rules.config import RulesError, load
+from pipeline.rules.config import Brake, RulesError, load
 from schemas.codec import decode_setting, decode_text
 from schemas.enforcement import HELD, OVER
 from schemas.topics import ENFORCEMENT, SETTINGS, Topic
@@ -28,11 +29,14 @@ _log = structlog.get_logger()
 
 
 class RulesWatch:
-    """Reads the rules file again when it changed; keeps the old rules, and says why, when the new ones are wrong."""
+    """Reads the rules file again when it changed; keeps the old rules, and says why, when the new ones are wrong.
 
-    def __init__(self, path: Path | None, home: str, recorder: Recorder) -> None:
+    ``brake``: whether the file's ``[brake]`` holds, or none at all.
+    """
+
+    def __init__(self, path: Path | None, home: str, recorder: Recorder, *, brake: bool = True) -> None:
         """Raises RulesError if the file is wrong at the start."""
-        self._path, self._home, self._recorder = path, home, recorder
+        self._path, self._home, self._recorder, self._brake = path, home, recorder, brake
         self._stamp = self._read_stamp()
         self.rules = self._build()
 
@@ -53,7 +57,10 @@ class RulesWatch:
         return self.rules
 
     def _build(self) -> RuleSet:
-        return build(load(self._path), self._home, str(self._path or "default.toml"))
+        file = load(self._path)
+        if not self._brake:
+            file = msgspec.structs.replace(file, brake=Brake(hourly=0))
+        return build(file, self._home, str(self._path or "default.toml"))
 
     def _read_stamp(self) -> tuple[int, int]:
         if self._path is None:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from pipeline.trials.comparison import ChangedDecision, Comparison
-from pipeline.trials.wording import pair_text, side_rows
+from pipeline.trials.wording import brake_note, pair_text, side_rows
 from schemas.enforcement import Decision
 
 LIMIT = 1000  # rows of a table
@@ -26,7 +26,7 @@ def page(it: Comparison) -> str:
     template = environment.from_string(
         (resources.files("pipeline.adapters.trials") / "backtest.html").read_text("utf-8")
     )
-    return template.render(it=it, rows=side_rows(it), charts=_charts(it), limit=LIMIT, pair=_pair)
+    return template.render(it=it, rows=side_rows(it), brake=brake_note(it), charts=_charts(it), limit=LIMIT, pair=_pair)
 
 
 def _pair(changed: ChangedDecision, name: str) -> str:

@@ -1,6 +1,7 @@
 """``sekimori replay``: what it prints, and what it says of wrong arguments."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from click.testing import CliRunner
 from pipeline.cli import main
 from schemas.codec import decode_decision
 from tests.support.lines import frame, sent
-from tests.support.paths import RECORDED
+from tests.support.paths import RECORDED, ROOT
+from tests.support.waves import CUSTOMERS, LIMITS, WILD, rules, wave
 
 GEO = RECORDED / "geo.mmdb"
+(EXAMPLE,) = re.findall(r"```text\n(the brake .*?)```", (ROOT / "docs" / "operators.md").read_text("utf-8"), re.DOTALL)
 
 
 def replayed(*arguments: str) -> tuple[int, str, str]:
@@ -82,3 +85,48 @@ def test_the_same_lines_in_two_files_count_once_and_that_is_told(tmp_path: Path)
     status, _, err = replayed(str(one), str(other), "--json")
     assert "2 decisions" in err, "other sessions are other failures"
     assert "in several" not in err
+
+
+# --- the brake ------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_brake_would_hold_is_told_and_nothing_is_held(tmp_path: Path) -> None:
+    log, wild = str(wave(tmp_path)), str(rules(tmp_path, WILD))
+    partitions = 4
+    status, out, err = replayed(log, "--rules", wild, "--json")
+    assert status == 0
+    lines = [json.loads(line) for line in out.splitlines()]
+    held = [line for line in lines if line.pop("would_hold", False)]
+    assert [line["mode"] for line in lines] == ["enforce"] * CUSTOMERS
+    assert len(held) == CUSTOMERS - 3 * partitions
+    for brake in ("[brake]\nhourly = 0\n", "[brake]\nhourly = 1000\n"):
+        free = replayed(log, "--rules", str(rules(tmp_path, brake + LIMITS, "free.toml")), "--json")
+        assert [json.loads(line) for line in free[1].splitlines()] == lines
+        assert "brake" not in free[2]
+    first = held[0]["issued_at"].replace("T", " ").replace("Z", " UTC")
+    told = f"  {len(held):>5}  account_send_rate: {len(held)} subjects, first at {first}\n"
+    for text in (err, replayed(log, "--rules", wild)[1]):
+        assert f"the brake would have held {len(held)} decisions (on 4 partitions, each for itself)" in text
+        assert told in text
+        assert EXAMPLE in text, "the page on operators shows it"
+
+
+def test_the_setting_that_is_told_lets_all_pass(tmp_path: Path) -> None:
+    log = str(wave(tmp_path))
+    _, _, err = replayed(log, "--rules", str(rules(tmp_path, WILD)), "--json")
+    (enough,) = re.findall(r"`hourly = (\d+)` under \[brake\] would let all of it pass", err)
+    for hourly, held in ((int(enough), False), (int(enough) - 1, True)):
+        file = rules(tmp_path, f"[brake]\nhourly = {hourly}\n{LIMITS}")
+        _, out, err = replayed(log, "--rules", str(file), "--json")
+        assert ("would_hold" in out, "brake" in err) == (held, held)
+
+
+@pytest.mark.parametrize(("partitions", "told"), [("1", "on one partition"), ("2", "on 2 partitions, each for itself")])
+def test_each_partition_of_the_installation_counts_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partitions: str, told: str
+) -> None:
+    monkeypatch.setenv("SEKIMORI_PARTITIONS", partitions)
+    _, table, _ = replayed(str(wave(tmp_path)), "--rules", str(rules(tmp_path, WILD)))
+    held = CUSTOMERS - 3 * int(partitions)
+    assert f"would have held {held} decisions ({told}); here it holds nothing" in table
+    assert table.count("(would be held)") == held

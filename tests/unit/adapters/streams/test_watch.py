@@ -57,6 +57,18 @@ def test_a_watch_does_not_begin_with_wrong_rules(tmp_path: Path) -> None:
     assert RulesWatch(None, "JP", PrometheusRecorder()).poll() is None
 
 
+def test_a_watch_without_a_brake_takes_none_from_the_file(tmp_path: Path) -> None:
+    path = rules_file(tmp_path, "[brake]\nhourly = 5\n" + SEND + "for = '2h'")
+    assert RulesWatch(path, "JP", PrometheusRecorder()).rules.file.brake.hourly == 5
+    watch = RulesWatch(path, "JP", PrometheusRecorder(), brake=False)
+    assert watch.rules.file.brake.hourly == 0
+    path.write_text("[brake]\nhourly = 7\n", encoding="utf-8")
+    os.utime(path, (1, 1))
+    new = watch.poll()
+    assert new is not None
+    assert new.file.brake.hourly == 0
+
+
 # --- the allowlist ---------------------------------------------------------------------------------------------------
 
 Eventually = Callable[..., None]
