@@ -10,6 +10,7 @@ import structlog
 import uvloop
 
 from pipeline.adapters.agent.agent import EnforcementAgent
+from pipeline.adapters.agent.operators import OperatorServer, access_of
 from pipeline.adapters.agent.serving import Given, HookServers, flags_of
 from pipeline.adapters.agent.sockets import SocketAccess
 from pipeline.adapters.connections import Connections, raise_file_limit
@@ -31,10 +32,12 @@ def run(
     metrics: str | None = None,
     clock_offset: float = 0.0,
     access: SocketAccess | None = None,
+    operators: str = "",
 ) -> None:
     """Serves until SIGTERM or SIGINT. ``given``: the options of the hooks. ``metrics``: ``host:port``.
 
-    ``access``: to UNIX sockets. ``clock_offset``: seconds added to the wall clock. Raises ValueError (no such
+    ``access``: to UNIX sockets of hooks. ``operators``: the group that may ask what is in force, see ``access_of``.
+    ``clock_offset``: seconds added to the wall clock. Raises ValueError (no such
     host:port, no such group), OSError (an address is in use).
     """
     recorder = PrometheusRecorder()
@@ -54,6 +57,8 @@ def run(
             agent = EnforcementAgent(settings, clock, recorder, geo=geo, flags=flags_of(given))
             await agent.start()
             stack.push_async_callback(agent.stop)
+            asked = await stack.enter_async_context(OperatorServer(agent, recorder))
+            await asked.listen(settings.agent_asked_at, access_of(operators))
             servers = await stack.enter_async_context(HookServers(agent.context, clock, settings, connections, access))
             await servers.serve(HOOKS, given)
             if metrics:

@@ -45,6 +45,8 @@ class Settings:
       ``mx3=America/New_York,authlog=UTC``; a host goes before its topic.
     * ``home``: ISO 3166 code of the provider's country.
     * ``geoip``: a MaxMind DB file with countries. ``rules``: a rules file; the shipped one if not given.
+    * ``agent_socket``: where the enforcement agent tells operators of its host what is in force, and where
+      ``sekimori decisions list`` asks it; ``agent.socket`` in ``state_dir`` if not given.
     * ``state_dir``: where the enforcement agent and the shipper keep their state.
     * ``log_json``: structured logs as JSON lines.
     * ``checkpoint_seconds``: how often streaming jobs save their state (0.2 to 600 s).
@@ -78,6 +80,7 @@ class Settings:
     geoip: Path | None = None
     rules: Path | None = None
     state_dir: Path = Path("/var/lib/sekimori")
+    agent_socket: Path | None = None
     log_json: bool = False
     checkpoint_seconds: float = 10.0
     session_timeout: float = 10.0
@@ -111,6 +114,11 @@ class Settings:
         origins: dict[str, Origin] = dict.fromkeys((field.name for field in fields(cls)), "default")
         return settings, origins | dict.fromkeys(in_file, "file") | dict.fromkeys(in_env, "environment")
 
+    @property
+    def agent_asked_at(self) -> Path:
+        """``agent_socket``, given or not."""
+        return self.agent_socket or self.state_dir / "agent.socket"
+
     def check(self) -> None:
         """Raises SettingsError for an impossible value."""
         if not 1 <= self.partitions <= 512:
@@ -126,7 +134,11 @@ class Settings:
         self._check_kafka()
         for field in fields(self):
             path = getattr(self, field.name)
-            if isinstance(path, Path) and field.name not in ("state_dir", "analysis") and not path.is_file():
+            if (
+                isinstance(path, Path)
+                and field.name not in ("state_dir", "analysis", "agent_socket")
+                and not path.is_file()
+            ):
                 raise SettingsError(f"SEKIMORI_{field.name.upper()}: there is no file {path}")
 
     def _check_kafka(self) -> None:

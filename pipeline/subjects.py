@@ -1,5 +1,7 @@
 """Who can be restricted or allowed: names that somebody can have, and whom a restriction is about."""
 
+from collections.abc import Iterable
+
 from pipeline.networks import Network, Subject, parse_network, parse_subject
 from schemas.enforcement import split_key
 from schemas.kinds import COUNTRIES, SUBJECT_KINDS, SubjectKind
@@ -53,6 +55,36 @@ def concerns(subject: Subject, wanted: Subject) -> bool:
         if concerns(("account", account), wanted) or concerns(("ip", address), wanted):
             return True
     return _canonical(subject) == wanted
+
+
+class Concerning:
+    """Subjects, of which it is asked many times whether one of them ``concerns`` another."""
+
+    def __init__(self, subjects: Iterable[Subject]) -> None:
+        self._names: set[Subject] = set()
+        self._networks: dict[tuple[int, int], set[int]] = {}
+        for kind, name in subjects:
+            self._add((kind, name))
+            if kind == "account_ip":
+                account, _, address = name.rpartition("|")
+                self._add(("account", account))
+                self._add(("ip", address))
+
+    def _add(self, subject: Subject) -> None:
+        self._names.add(_canonical(subject))
+        if (network := _network_of(subject)) is not None:
+            self._networks.setdefault(network[:2], set()).add(network.value)
+
+    def __contains__(self, wanted: Subject) -> bool:
+        """Does one concern it?"""
+        inner = _network_of(wanted)
+        return wanted in self._names or (
+            inner is not None
+            and any(
+                bits == inner.bits and length <= inner.length and inner.value >> (inner.length - length) in values
+                for (bits, length), values in self._networks.items()
+            )
+        )
 
 
 def subject_of_key(key: str) -> Subject | None:

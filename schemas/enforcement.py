@@ -76,6 +76,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         """The message key: ``kind:rule:subject``."""
         return decision_key(self.subject_kind, self.rule, self.subject)
 
+    @property
+    def is_held(self) -> bool:
+        """Does it wait for somebody to let it go?"""
+        return self.mode == "shadow" and HELD_BY in self.parameters
+
 
 def decision_key(subject_kind: str, rule: str, subject: str) -> str:
     """Kinds and rule ids hold no colon, so that whatever follows the second one is the subject."""

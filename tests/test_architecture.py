@@ -325,6 +325,7 @@ LAST_RESORTS = {
     "pipeline.adapters.agent.agent": 1,
     "pipeline.adapters.agent.http_server": 1,
     "pipeline.adapters.agent.line_server": 1,
+    "pipeline.adapters.agent.operators": 1,
     "pipeline.adapters.kafka.tables": 2,
     "pipeline.adapters.streams.sweeper": 1,
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
@@ -16,10 +16,12 @@ from pipeline.cli.configured import or_setting, settings_in_force
 from pipeline.cli.terminal import printable
 from pipeline.networks import CountryOf, no_country
 from pipeline.ports import MessageRefused, StoreError, TopicMissing
-from pipeline.replay import LineCounts
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import RulesError, load, seconds
 from pipeline.settings import SettingsError
+
+if TYPE_CHECKING:
+    from pipeline.replay import LineCounts
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 LONGEST = timedelta(days=3653)
@@ -156,7 +158,7 @@ class FileMode(click.ParamType):
         return int(str(value), 8)
 
 
-def clock_notes(counts: LineCounts) -> list[str]:
+def clock_notes(counts: "LineCounts") -> list[str]:
     """What a summary says of clocks and zones that were wrong."""
     notes = []
     for host, ahead in sorted(counts.clocks.items(), key=lambda item: -item[1])[:5]:

@@ -81,11 +81,18 @@ def _hook_options(command: Callable[..., None]) -> Callable[..., None]:
     metavar="GROUP",
     help=f"Of UNIX sockets: whose members may connect ('{USUAL_GROUP}' where there is such a group).",
 )
+@click.option(
+    "--agent-group",
+    default="",
+    metavar="GROUP",
+    help="Whose members may ask what is in force (SEKIMORI_AGENT_SOCKET); else only this user and root.",
+)
 @click.option("--clock-offset", type=float, default=0.0, help="Seconds added to the clock, to replay an old log.")
 @_metrics
 def enforce(
     unix_mode: int,
     unix_group: str,
+    agent_group: str,
     clock_offset: float,
     metrics: str | None,
     **options: str | Path | bool | None,
@@ -99,9 +106,8 @@ def enforce(
     given = {f"--{name.replace('_', '-')}": value for name, value in options.items() if value}
     if not any(option.name in given for option in _PLACES):
         raise click.UsageError(f"give at least one of {', '.join(option.name for option in _PLACES)}")
-    _start(
-        lambda settings: _job("enforce").run(settings, given, metrics=metrics, clock_offset=clock_offset, access=access)
-    )
+    more = {"metrics": metrics, "clock_offset": clock_offset, "access": access, "operators": agent_group}
+    _start(lambda settings: _job("enforce").run(settings, given, **more))
 
 
 @run.command()

@@ -1,19 +1,29 @@
 """What commands show: text that cannot drive a terminal, tables, JSON, and how long it still takes."""
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
+from typing import Final
 
 import click
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+PIPED: Final = 240
+"""Columns of a table where there is no terminal."""
+_FOLDED: Final = 200  # rows
+_AT_ONCE: Final = 1_000
+
 
 def printable(text: str) -> str:
     """Without control characters: names come from logs, and could drive a terminal."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
@@ -42,6 +52,38 @@ def plain_table(*columns: str, right: Collection[str] = (), whole: Collection[st
         justify: JustifyMethod = "right" if name in right else "left"
         table.add_column(safe(name), overflow="fold", justify=justify, no_wrap=name in whole)
     return table
+
+
+def print_rows(names: Sequence[str], rows: Iterable[Sequence[str]], whole: Collection[str] = ("until (UTC)",)) -> None:
+    """A table of decisions or the like. Many rows are not folded to fit a terminal, which takes a millisecond each;
+    their columns are as wide as the first ones need."""
+    rest = iter(rows)
+    first = list(islice(rest, _FOLDED + 1))
+    if len(first) > _FOLDED:
+        _print_many([names, *first], rest)
+        return
+    table = plain_table(*names, whole=whole)
+    for row in first:
+        table.add_row(*map(safe, row))
+    table_console(PIPED).print(table)
+
+
+def _print_many(first: Sequence[Sequence[str]], rest: Iterator[Sequence[str]]) -> None:
+    widths = [max(cell_len(printable(cell)) for cell in column) for column in zip(*first, strict=True)]
+    form = " ".join(f"%-{width}s" for width in widths)
+
+    def line(row: Sequence[str]) -> str:
+        plain = form % tuple(row)
+        if plain.isascii() and plain.isprintable():
+            return plain.rstrip()
+        cells = [printable(cell) for cell in row]
+        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True))
+        return " ".join(padded).rstrip()
+
+    some: Sequence[Sequence[str]] = first
+    while some:
+        click.echo("\n".join(map(line, some)))
+        some = list(islice(rest, _AT_ONCE))
 
 
 def progress(*columns: ProgressColumn, shown: bool = True, transient: bool = True) -> Progress:

@@ -137,11 +137,6 @@ def held(decision: Decision) -> Decision:
     return msgspec.structs.replace(decision, mode="shadow", parameters=parameters)
 
 
-def is_held(decision: Decision) -> bool:
-    """Does it wait for somebody to let it go?"""
-    return decision.mode == "shadow" and HELD_BY in decision.parameters
-
-
 def let_go(decision: Decision) -> Decision:
     """The decision as it was meant."""
     parameters = {name: value for name, value in decision.parameters.items() if name != HELD_BY}

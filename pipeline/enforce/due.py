@@ -3,7 +3,7 @@
 An agent must answer within milliseconds meanwhile.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from heapq import heapify, heappop, heappush
 from math import ceil
 
@@ -18,7 +18,7 @@ class Due:
         self._by_second: dict[int, list[Restriction]] = {}
         self._seconds: list[int] = []  # a heap
         self._number = 0
-        self._added: list[Restriction] | None = None  # while ``parts`` are taken
+        self._added: dict[int, list[Restriction]] = {}  # of everybody who takes ``parts`` at the moment
 
     def add_all(self, restrictions: Sequence[Restriction]) -> None:
         """So many more."""
@@ -32,8 +32,8 @@ class Due:
             else:
                 some.append(restriction)
         self._number += len(restrictions)
-        if self._added is not None:
-            self._added += restrictions
+        for added in self._added.values():
+            added.extend(restrictions)
 
     def over(self, now: float, most: int) -> list[Restriction]:
         """Takes out those that are over at ``now``; returns the live ones, at most ``most``."""
@@ -63,20 +63,27 @@ class Due:
         heapify(self._seconds)
         self._number = sum(map(len, self._by_second.values()))
 
-    def parts(self, size: int) -> Iterator[list[Restriction]]:
-        """The live ones, about ``size`` at a time, and in the end what was added meanwhile, some of it again."""
+    def parts(self, size: int) -> Generator[list[Restriction]]:
+        """The live ones, about ``size`` at a time, and in the end what was added meanwhile, some of it again. Several
+        may take them at once."""
         added: list[Restriction] = []
-        self._added = added
+        self._added[id(added)] = added
         part: list[Restriction] = []
-        for second in list(self._by_second):
-            some = self._by_second.get(second, ())
-            for start in range(0, len(some), size):
-                part += [r for r in some[start : start + size] if r.live]
-                if len(part) >= size:
-                    yield part
-                    part = []
-        self._added = None
-        yield [r for r in (*part, *added) if r.live]
+        try:
+            for second in list(self._by_second):
+                some = self._by_second.get(second, ())
+                for start in range(0, len(some), size):
+                    part += [r for r in some[start : start + size] if r.live]
+                    if len(part) >= size:
+                        yield part
+                        part = []
+            yield [r for r in part if r.live]
+            place = 0
+            while place < len(added):
+                place += size
+                yield [r for r in added[place - size : place] if r.live]
+        finally:  # who takes them may stop in the middle
+            del self._added[id(added)]
 
     def clear(self) -> None:
         """Takes out all, one by one."""

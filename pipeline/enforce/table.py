@@ -7,7 +7,7 @@ A hook never obeys ``notify`` (it is for people) nor a decision about the whole 
 to stop all mail.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Final, Literal, NamedTuple
 
 from pipeline.detect.granted import Granted
@@ -43,6 +43,7 @@ class DecisionTable:
     def __init__(self) -> None:
         self.count: dict[Mode, int] = {"enforce": 0, "shadow": 0}
         self.changes = 0
+        self.taken = 0  # how often all decisions were replaced by others
         self._decisions: BySubject[Restriction | tuple[Restriction, ...]] = BySubject()
         self.granted = Granted()
         self._due = Due()
@@ -186,7 +187,7 @@ class DecisionTable:
         """All of them, in no order."""
         return [r for part in self.parts() for r in part]
 
-    def parts(self, size: int = 1_000) -> Iterator[list[Restriction]]:
+    def parts(self, size: int = 1_000) -> Generator[list[Restriction]]:
         """The same, about ``size`` at a time; between two parts the table may change, and what comes or is renewed
         meanwhile is there, too, perhaps twice."""
         return self._due.parts(size)
@@ -202,6 +203,7 @@ class DecisionTable:
         """
         self.changes += 1
         if decisions:
+            self.taken += 1
             self._decisions, other._decisions = other._decisions, self._decisions
             self._due, other._due = other._due, self._due
             self._shared, other._shared = other._shared, self._shared
@@ -256,7 +258,7 @@ def _holds(restriction: Restriction, purpose: Purpose, now: float, protocol: str
 
 
 def _same(one: Restriction, other: Restriction) -> bool:
-    return one.text == other.text and one.expires_at == other.expires_at and one.terms == other.terms
+    return (one.text, one.told, one.expires_at, one.terms) == (other.text, other.told, other.expires_at, other.terms)
 
 
 def _split(key: str) -> tuple[SubjectKind, str, str]:

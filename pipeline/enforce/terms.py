@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pipeline.enforce.wording import refusal
+from pipeline.enforce.wording import SHOWN_ID, reason_of, refusal, shown
 from pipeline.networks import parse_network
 from schemas.enforcement import Decision
 from schemas.kinds import POOL_NAME, Action, Mode, Scope, SubjectKind
@@ -14,7 +14,8 @@ LOGIN_ACTIONS: Final[frozenset[Action]] = frozenset({"deny_login", "delay_login"
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """What many decisions have in common; equal ones are shared. ``seconds``, ``pool`` ... are the parameters."""
+    """What many decisions have in common; equal ones are shared. ``seconds``, ``pool`` ... are the parameters.
+    ``actor`` and ``held`` (by the brake) are for operators alone."""
 
     kind: SubjectKind
     rule: str
@@ -28,13 +29,15 @@ class Terms(msgspec.Struct, frozen=True):
     recipients: int | None = None
     window: int = 0
     except_sources: tuple[str, ...] = ()
+    actor: str = ""
+    held: bool = False
 
 
 class Restriction(msgspec.Struct, gc=False, eq=False):
     """One decision as the table keeps it; seconds since 1970 UTC.
 
     ``text`` is what the client is told: one line of printable ASCII (``wording.refusal``). ``live`` ends when it is
-    lifted or replaced.
+    lifted or replaced. ``told``: reason and id as operators are shown them, where ``text`` differs.
     """
 
     terms: Terms
@@ -43,16 +46,24 @@ class Restriction(msgspec.Struct, gc=False, eq=False):
     issued_at: float
     expires_at: float
     live: bool = True
+    told: tuple[str, str] | None = None
+
+    @property
+    def why(self) -> tuple[str, str]:
+        """The reason of the decision, as it is ``wording.shown``, and the begin of its id."""
+        return self.told or reason_of(self.text)
 
 
 def restriction_of(decision: Decision) -> Restriction:
     """The slim record of a decision. Raises ValueError if it cannot be obeyed."""
+    text, whole = refusal(decision.reason, decision.id), (shown(decision.reason), decision.id[:SHOWN_ID])
     return Restriction(
         terms=terms_of(decision),
         subject=decision.subject,
-        text=refusal(decision.reason, decision.id),
+        text=text,
         issued_at=decision.issued_at.timestamp(),
         expires_at=decision.expires_at.timestamp(),
+        told=None if reason_of(text) == whole else whole,
     )
 
 
@@ -77,6 +88,8 @@ def terms_of(decision: Decision) -> Terms:
         recipients=_number(given, "recipients", 0, 1_000_000),
         window=_number(given, "window", 1, 86_400) or 0,
         except_sources=tuple(sources),
+        actor=shown(decision.actor),
+        held=decision.is_held,
     )
     if terms.action == "route" and not POOL_NAME.fullmatch(terms.pool):
         raise ValueError("route: the parameter pool is wanted, lower-case letters, digits, - and _")

@@ -8,12 +8,26 @@ MAX_REASON: Final = 150
 """Characters of a decision's reason. RFC 5321, 4.5.3.1.5: a reply line has at most 512 octets, of which the mail server
 takes some for the address, the action's code and words of its own."""
 
-_MAX_ID: Final = 8
+MAX_SHOWN: Final = 500
+"""Characters of a reason in a list for operators; agents keep no more of it."""
+SHOWN_ID: Final = 8
+"""Digits of a decision's id that people are shown."""
 
 
 def refusal(reason: str, decision_id: str) -> str:
     """Why, and the begin of the id by which the support desk finds the decision; one line of printable ASCII."""
-    return plain(f"{reason[:MAX_REASON]} [{decision_id[:_MAX_ID]}]")
+    return plain(f"{reason[:MAX_REASON]} [{decision_id[:SHOWN_ID]}]")
+
+
+def shown(reason: str) -> str:
+    """A reason, or a name, as tables for operators show it."""
+    return reason if len(reason) <= MAX_SHOWN else f"{reason[: MAX_SHOWN - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def reason_of(text: str) -> tuple[str, str]:
+    """Reason and id out of ``refusal``, as far as they are in it."""
+    reason, _, decision_id = text.removesuffix("]").rpartition(" [")
+    return reason, decision_id
 
 
 def empty_sender(text: str) -> str:

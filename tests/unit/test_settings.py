@@ -117,7 +117,7 @@ zones = {mx3 = "America/New_York", authlog = "UTC"}
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("partitons = 4", "partitons: no such setting; there are analysis, brokers, "),
+        ("partitons = 4", "partitons: no such setting; there are agent_socket, analysis, "),
         ("[kafka]\nuser = 'x'", "kafka: no such setting"),
         ("partitions = true", "partitions: True is no int"),
         ("partitions = 600", "SEKIMORI_PARTITIONS: 600 is outside 1 to 512"),

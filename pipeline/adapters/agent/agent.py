@@ -14,7 +14,8 @@ import structlog
 from pipeline.adapters.agent.reader import Clock, EnforcementReader, topics_of
 from pipeline.adapters.agent.snapshot import SnapshotError, candidates, load_slices, write_snapshot, written_at
 from pipeline.adapters.geoip import GeoFile, GeoFileError
-from pipeline.adapters.kafka.security.access import cluster_of
+from pipeline.adapters.kafka.security.access import cluster_of, table_at
+from pipeline.enforce.asked import Greeting
 from pipeline.enforce.clock import TrustedClock
 from pipeline.enforce.limiter import Limiter
 from pipeline.enforce.table import DecisionTable
@@ -52,7 +53,7 @@ class EnforcementAgent:
     ) -> None:
         self.table = DecisionTable()
         self.context = Context(self.table, Limiter(), recorder, geo or no_country, flags)
-        cluster = cluster_of(settings)
+        self._cluster = cluster = cluster_of(settings)
         self.reader = EnforcementReader(self.table, clock, recorder, lambda: topics_of(cluster), cluster.keys)
         self._path = settings.state_dir / SNAPSHOT
         self._clock, self._steady, self._trusted = clock, steady, TrustedClock()
@@ -109,6 +110,10 @@ class EnforcementAgent:
             "unobeyed_countries": self._unobeyed,
             "shadow": "--shadow" in self.context.flags,
         }
+
+    def greeting(self) -> Greeting:
+        """For operators: where its decisions come from, and how fresh they are."""
+        return Greeting(table_at(self._cluster), self.health(), self.reader.unobeyed)
 
     def tick(self) -> None:
         """Expiry, a new GeoIP file, and figures. Called every second."""

@@ -6,15 +6,13 @@ closed, as Postfix's protocol wants; Postfix then uses its default action.
 """
 
 import asyncio
-import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
 import structlog
 
-from pipeline.adapters.agent.sockets import SocketAccess, give, remove_stale
+from pipeline.adapters.agent.sockets import SocketAccess, listen
 from pipeline.adapters.connections import Connection, Connections
 from pipeline.hooks.hook import Context, LineHook, RequestTooLong, refusal_of
 
@@ -44,21 +42,7 @@ class LineServer:
 
     async def listen_unix(self, hook: LineHook, path: Path, access: SocketAccess | None = None) -> None:
         """``access``: who may connect. Raises SocketInUse, ValueError (there is no such group), OSError."""
-        remove_stale(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o177)
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(before)
-        try:
-            who = give(path, access or SocketAccess())
-        except (ValueError, OSError):
-            listener.close()
-            path.unlink()
-            raise
-        _log.info("socket_open", path=str(path), who=who)
-        listener.setblocking(False)
+        listener = listen(path, access or SocketAccess())
         loop = asyncio.get_running_loop()
         server = await loop.create_unix_server(lambda: _Connection(self, hook), sock=listener, backlog=_BACKLOG)
         self._servers.append(server)

@@ -26,6 +26,7 @@ from schemas.topics import ENFORCEMENT, SETTINGS
 
 _log = structlog.get_logger()
 
+_MOST_UNOBEYED = 10_000
 _BATCH = 500  # the event loop is held for about 2 ms
 
 Clock = Callable[[], float]
@@ -50,7 +51,13 @@ class EnforcementReader:
         self._recorder = recorder
         self._gate = Gate(keys, recorder)
         self._hidden = Hidden()
+        self._unobeyed: set[int] = set()  # hashes of keys
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def unobeyed(self) -> int:
+        """Messages on ``enforcement`` that cannot be obeyed, at most ``_MOST_UNOBEYED``."""
+        return len(self._unobeyed)
 
     def start(self) -> None:
         """To be called in the event loop that uses the table: the table is changed there only."""
@@ -65,6 +72,7 @@ class EnforcementReader:
         """See ``Table``."""
         gc.disable()  # no collection walks through a million decisions while a mail server waits
         self._hidden.clear()
+        self._unobeyed.clear()
         return DecisionTable()
 
     def fill(self, staged: DecisionTable, records: Sequence[Record]) -> None:
@@ -157,7 +165,17 @@ class EnforcementReader:
                 self._recorder.observe("sekimori_enforce_decision_age_seconds", age)
             return changed
 
-        self._recorder.add("sekimori_enforce_messages_total", 1, record.topic, applied(record, apply))
+        outcome = applied(record, apply)
+        self._recorder.add("sekimori_enforce_messages_total", 1, record.topic, outcome)
+        if record.topic == ENFORCEMENT.name:
+            self._note_unobeyed(record, outcome)
+
+    def _note_unobeyed(self, record: Record, outcome: str) -> None:
+        key = hash(record.key)
+        if outcome != "unreadable" or record.value is None:
+            self._unobeyed.discard(key)
+        elif len(self._unobeyed) < _MOST_UNOBEYED:
+            self._unobeyed.add(key)
 
     def _told(self, record: Record) -> Told | None:
         """Of a tombstone that is signed."""

@@ -41,11 +41,13 @@ class _Header(msgspec.Struct, tag="sekimori-snapshot", tag_field="format"):
 
 
 class _Block(msgspec.Struct, array_like=True):
-    """``held``: number of the terms, subject, text, issued_at, expires_at."""
+    """``held``: number of the terms, subject, text, issued_at, expires_at. ``told``: what some of them are ``told``, by
+    their place in ``held``."""
 
     terms: list[Terms] = []
     held: list[tuple[int, str, str, float, float]] = []
     allow: list[Setting] = []
+    told: dict[int, tuple[str, str]] = {}
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -166,12 +168,9 @@ def _chunks(decisions: Iterable[Restriction], allowlist: Iterable[Setting], at: 
 
 def _block(some: Iterable[Restriction]) -> _Block:
     numbers: dict[Terms, int] = {}
-    held = [
-        (numbers.setdefault(r.terms, len(numbers)), r.subject, r.text, r.issued_at, r.expires_at)
-        for r in some
-        if r.live
-    ]
-    return _Block(list(numbers), held)
+    live = [r for r in some if r.live]
+    held = [(numbers.setdefault(r.terms, len(numbers)), r.subject, r.text, r.issued_at, r.expires_at) for r in live]
+    return _Block(list(numbers), held, told={n: r.told for n, r in enumerate(live) if r.told is not None})
 
 
 def _framed(block: _Block) -> bytes:
@@ -182,8 +181,8 @@ def _framed(block: _Block) -> bytes:
 def _take(table: DecisionTable, block: _Block, after: float) -> None:
     terms = [table.share(some) for some in block.terms]
     made = [
-        Restriction(terms[number], subject, text, issued, expires)
-        for number, subject, text, issued, expires in block.held
+        Restriction(terms[number], subject, text, issued, expires, told=block.told.get(place))
+        for place, (number, subject, text, issued, expires) in enumerate(block.held)
         if expires > after
     ]
     for why in table.restore_all(made):  # another version may obey what this one does not

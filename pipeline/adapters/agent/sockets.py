@@ -23,10 +23,39 @@ class SocketInUse(OSError):
 
 @dataclass(frozen=True)
 class SocketAccess:
-    """Of a UNIX socket: ``mode``, and ``group``, by name; "" for ``USUAL_GROUP`` where there is one, else our own."""
+    """Of a UNIX socket: ``mode``, and ``group``, by name, as ``option`` says; "" for the ``usual`` one where there is
+    such a group, else our own."""
 
     mode: int = 0o660
     group: str = ""
+    usual: str = USUAL_GROUP
+    option: str = "--unix-group"
+
+
+def listen(path: Path, access: SocketAccess) -> socket.socket:
+    """A socket that listens there, and takes the place of one that nobody listens on; it does not block.
+
+    Raises SocketInUse, ValueError (there is no such group), OSError.
+    """
+    remove_stale(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(before)
+    try:
+        who = give(path, access)
+    except (ValueError, OSError):
+        listener.close()
+        path.unlink()
+        raise
+    _log.info("socket_open", path=str(path), who=who)
+    listener.setblocking(False)
+    return listener
 
 
 def give(path: Path, access: SocketAccess) -> str:
@@ -35,10 +64,10 @@ def give(path: Path, access: SocketAccess) -> str:
     Raises ValueError (there is no such group), OSError (we may not give it to that group).
     """
     try:
-        number = grp.getgrnam(access.group or USUAL_GROUP).gr_gid
+        number = grp.getgrnam(access.group or access.usual).gr_gid
     except KeyError:
         if access.group:
-            raise ValueError(f"--unix-group: there is no group {access.group!r} on this host") from None
+            raise ValueError(f"{access.option}: there is no group {access.group!r} on this host") from None
         number = -1
     try:
         os.chown(path, -1, number)
@@ -48,7 +77,7 @@ def give(path: Path, access: SocketAccess) -> str:
                 f"cannot be given to the group {access.group}: {error.strerror}; run as one of its members, or as root"
             )
             raise PermissionError(error.errno, why, str(path)) from None
-        _log.warning("socket_kept", path=str(path), group=USUAL_GROUP, error=str(error), next="see --unix-group")
+        _log.warning("socket_kept", path=str(path), group=access.usual, error=str(error), next=f"see {access.option}")
     path.chmod(access.mode)
     return _who(path)
 

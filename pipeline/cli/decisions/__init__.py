@@ -4,7 +4,8 @@ import click
 
 from pipeline.cli.decisions.changing import allow, block, disallow, release
 from pipeline.cli.decisions.holding import let_go_
-from pipeline.cli.decisions.looking import allowlist, list_, show
+from pipeline.cli.decisions.listing import list_
+from pipeline.cli.decisions.looking import allowlist, show
 
 
 @click.group(commands=[list_, show, block, release, allow, disallow, allowlist, let_go_])

@@ -8,7 +8,7 @@ import msgspec
 from pipeline.adapters.kafka.decisions import DecisionTopics
 from pipeline.cli.common import json_option
 from pipeline.cli.decisions.common import actor_option, note_option, pass_topics, told
-from pipeline.detect.brake import is_held, let_go
+from pipeline.detect.brake import let_go
 from schemas.codec import encode
 from schemas.topics import ENFORCEMENT
 
@@ -24,7 +24,7 @@ def let_go_(topics: DecisionTopics, rule: str, note: str, actor: str, as_json: b
 
     Those that the rule finds later are held as before, as long as there are that many.
     """
-    found = [d for d in topics.decisions(datetime.now(UTC)) if d.rule == rule and is_held(d)]
+    found = [d for d in topics.decisions(datetime.now(UTC)) if d.rule == rule and d.is_held]
     if not found:
         raise click.ClickException(f"the brake holds nothing of rule {rule}")
     made = [msgspec.structs.replace(let_go(d), actor=f"{d.actor}, let go by {actor}: {note}") for d in found]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.detect.allowlist import Allowlist, Ours
-from pipeline.detect.brake import HourlyBrake, is_held, let_go
+from pipeline.detect.brake import HourlyBrake, let_go
 from pipeline.detect.detector import Detector
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import Brake, load
@@ -56,7 +56,7 @@ def test_customers_are_held_above_so_many_an_hour_and_all_are_told(rules: RuleSe
     judge = detector(rules)
     found = wave(judge, 10, AT)
     assert [d.mode for d in found] == ["enforce"] * 3 + ["shadow"] * 7
-    assert [is_held(d) for d in found] == [d.mode == "shadow" for d in found]
+    assert [d.is_held for d in found] == [d.mode == "shadow" for d in found]
     assert let_go(found[-1]).mode == "enforce"
     assert let_go(found[-1]).parameters == found[0].parameters
     assert {d.rule for d in found} == {"account_send_rate"}

@@ -12,6 +12,7 @@ from typing import Any, Final
 from pipeline.adapters.kafka.security.keys import NO_KEYS, Keys, keys_of
 from pipeline.adapters.secrets import read_secret
 from pipeline.settings import Settings, SettingsError
+from schemas.topics import ENFORCEMENT
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,11 @@ class Cluster(str):
 def cluster_at(bootstrap: str) -> Cluster:
     """Plain bootstrap servers are a cluster that is open, and has no prefix."""
     return bootstrap if isinstance(bootstrap, Cluster) else Cluster(bootstrap)
+
+
+def table_at(cluster: Cluster) -> str:
+    """Which decisions those of a cluster are, in words: those of another one, or of another prefix, are others."""
+    return f"{cluster.topic(ENFORCEMENT.name)} at {cluster}"
 
 
 def cluster_of(settings: Settings, brokers: str = "") -> Cluster:

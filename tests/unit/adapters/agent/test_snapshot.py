@@ -33,7 +33,7 @@ def save(made: DecisionTable, path: Path) -> None:
 
 
 def shown(made: DecisionTable) -> set[str]:
-    known = {f"{r.terms}{r.subject}{r.text}{r.issued_at}{r.expires_at}" for r in made.decisions() if r.live}
+    known = {f"{r.terms}{r.subject}{r.text}{r.told}{r.issued_at}{r.expires_at}" for r in made.decisions() if r.live}
     return known | {str(entry) for entry in made.allowlist()}
 
 
@@ -123,6 +123,15 @@ def test_a_snapshot_of_the_first_version_is_read() -> None:
     assert told(address="203.0.113.7", protocol="imap", country_of=lambda a: "RU") == []
 
 
+def test_a_snapshot_from_before_operators_were_told_is_read() -> None:
+    back, written_at = read_snapshot(Path(__file__).with_name("version-2.snapshot"), NOW)
+    made = {r.subject: (r.terms.actor, *r.why) for r in back.decisions()}
+    assert (written_at, back.allow_entries, sorted(made)) == (NOW, 1, ["2001:db8::/64", "alice@example.org"])
+    whole = decision("alice@example.org")
+    assert made[whole.subject] == ("", whole.reason, whole.id[:8])
+    assert made["2001:db8::/64"][1] == "????"  # as far as it was kept
+
+
 def test_a_snapshot_of_a_newer_version_says_so_and_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "snapshot"
     save(full(), path)
@@ -160,3 +169,28 @@ def test_a_snapshot_taken_while_the_table_changes_has_all_that_held_throughout(s
             )
             made.apply(renewed.key, renewed)
     assert {r.subject for r in taken} == {f"user{n}@example.org" for n in range(60)}
+
+
+@given(st.integers(0, 2**32))
+def test_several_may_go_through_the_table_and_stop_while_it_changes(seed: int) -> None:
+    chance = random.Random(seed)
+    made = table(*(decision(f"user{n}@example.org") for n in range(40)))
+    going = {number: made.parts(size=3) for number in range(4)}
+    taken: dict[int, list[Restriction]] = {number: [] for number in going}
+    stopped = chance.randrange(4)
+    for n in range(40, 400):
+        number = chance.choice(list(going))
+        part = next(going[number], None)
+        if part is None or (number == stopped and n > 60):
+            going.pop(number).close()
+            if not going:
+                break
+            continue
+        taken[number] += part
+        renewed = decision(f"user{chance.randrange(40)}@example.org", issued_at=AT + timedelta(seconds=n))
+        made.apply(renewed.key, renewed)
+    for number, rest in going.items():
+        taken[number] += [r for part in rest for r in part]
+    del taken[stopped]
+    for found in taken.values():
+        assert {r.subject for r in found} == {f"user{n}@example.org" for n in range(40)}
