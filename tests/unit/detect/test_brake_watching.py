@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.detect.allowlist import Allowlist
-from pipeline.detect.brake import WAITS, Brakes, HeldOfRule, WouldHold, brake_notes, is_held, let_go
+from pipeline.detect.brake import WAITS, Brakes, HeldOfRule, WouldHold, brake_notes, let_go
 from pipeline.detect.detector import Detector
 from pipeline.partition import partition_of
 from pipeline.replay import Detection
@@ -35,8 +35,8 @@ def test_what_would_be_held_is_what_is_held(seed: int, hourly: int, share: float
     rules, frames = wild(hourly=hourly, times=1.5, share=share), lives(random.Random(seed))
     decisions, held = counted(detector(rules, holds=True), frames)
     seen, would = counted(detector(rules), frames)
-    assert {d.id for d in decisions if is_held(d)} == {d.id for d in held} == {d.id for d in would}
-    assert [let_go(d) if is_held(d) else d for d in decisions] == seen
+    assert {d.id for d in decisions if d.is_held} == {d.id for d in held} == {d.id for d in would}
+    assert [let_go(d) if d.is_held else d for d in decisions] == seen
 
 
 @settings(max_examples=15, deadline=None)
