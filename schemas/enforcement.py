@@ -31,6 +31,10 @@ OVER = "over"
 """Header of a tombstone that lifts nothing: the decision had been over for a day, and the topic need not keep it."""
 
 
+AGAIN: Final = "again"
+"""Header of a message that was there before, and is written again because such a tombstone crossed and hid it."""
+
+
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was observed: ``observed`` of ``metric`` in the last ``window`` seconds, where ``threshold`` is allowed."""
 

@@ -4,7 +4,8 @@ argument.
 Compaction keeps the last message of each key for ever, so that without tombstones the topic would only grow. One that
 is written for a decision that is over says so by a header: it is none of an operator's, and agents need not obey it. It
 may cross a new decision with the same key, which compaction would then remove: whoever sweeps sees his own tombstone
-come back behind that decision, and writes it again.
+come back behind that decision, and writes it again. That may cross another message in its turn, even a release; so it
+goes on until what he wrote comes back behind nothing else.
 """
 
 from datetime import datetime
@@ -16,7 +17,7 @@ from msgspec import Meta
 
 from pipeline.ports import Record
 from schemas.codec import DecodeError, decoded
-from schemas.enforcement import OVER
+from schemas.enforcement import AGAIN, OVER
 
 MARGIN: Final = 86_400.0
 """Seconds that a decision stays after it was over, and after it was written, which of an old log is later: for clocks
@@ -24,10 +25,11 @@ that differ, and for people who look it up."""
 
 
 class Message(NamedTuple):
-    """To be written to ``enforcement``; ``value`` None: a tombstone."""
+    """To be written to ``enforcement``; ``value`` None: a tombstone. ``headers``: of what is written again."""
 
     key: bytes
     value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class _Until(msgspec.Struct):
@@ -51,37 +53,48 @@ class Sweep:
     def __init__(self) -> None:
         self._until: dict[bytes, float] = {}
         self._due: list[tuple[float, bytes]] = []  # a heap; what was replaced since is in it, too
-        self._sent: dict[bytes, bytes | None] = {}  # tombstones on their way, and what was written meanwhile
+        self._sent: dict[bytes, tuple[str, Record | None]] = {}  # the header of ours on its way, what came meanwhile
 
     def take(self, record: Record) -> Message | None:
         """One record; what must be written again, if anything."""
         key = record.key or b""
-        if record.value is None:
-            self._until.pop(key, None)
-            if not any(name == OVER for name, _ in record.headers):
-                if key in self._sent:
-                    self._sent[key] = None  # lifted meanwhile
-                return None
-            crossed = self._sent.pop(key, None)
-            return None if crossed is None else Message(key, crossed)
         if key in self._sent:
-            self._sent[key] = record.value
+            mark, crossed = self._sent[key]
+            if not any(name == mark for name, _ in record.headers):
+                self._sent[key] = mark, record
+            elif crossed is None or (mark == OVER and crossed.value is None):
+                del self._sent[key]
+            else:  # ours hides what came before it
+                self._sent[key] = AGAIN, None
+                others = (header for header in crossed.headers if header[0] != AGAIN)
+                return Message(key, crossed.value, (*others, (AGAIN, b"1")))
+        self._note(key, record)
+        return None
+
+    def _note(self, key: bytes, record: Record) -> None:
+        """Until when it holds."""
+        self._until.pop(key, None)
+        if record.value is None:
+            return
         try:
             until = max(decoded(_UNTIL.decode, record.value).expires_at.timestamp(), record.timestamp_ms / 1000)
         except DecodeError:  # agents tell of it; it is not known when it is over
-            self._until.pop(key, None)
-            return None
+            return
         self._until[key] = until
         heappush(self._due, (until, key))
-        return None
 
     def over(self, now: float, most: int = 5_000) -> list[Message]:
         """Tombstones for what has been over for ``MARGIN``, at most ``most``. To be asked at the topic's end only."""
         found: list[Message] = []
+        later: list[tuple[float, bytes]] = []
         while self._due and self._due[0][0] + MARGIN <= now and len(found) < most:
             until, key = heappop(self._due)
-            if self._until.get(key) == until:
+            if self._until.get(key) == until and key in self._sent:
+                later.append((until, key))
+            elif self._until.get(key) == until:
                 del self._until[key]
-                self._sent[key] = None
+                self._sent[key] = OVER, None
                 found.append(Message(key, None))
+        for due in later:
+            heappush(self._due, due)
         return found

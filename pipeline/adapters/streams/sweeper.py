@@ -112,10 +112,10 @@ class Sweeper:
         at = datetime.now(UTC).isoformat(timespec="seconds")
         told = [(OVER, b"1"), ("actor", ACTOR.encode()), ("note", NOTE.encode()), ("at", at.encode())]
         with KafkaOutbox(self._brokers, 15.0) as outbox:
-            for key, value in messages:
+            for key, value, again in messages:
                 issued = guard.issued(key) if guard is not None else None
                 held = [] if issued is None else [(HELD[0], datetime.fromtimestamp(issued, UTC).isoformat().encode())]
-                headers: Headers = [*told, *held] if value is None else ()
+                headers: Headers = again or ([*told, *held] if value is None else ())
                 outbox.send(ENFORCEMENT.name, key, value, headers)
             outbox.flush()
 

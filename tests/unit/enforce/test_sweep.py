@@ -14,14 +14,14 @@ from tests.support.decisions import AT, NOW, decision
 from tests.support.foreign import records
 
 HOURS = 3600.0
+TOMBSTONE = ((OVER, b"1"),)
 
 
 class Topic:
     def __init__(self) -> None:
         self.log: list[Record] = []
 
-    def write(self, key: bytes, value: bytes | None, over: bool = False) -> None:
-        headers = ((OVER, b"1"),) if over else ()
+    def write(self, key: bytes, value: bytes | None, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
         self.log.append(Record("enforcement", 0, len(self.log), 0, key, value, headers))
 
     def compacted(self) -> dict[bytes, bytes]:
@@ -50,6 +50,12 @@ STEPS = st.lists(
 @settings(max_examples=300)
 @given(STEPS)
 @example([("decide", 0, 1), ("read", 0, 0), ("decide", 0, 1), ("lift", 0, 0), ("wait", 0, 25), ("sweep", 0, 0)])
+@example(
+    [("decide", 3, 1), ("read", 0, 0), ("decide", 3, 1), ("wait", 0, 25), ("sweep", 0, 0), ("lift", 3, 0)],
+)
+@example(
+    [("decide", 3, 1), ("read", 0, 0), ("decide", 3, 1), ("wait", 0, 25), ("sweep", 0, 0), ("decide", 3, 1)],
+)
 def test_only_what_is_long_over_goes_whatever_crosses_the_tombstones(steps: list[Any]) -> None:
     """A sweeper may see less than the topic's end when it writes: others write at the same moment."""
     topic, sweep, at, now = Topic(), Sweep(), 0, NOW
@@ -79,7 +85,7 @@ def test_only_what_is_long_over_goes_whatever_crosses_the_tombstones(steps: list
             read()
         elif what == "sweep":
             for message in sweep.over(now):
-                topic.write(*message, over=True)
+                topic.write(message.key, message.value, TOMBSTONE)
         else:  # another takes over, having read all that this one had sent
             read()
             sweep, at = Sweep(), 0
@@ -90,7 +96,7 @@ def test_only_what_is_long_over_goes_whatever_crosses_the_tombstones(steps: list
             assert kept[key] == value
     assert kept.keys() <= wanted.keys()
     for message in sweep.over(now):
-        topic.write(*message, over=True)
+        topic.write(message.key, message.value, TOMBSTONE)
     left = {key for key, value in wanted.items() if decode_decision(value).expires_at.timestamp() + MARGIN > now}
     assert topic.compacted().keys() == left
 
