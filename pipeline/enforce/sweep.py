@@ -71,6 +71,10 @@ class Sweep:
         self._note(key, record)
         return None
 
+    def leave(self, key: bytes) -> None:
+        """What ``take`` gave is written by others, and does not come back as ours."""
+        self._sent.pop(key, None)
+
     def _note(self, key: bytes, record: Record) -> None:
         """Until when it holds."""
         self._until.pop(key, None)

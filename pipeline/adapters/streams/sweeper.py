@@ -138,5 +138,7 @@ def _taken(sweep: Sweep, guard: Guard | None, record: Record, now: float) -> Mes
     if guard is None:
         return sweep.take(record)
     if guard.take(record, now) or guard.issued(record.key or b"") is None:
-        sweep.take(record)
+        crossed = sweep.take(record)
+        if crossed is not None:
+            sweep.leave(crossed.key)
     return None

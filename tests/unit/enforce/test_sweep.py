@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.enforce.sweep import MARGIN, Message, Sweep, is_over
 from pipeline.ports import Record
 from schemas.codec import DecodeError, decode_decision, encode
-from schemas.enforcement import OVER
+from schemas.enforcement import AGAIN, OVER
 from tests.support.decisions import AT, NOW, decision
 from tests.support.foreign import records
 
@@ -108,6 +108,19 @@ def test_it_is_done_in_portions_and_once() -> None:
         sweep.take(Record("enforcement", 0, n, 0, made.key.encode(), encode(made)))
     assert sweep.over(NOW + MARGIN) == []
     assert [len(sweep.over(NOW + 60 + MARGIN, most=10)) for _ in range(4)] == [10, 10, 5, 0]
+
+
+def test_what_others_write_again_is_swept_later_as_before() -> None:
+    sweep, made = Sweep(), decision("user@example.org", issued_at=AT - timedelta(days=9), seconds=60)
+    key, value = made.key.encode(), encode(made)
+    sweep.take(Record("enforcement", 0, 0, 0, key, value))
+    assert sweep.over(NOW) == [Message(key, None)]
+    assert sweep.take(Record("enforcement", 0, 1, 0, key, value)) is None
+    crossed = sweep.take(Record("enforcement", 0, 2, 0, key, None, TOMBSTONE))
+    assert crossed == Message(key, value, ((AGAIN, b"1"),))
+    sweep.leave(key)
+    sweep.take(Record("enforcement", 0, 3, 0, key, value))
+    assert sweep.over(NOW) == [Message(key, None)]
 
 
 def test_a_decision_about_an_old_log_stays_a_day_too() -> None:
