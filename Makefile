@@ -35,7 +35,7 @@ style: install
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-check: style ## style, types and unit tests: under a minute, no servers
+check: style ## style, types and unit tests, no servers
 	$(PYTEST) -m "not servers" tests/unit tests/test_*.py
 
 servers: install ## what the full tests need: mail servers, ClickHouse, Prometheus, Kafka

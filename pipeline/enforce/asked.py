@@ -28,8 +28,8 @@ Time = Annotated[float, Meta(ge=-62_135_596_800, lt=253_402_300_800)]
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Decisions that are not over ``at``, of interest to all ``subjects`` (see
-    ``subjects.concerns``), by this rule and in this mode; None: any."""
+    """Decisions that are not over ``at``, of interest to all ``subjects`` (see ``subjects.concerns``), by this rule and
+    in this mode; None: any."""
 
     at: Time
     subjects: tuple[Subject, ...] = ()

@@ -105,6 +105,14 @@ def write(bootstrap: str, *extra: object) -> None:
         outbox.flush()
 
 
+def started(agent: Agent, broker: EmbeddedBroker, eventually: Eventually) -> str:
+    """The agent reads what was written; the list before anything happens."""
+    write(broker.bootstrap)
+    agent.start()
+    eventually(agent.knows, 30, "the agent has read the topics")
+    return listed().stdout
+
+
 def test_a_running_agent_shows_what_the_topic_does_and_says_who_it_is(
     agent: Agent, fresh_broker: EmbeddedBroker, eventually: Eventually
 ) -> None:
@@ -162,10 +170,7 @@ def test_where_no_agent_answers_the_topic_is_read_and_that_is_said(
 def test_while_kafka_is_away_the_agent_tells_what_it_knew(
     agent: Agent, fresh_broker: EmbeddedBroker, eventually: Eventually
 ) -> None:
-    write(fresh_broker.bootstrap)
-    agent.start()
-    eventually(agent.knows, 30, "the agent has read the topics")
-    before = listed().stdout
+    before = started(agent, fresh_broker, eventually)
     fresh_broker.kill()
     eventually(lambda: not agent.knows(), 30, "what it knows is old")
     away = listed()
@@ -181,10 +186,7 @@ def test_while_kafka_is_away_the_agent_tells_what_it_knew(
 def test_strange_clients_of_the_socket_keep_nobody_from_his_answer(
     agent: Agent, fresh_broker: EmbeddedBroker, eventually: Eventually
 ) -> None:
-    write(fresh_broker.bootstrap)
-    agent.start()
-    eventually(agent.knows, 30, "the agent has read the topics")
-    before = listed().stdout
+    before = started(agent, fresh_broker, eventually)
     for sent in (b"", b"\x00\xff\n", b"GET / HTTP/1.1\r\n\r\n", b"x" * 1_000_000):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(agent.socket))

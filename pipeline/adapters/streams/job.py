@@ -128,10 +128,12 @@ class StreamJob(Generic[S]):
             if self.ending.failure is not None or self.ending.again:
                 continue
             self._busy = True
-            with self.ending.telling():
-                await self._take(event)
-            self._busy = False
-            self._progress.moved(time.monotonic())
+            try:
+                with self.ending.telling():
+                    await self._take(event)
+            finally:  # Faust may break it off at a rebalance
+                self._busy = False
+                self._progress.moved(time.monotonic())
 
     async def _take(self, event: Any) -> None:
         message = event.message

@@ -44,7 +44,7 @@ class ReadTopics:
         self._settings, self._recorder, self._state_topic = settings, recorder, state_topic.name
         self._brokers = cluster_of(settings)
         self._known: dict[str, TopicFound] = {}
-        self._told = ""
+        self._told: dict[str, str] = {}
 
     def check(self, seconds: float) -> None:
         """Waits for the broker, ``seconds`` at most, and holds the topics against the settings and one another.
@@ -95,11 +95,9 @@ class ReadTopics:
             before = {tp for tp, end in ends.items() if end <= positions[tp]}
             lost = {tp for tp in before if KafkaLog(self._brokers).end(*tp) <= positions[tp]}
         except (BrokerUnavailable, TopicMissing) as error:
-            if type(error).__name__ != self._told:
-                self._told = type(error).__name__
-                _log.warning("topics_not_found", why=str(error))
+            self._tell("topics_not_found", error)
             return None
-        self._told = ""
+        self._told.pop("topics_not_found", None)
         self._heard()
         others, why = set(lost), [f"{tp.topic}, partition {tp.partition}, lost its end" for tp in sorted(lost)]
         for name, known in self._known.items():
@@ -112,7 +110,10 @@ class ReadTopics:
 
     def waiting(self, quiet: Collection[TP], positions: Mapping[TP, int]) -> frozenset[TP]:
         """The partitions among ``quiet`` that have a record which nobody has worked on: after the position, or after
-        what was committed where none is known. Offsets alone do not tell: a transaction's end has one too."""
+        what was committed where none is known. Offsets alone do not tell: a transaction's end has one too.
+
+        None that is known of, and a warning once, if the broker does not answer, or not to us.
+        """
         log = KafkaLog(self._brokers)
         found = set()
         try:
@@ -125,9 +126,17 @@ class ReadTopics:
                     with closing(log.read(tp.topic, tp.partition, start)) as records:
                         if next(records, None) is not None:
                             found.add(tp)
-        except (BrokerUnavailable, TopicMissing):
-            return frozenset()  # ``look`` tells of it
+        except (BrokerUnavailable, TopicMissing) as error:
+            self._tell("waiting_not_known", error)
+        else:
+            self._told.pop("waiting_not_known", None)
         return frozenset(found)
+
+    def _tell(self, what: str, error: Exception) -> None:
+        """Once, until it is over or another error comes."""
+        if self._told.get(what) != type(error).__name__:
+            self._told[what] = type(error).__name__
+            _log.warning(what, why=str(error))
 
     def is_silent(self) -> bool:
         """Has the broker not been heard for long?"""
