@@ -10,7 +10,7 @@ from kafka import errors as kafka_errors
 from kafka.errors import TopicAuthorizationFailedError
 from kafka.partitioner.default import murmur2
 
-from pipeline.adapters.kafka.errors import translated
+from pipeline.adapters.kafka.errors import end_offsets, first_offsets, position, translated
 from pipeline.adapters.kafka.memory import fold
 from pipeline.adapters.kafka.security.access import Cluster, cluster_at
 from pipeline.adapters.kafka.security.connecting import BOOTSTRAP_MS, connected
@@ -109,7 +109,7 @@ class TopicReader:
     def _seek(self, positions: Places) -> None:
         with translated(self._bootstrap):
             self._consumer.assign(self._partitions)
-            first = self._consumer.beginning_offsets(self._partitions)
+            first = first_offsets(self._consumer, self._partitions)
             ends = _ends(self._bootstrap, self._partitions)
             for tp in self._partitions:
                 wanted = positions.get(self._place(tp), 0)
@@ -123,7 +123,7 @@ class TopicReader:
     def positions(self) -> Places:
         """See ``pipeline.ports.FollowedLog``."""
         with translated(self._bootstrap):
-            return {self._place(tp): self._consumer.position(tp) for tp in self._partitions}
+            return {self._place(tp): position(self._consumer, tp) for tp in self._partitions}
 
     def ends(self) -> Places:
         """See ``pipeline.ports.FollowedLog``."""
@@ -133,12 +133,9 @@ class TopicReader:
         """See ``pipeline.ports.FollowedLog``. The embedded broker names the first record of the last batch, Kafka the
         last."""
         with translated(self._bootstrap):
-            ends = self._consumer.end_offsets(self._partitions, timeout_ms=HEARTBEAT_MS)
-            for tp in self._partitions:
-                if tp not in ends:
-                    raise TopicMissing(f"the topic {tp.topic} is gone; make it again with: sekimori prepare")
+            ends = end_offsets(self._consumer, self._partitions, HEARTBEAT_MS)
             behind = sum(
-                max(0, max(ends[tp], self._consumer.highwater(tp) or 0) - self._consumer.position(tp))
+                max(0, max(ends[tp], self._consumer.highwater(tp) or 0) - position(self._consumer, tp))
                 for tp in self._partitions
             )
         return {self._place(tp): end for tp, end in ends.items()}, behind
@@ -234,7 +231,7 @@ def _ends(bootstrap: str, partitions: Sequence[Any]) -> dict[Any, int]:
     source = consumer(bootstrap, auto_offset_reset="earliest")
     try:
         with translated(bootstrap):
-            first, ends = source.beginning_offsets(partitions), source.end_offsets(partitions)
+            first, ends = first_offsets(source, partitions), end_offsets(source, partitions)
             waiting = [tp for tp in partitions if ends[tp] > first[tp]]
             source.assign(waiting)
             for tp in waiting:

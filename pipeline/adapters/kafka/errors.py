@@ -1,7 +1,8 @@
 """The errors of the client library, in the words of ``pipeline.ports``: what is wrong, and what to do about it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from kafka import errors as kafka_errors
 
@@ -135,3 +136,40 @@ def translated(bootstrap: str) -> Iterator[None]:
         yield
     except kafka_errors.KafkaError as error:
         raise translate(error, bootstrap) from error
+
+
+def first_offsets(source: Any, partitions: Sequence[Any]) -> dict[Any, int]:
+    """The first offset of each partition that a consumer asks for. Raises TopicMissing, and what the consumer does."""
+    return _told(source.beginning_offsets, partitions, None)
+
+
+def end_offsets(source: Any, partitions: Sequence[Any], timeout_ms: int | None = None) -> dict[Any, int]:
+    """The end of each partition, as the broker lists it. Raises TopicMissing, and what the consumer does."""
+    return _told(source.end_offsets, partitions, timeout_ms)
+
+
+def _told(ask: Callable[..., dict[Any, int]], partitions: Sequence[Any], timeout_ms: int | None) -> dict[Any, int]:
+    """A topic that is being deleted has partitions without offsets for a moment: kafka-python looks them up in its
+    answer nevertheless (consumer/fetcher.py, ``beginning_or_end_offset``)."""
+    try:
+        return ask(partitions, timeout_ms=timeout_ms)
+    except KeyError as error:
+        if error.args[0] not in partitions:
+            raise
+        raise gone(error.args[0]) from error
+
+
+def position(source: Any, partition: Any) -> int:
+    """The offset of the next record that a consumer will return. Raises TopicMissing, and what the consumer does."""
+    at: int | None = source.position(partition)
+    if at is None:
+        raise gone(partition)
+    return at
+
+
+def gone(partition: Any) -> TopicMissing:
+    """To be raised where the broker tells no offsets of a partition that it had."""
+    return TopicMissing(
+        f"the broker tells no offsets of partition {partition.partition} of {partition.topic}: the topic is gone or "
+        "going; make it again with: sekimori prepare"
+    )

@@ -7,6 +7,7 @@ from kafka import TopicPartition
 from kafka.admin import OffsetSpec
 
 from pipeline.adapters.kafka.client import admin, described, missing
+from pipeline.adapters.kafka.errors import gone
 from pipeline.adapters.kafka.security.access import cluster_at
 
 
@@ -40,6 +41,9 @@ def ends_of(bootstrap: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple
         return {}
     with admin(bootstrap) as client:
         found = client.list_partition_offsets(asked)
+    for tp in asked:
+        if tp not in found or found[tp].offset < 0:
+            raise gone(tp)
     return {(cluster.name(tp.topic), tp.partition): told.offset for tp, told in found.items()}
 
 

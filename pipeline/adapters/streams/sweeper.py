@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from pipeline.adapters.kafka.client import POLL_MS, consumer, partition_counts, records
-from pipeline.adapters.kafka.errors import translated
+from pipeline.adapters.kafka.errors import end_offsets, position, translated
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.kafka.security.access import cluster_at
 from pipeline.adapters.kafka.security.keys import Gate
@@ -83,7 +83,7 @@ class Sweeper:
                 sweep, guard, held = Sweep(), self._guard(), frozenset(source.assignment())
                 if held:
                     source.seek_to_beginning(*held)
-                    begin = source.end_offsets(list(held))
+                    begin = end_offsets(source, list(held))
                 continue
             now, steady = self._clock.time(time.time(), time.monotonic()), time.monotonic()
             found = records(self._brokers, polled)
@@ -95,7 +95,7 @@ class Sweeper:
                 self._recorder.add("sekimori_detect_swept_total", len(over))
             if guard is not None and steady - guarded >= _GUARDED:
                 guarded = steady
-                if held and all(source.position(tp) >= begin[tp] for tp in held):
+                if held and all(position(source, tp) >= begin[tp] for tp in held):
                     guard.forget(now)
                     self._write_again(guard.again(steady))
 
@@ -103,8 +103,8 @@ class Sweeper:
         return None if self._gate.is_open else Guard(self._gate.passes)
 
     def _at_end(self, source: Any, held: frozenset[Any]) -> bool:
-        ends = source.end_offsets(list(held))
-        return all(source.position(tp) >= max(ends[tp], source.highwater(tp) or 0) for tp in held)
+        ends = end_offsets(source, list(held))
+        return all(position(source, tp) >= max(ends[tp], source.highwater(tp) or 0) for tp in held)
 
     def _write(self, messages: Sequence[Message], guard: Guard | None) -> None:
         if not messages:

@@ -1,9 +1,11 @@
 """What the client library raises is told for what it is, with what to do."""
 
-import pytest
-from kafka import errors
+from collections.abc import Callable
 
-from pipeline.adapters.kafka.errors import translate, translated
+import pytest
+from kafka import TopicPartition, errors
+
+from pipeline.adapters.kafka.errors import end_offsets, first_offsets, position, translate, translated
 from pipeline.ports import AccessRefused, BrokerUnavailable, MessageRefused, TopicMissing
 
 AT = "kafka.example:9093"
@@ -67,3 +69,32 @@ def test_silence_is_said_of_silence_alone() -> None:
         *("RequestTimedOutError", "NetworkExceptionError", "MetadataEmptyBrokerList", "StaleMetadata", "Cancelled"),
         "TooManyInFlightRequests",
     }
+
+
+class _Going:
+    """A consumer of a topic that is being deleted: kafka-python finds no offset of one partition in its answer."""
+
+    def __init__(self, unknown: object) -> None:
+        self._unknown = unknown
+
+    def end_offsets(self, partitions: object, timeout_ms: int | None = None) -> dict[object, int]:
+        raise KeyError(self._unknown)
+
+    beginning_offsets = end_offsets
+
+    def position(self, partition: object) -> None:
+        return None
+
+
+@pytest.mark.parametrize("ask", [end_offsets, first_offsets])
+def test_a_topic_that_is_going_has_partitions_without_offsets(ask: Callable[..., dict[object, int]]) -> None:
+    asked = [TopicPartition("enforcement", 0), TopicPartition("enforcement", 1)]
+    with pytest.raises(TopicMissing, match="partition 1 of enforcement: the topic is gone or going"):
+        ask(_Going(asked[1]), asked)
+    with pytest.raises(KeyError, match="other"):  # not what it is known for
+        ask(_Going("other"), asked)
+
+
+def test_a_consumer_that_knows_no_position_of_a_partition_says_so() -> None:
+    with pytest.raises(TopicMissing, match="partition 3 of enforcement"):
+        position(_Going(None), TopicPartition("enforcement", 3))
