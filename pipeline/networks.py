@@ -20,7 +20,7 @@ CountryOf = Callable[[str], str]
 
 T = TypeVar("T")
 
-_V4_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
+V4_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
 _MAX_SUBJECT: Final = 1024
 
 
@@ -71,13 +71,15 @@ class OurHosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def predicate(self) -> Callable[[str], bool]:
         """Is a canonical address one of ours? Raises ValueError."""
         networks = [ipaddress.ip_network(text) for text in (*self.hosts, *self.webmail)]
-        masked = [(n.version == 6, int(n.network_address), int(n.netmask)) for n in networks]
+        by_mask: dict[bool, dict[int, set[int]]] = {False: {}, True: {}}
+        for n in networks:
+            by_mask[n.version == 6].setdefault(int(n.netmask), set()).add(int(n.network_address))
 
         def is_ours(address: str) -> bool:
             is_v6 = ":" in address
             packed = socket.inet_pton(socket.AF_INET6 if is_v6 else socket.AF_INET, address)
             number = int.from_bytes(packed, "big")
-            return any(v6 == is_v6 and number & mask == network for v6, network, mask in masked)
+            return any(number & mask in ours for mask, ours in by_mask[is_v6].items())
 
         return is_ours
 
@@ -88,6 +90,12 @@ def no_country(address: str) -> str:
     return ""
 
 
+def ipv6_text(packed: bytes) -> str:
+    """16 bytes -> the address as RFC 5952 writes it; what holds an IPv4 address is written in hexadecimal, too."""
+    text = socket.inet_ntop(socket.AF_INET6, packed)  # ten times as fast as ipaddress
+    return text if "." not in text else str(ipaddress.IPv6Address(packed))
+
+
 def parse_address(text: str) -> Address:
     """IPv4 or IPv6 address, any valid spelling. Raises ValueError."""
     try:
@@ -96,7 +104,7 @@ def parse_address(text: str) -> Address:
         packed = socket.inet_pton(socket.AF_INET6, text)
     except OSError:
         raise ValueError(f"{text[:64]!r} is no IP address") from None
-    if packed.startswith(_V4_MAPPED):
+    if packed.startswith(V4_MAPPED):
         return Address(32, int.from_bytes(packed[12:], "big"))
     return Address(128, int.from_bytes(packed, "big"))
 
@@ -123,7 +131,7 @@ def network(address: str) -> str:
         packed = socket.inet_pton(socket.AF_INET6, address)
     except OSError:
         raise ValueError(f"{address[:64]!r} is no IP address") from None
-    return f"{ipaddress.IPv6Address(packed[:8] + bytes(8))}/64"
+    return f"{ipv6_text(packed[:8] + bytes(8))}/64"
 
 
 def parse_subject(text: str, kind: SubjectKind | None = None) -> Subject:

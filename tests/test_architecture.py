@@ -30,7 +30,7 @@ FILES_READ = frozenset({"pipeline.rules.config", "pipeline.settings", "schemas.d
 """What we ship, the rules file, the settings file."""
 FILE_CALLS = frozenset({"open", "read_text", "read_bytes", "write_text", "write_bytes"})
 CLOCKS = frozenset({"now", "utcnow", "today"})
-ADDRESSES = frozenset({"AF_INET", "AF_INET6", "inet_pton", "inet_ntoa"})
+ADDRESSES = frozenset({"AF_INET", "AF_INET6", "inet_pton", "inet_ntoa", "inet_ntop"})
 
 
 @cache

@@ -24,8 +24,8 @@ class Enricher:
                 continue
             found = known.get(address) or self._look_up(address)
             event.country, event.network = found
-            event.channel = CHANNELS.get(
-                event.service or "", "smtp" if event.method or event.kind == "submission" else "access"
+            event.channel = CHANNELS.get(event.service or "") or (
+                "smtp" if event.method or event.kind == "submission" else "access"
             )
 
     def _look_up(self, address: str) -> tuple[str, str]:

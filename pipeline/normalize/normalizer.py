@@ -146,7 +146,7 @@ class Normalizer:
         doubles = self._join(events, openings, counted, sender)
         if scattered:  # a client's line, too, may have turned out to be the one that makes a submission
             counted = [(event, line) for event, line in counted if event.kind in COUNTED or event.status == "queued"]
-        self.enricher.enrich(event for event, _ in counted)
+        self.enricher.enrich([event for event, _ in counted])
         return Batch(events, self.tallier.tally(counted), dead, len(lines), ignored, moved, doubles)
 
     def _join(self, events: list[Event], openings: list[Counted], counted: list[Counted], sender: Sender) -> int:

@@ -4,10 +4,11 @@ IPv4 addresses count alone, IPv6 addresses by their /64, since a customer has a 
 """
 
 import hashlib
-import ipaddress
 import socket
 from functools import lru_cache
 from typing import Final
+
+from pipeline.networks import ipv6_text
 
 NOBODY: Final = bytes(8)
 _V4: Final = b"\0\0\xff\xff"  # no routable IPv6 /64 begins so
@@ -28,7 +29,7 @@ def unpack_network(peer: bytes) -> str:
     """Inverse of ``pack_network``."""
     if peer.startswith(_V4):
         return socket.inet_ntoa(peer[4:])
-    return f"{ipaddress.IPv6Address(peer + NOBODY)}/64"
+    return f"{ipv6_text(peer + NOBODY)}/64"
 
 
 @lru_cache(maxsize=1 << 18)

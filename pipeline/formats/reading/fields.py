@@ -1,8 +1,9 @@
 """Fields that identify a client, and the limits of what is kept."""
 
-import ipaddress
 import re
+import socket
 
+from pipeline.networks import V4_MAPPED, ipv6_text
 from schemas.kinds import POOL_NAME
 
 MAX_REASON = 200
@@ -27,13 +28,14 @@ class _Addresses(dict[str, str | None]):
 def _canonical(text: str) -> str | None:
     if _IPV4.fullmatch(text):
         return text
+    base = text.partition("%")[0]
+    if ":" not in base:
+        return base if _IPV4.fullmatch(base) else None
     try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
+        packed = socket.inet_pton(socket.AF_INET6, base)
+    except (OSError, ValueError):  # a NUL byte, or half of a surrogate pair
         return None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(address)
+    return socket.inet_ntoa(packed[12:]) if packed.startswith(V4_MAPPED) else ipv6_text(packed)
 
 
 CANONICAL_IP = _Addresses()

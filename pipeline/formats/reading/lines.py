@@ -49,25 +49,33 @@ class LineReader:
         """The outcome of each line, in order; the same as ``read`` one by one, and faster."""
         if sum([stamps.refer(reference) for stamps in (self._stamps, *self._zoned.values())]):
             self._heads.clear()
-        heads = self._heads
+        heads, repeated = self._heads, _REPEATED
         outcomes: list[Outcome] = []
         append = outcomes.append
         for line in lines:
             parts = line.split(": ", 2)
-            if len(parts) == 3 and parts[1][:17] == _REPEATED:
-                append(self._read_repeated(line, parts, reference))
-                continue
             head, bracket, pid = parts[0].partition("[")
             known = heads.get(head)
-            if known is None or len(parts) == 1 or (bracket and not pid[:-1].isdigit()):
-                append(self._read_new(line, parts, reference))
+            if known is None or (bracket and not pid[:-1].isdigit()):
+                append(self._read_other(line, parts, reference))
                 continue
             reader, time, host, program, service = known
             if len(parts) == 3:
-                append(reader(time, host, program, service, parts[1], parts[2]))
+                first = parts[1]
+                if first >= repeated and first.startswith(repeated):  # to compare is far cheaper, and mostly enough
+                    append(self._read_repeated(line, parts, reference))
+                    continue
+                append(reader(time, host, program, service, first, parts[2]))
+            elif len(parts) == 2:
+                append(reader(time, host, program, service, parts[1], ""))
             else:
-                append(reader(time, host, program, service, parts[-1], ""))
+                append(self._read_new(line, parts, reference))
         return outcomes
+
+    def _read_other(self, line: str, parts: list[str], reference: float) -> Outcome:
+        if len(parts) == 3 and parts[1].startswith(_REPEATED):
+            return self._read_repeated(line, parts, reference)
+        return self._read_new(line, parts, reference)
 
     def _read_repeated(self, line: str, parts: list[str], reference: float) -> Outcome:
         """rsyslog writes one line for equal ones that came one after another: it stands for as many as it says."""
@@ -81,15 +89,15 @@ class LineReader:
 
     def _read_new(self, line: str, parts: list[str], reference: float, depth: int = 0) -> Outcome:
         """A line whose head is new. If its time and its tag are not, nothing more need be looked at."""
+        head = parts[0].partition("[")[0]
+        time, route = self._stamps.seen(head[:16]), self._routes.get(head[16:])
+        if time is not None and route is not None and self._is_plain(parts, head, route):
+            return self._read_parts(parts, time, route, head)
         if line.startswith(_NO_HEADER):
             return self._read_wrapped(line, parts, reference, depth)
-        head = parts[0].partition("[")[0]
         if head[4:5] == "-":
             return self._read_iso(line, parts, head, reference, depth)
-        time, route = self._stamps.seen(head[:16]), self._routes.get(head[16:])
-        if time is None or route is None or not self._is_plain(parts, head, route):
-            return self._read_whole(line, parts, head, reference, depth)
-        return self._read_parts(parts, time, route, head)
+        return self._read_whole(line, parts, head, reference, depth)
 
     def _read_iso(self, line: str, parts: list[str], head: str, reference: float, depth: int) -> Outcome:
         """Its stamp is of ISO 8601: with a ``T`` in syslog, with a blank in a program's own log file."""

@@ -119,7 +119,8 @@ class MtaMessages:
             self._known.pop(key)
 
     def _queued(self, key: Key, event: Event) -> None:
-        message = self._webmail_was_first(key, event)
+        webmails = self._webmails.any
+        message = self._webmail_was_first(key, event) if webmails else None
         if message is not None:
             self._known.put(key, message)
         else:
@@ -143,13 +144,14 @@ class MtaMessages:
         if not message.submitted and message.account:
             event.kind = "submission"
             message.submitted = True
-            self._webmails.told_by_mta(key, event)
+            if webmails or message.service == "webmail":
+                self._webmails.told_by_mta(key, event)
 
     def _submission(self, key: Key, event: Event) -> None:
         """A line that says all at once, or the webmail's host in place of the browser's."""
         if event.client_ip in self._webmail_hosts:
             event.service = "webmail"
-        message = self._webmail_was_first(key, event)
+        message = self._webmail_was_first(key, event) if self._webmails.any else None
         if message is None:
             message = MtaMessage(event.account, event.client_ip, event.service, event.method, event.sender, True)
             self._webmails.told_by_mta(key, event)
@@ -166,8 +168,6 @@ class MtaMessages:
 
     def _webmail_was_first(self, key: Key, event: Event) -> MtaMessage | None:
         """The message of an MTA's line that a webmail's line has told and counted."""
-        if not self._webmails:
-            return None
         known = self._known.get(key)
         other = known.account if known is not None and known.service != "webmail" else None
         told = self._webmails.was_first(key, event, other)

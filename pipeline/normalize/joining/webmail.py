@@ -32,8 +32,10 @@ class WebmailMessages:
         """Messages that had to be forgotten to stay in bounds."""
         return self._half_told.forgotten
 
-    def __bool__(self) -> bool:
-        return bool(self._half_told)
+    @property
+    def any(self) -> bool:
+        """Is one of them known? Most installations have no webmail."""
+        return bool(self._half_told.young or self._half_told.old)
 
     def told_by_webmail(self, queue_id: str, event: Event) -> str | None:
         """The host of the MTA that told it before, so that ``event`` says only the network; ``None``: it is new."""
@@ -47,9 +49,8 @@ class WebmailMessages:
 
     def told_by_mta(self, key: Key, event: Event) -> None:
         """The MTA accepted a message: a webmail's line may follow, if there is a webmail."""
-        if event.service == "webmail" or self:
-            at = event.time.timestamp()
-            self._half_told.put(("", key[1]), WebmailMessage(event.account, event.client_ip, at, key[0]))
+        at = event.time.timestamp()
+        self._half_told.put(("", key[1]), WebmailMessage(event.account, event.client_ip, at, key[0]))
 
     def was_first(self, key: Key, event: Event, other: str | None) -> WebmailMessage | None:
         """What the webmail told of the message of an MTA's line, and counted. ``other``: whose the message is, if that
