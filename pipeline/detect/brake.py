@@ -41,6 +41,23 @@ class BrakeState(msgspec.Struct, array_like=True):
     hours: dict[str, dict[int, Count]] = {}
     active: tuple[int, int] = (0, 0)
 
+    def spread(self, number: int) -> "list[BrakeState]":
+        """The same decisions, as if the partition had been so many. Whose they were is not known: each has its part."""
+
+        def part(count: int, of: int, hour: int) -> int:
+            return count // number + ((of + hour) % number < count % number)
+
+        return [
+            BrakeState(
+                {
+                    rule: {h: Count(part(count.passed, n, h), part(count.held, n, h)) for h, count in hours.items()}
+                    for rule, hours in self.hours.items()
+                },
+                (self.active[0], part(self.active[1], n, 0)),
+            )
+            for n in range(number)
+        ]
+
 
 class HourlyBrake:
     """Counts, and says what is to be held.

@@ -9,20 +9,18 @@ by a normaliser that had been killed (``source`` and ``offset`` of the raw frame
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from zlib import compress, crc32, decompress
-
-import msgspec
+from zlib import crc32
 
 from pipeline.detect.allowlist import Allowlist, Ours
 from pipeline.detect.brake import Brakes, HourlyBrake, held, hurts_customers
 from pipeline.detect.decide import Episode, Verdict, decide, following, is_running, open_episode
 from pipeline.detect.judge import Judge, Look, ask_at_next_tally
 from pipeline.detect.release import Released, accused_from, release
-from pipeline.detect.shard import KINDS, SHARDS, Shard
+from pipeline.detect.shard import KINDS, SHARDS, SavedShard, Shard, check_number
 from pipeline.rules import RuleSet
 from pipeline.rules.rule import Accuses
 from pipeline.sources import Sources
-from pipeline.windows.layout import SEEN, SEND, SLOT, entries, has_entries_of, is_whole, latest, new_state
+from pipeline.windows.layout import SEEN, SEND, SLOT, entries, has_entries_of, latest, new_state
 from pipeline.windows.origins import Origins
 from pipeline.windows.peers import NOBODY, unpack_network
 from pipeline.windows.state import ACCUSE, ALL, add
@@ -48,13 +46,6 @@ class Findings:
     held: list[Decision] = field(default_factory=list)
     repeated: int = 0
     ahead: int = 0
-
-
-class _Saved(msgspec.Struct, array_like=True):
-    position: int
-    states: dict[CountedKind, dict[str, bytearray]]
-    episodes: list[tuple[str, CountedKind, str, Episode]]
-    rules: bytes = b""
 
 
 class Detector:
@@ -259,8 +250,7 @@ class Detector:
         shard.dirty, shard.position = False, max(shard.position, self.position)
         self._forget_episodes(shard)
         episodes = [(*key, episode) for key, episode in shard.episodes.items()]
-        saved = _Saved(shard.position, shard.states, episodes, self.rules.fingerprint)
-        return compress(msgspec.msgpack.encode(saved), 1)
+        return SavedShard(shard.position, shard.states, episodes, self.rules.fingerprint).dump()
 
     def _forget_episodes(self, shard: Shard) -> None:
         """Drops what no longer counts as a repetition, whatever may still come late."""
@@ -270,11 +260,8 @@ class Detector:
 
     def load(self, number: int, dumped: bytes) -> None:
         """Inverse of ``dump``. Raises zlib.error, msgspec.DecodeError, ValueError."""
-        if not 0 <= number < SHARDS:
-            raise ValueError(f"there are {SHARDS} shards, and no {number}")
-        saved = msgspec.msgpack.decode(decompress(dumped), type=_Saved)
-        if not all(is_whole(state) for of in saved.states.values() for state in of.values()):
-            raise ValueError("windows are cut off")
+        check_number(number)
+        saved = SavedShard.load(dumped)
         states = {kind: saved.states.get(kind, {}) for kind in KINDS}
         episodes = {(rule, kind, subject): episode for rule, kind, subject, episode in saved.episodes}
         shard = self._shards[number] = Shard(saved.position, False, states, episodes)

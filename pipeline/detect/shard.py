@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, get_args
-from zlib import crc32
+from zlib import compress, crc32, decompress
+
+import msgspec
 
 from pipeline.detect.decide import Episode
+from pipeline.windows.layout import is_whole
 from schemas.tally import CountedKind
 
 SHARDS: Final = 32
@@ -26,3 +29,30 @@ class Shard:
 def shard_of(shards: Sequence[Shard], subject: str) -> Shard:
     """Where a subject is kept."""
     return shards[crc32(subject.encode()) >> 8 & SHARDS - 1]
+
+
+class SavedShard(msgspec.Struct, array_like=True):
+    """A shard as it is saved. ``rules``: the fingerprint of those that it was judged by."""
+
+    position: int
+    states: dict[CountedKind, dict[str, bytearray]]
+    episodes: list[tuple[str, CountedKind, str, Episode]]
+    rules: bytes = b""
+
+    def dump(self) -> bytes:
+        """Compressed."""
+        return compress(msgspec.msgpack.encode(self), 1)
+
+    @classmethod
+    def load(cls, dumped: bytes) -> "SavedShard":
+        """Inverse of ``dump``. Raises zlib.error, msgspec.DecodeError, ValueError."""
+        saved = msgspec.msgpack.decode(decompress(dumped), type=cls)
+        if not all(is_whole(state) for of in saved.states.values() for state in of.values()):
+            raise ValueError("windows are cut off")
+        return saved
+
+
+def check_number(number: int) -> None:
+    """Raises ValueError if there is no such shard."""
+    if not 0 <= number < SHARDS:
+        raise ValueError(f"there are {SHARDS} shards, and no {number}")

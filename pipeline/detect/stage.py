@@ -17,7 +17,7 @@ from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, ENFORCEMENT, TALLIES
 
 NEWEST = 2  # version of the format that states are saved in; 1 kept one offset of each source, and knew no releases
-_SOURCES_KEY, _POSITION_KEY, _BRAKE_KEY = b"sources", b"position", b"brake"
+SOURCES_PART, POSITION_PART, BRAKE_PART = b"sources", b"position", b"brake"
 
 InForce = Callable[[], tuple[RuleSet, Allowlist]]
 """The rules and the allowlist that are to be used now."""
@@ -130,9 +130,9 @@ class DetectStage:
             if dumped is not None:
                 yield StatePart(prefix + str(number).encode(), dumped, NEWEST)
         if brake:
-            yield StatePart(prefix + _BRAKE_KEY, brake, NEWEST, after=True)
-        yield StatePart(prefix + _SOURCES_KEY, sources, NEWEST, after=True)
-        yield StatePart(prefix + _POSITION_KEY, str(position).encode(), NEWEST, after=True)
+            yield StatePart(prefix + BRAKE_PART, brake, NEWEST, after=True)
+        yield StatePart(prefix + SOURCES_PART, sources, NEWEST, after=True)
+        yield StatePart(prefix + POSITION_PART, str(position).encode(), NEWEST, after=True)
 
     def load(self, saved: Iterable[StatePart]) -> None:
         """See ``PartitionStage``."""
@@ -143,11 +143,11 @@ class DetectStage:
                     self._load(part.key.removeprefix(prefix), part.value)
 
     def _load(self, name: bytes, value: bytes) -> None:
-        if name == _SOURCES_KEY:
+        if name == SOURCES_PART:
             self.detector.load_sources(value)
-        elif name == _POSITION_KEY:
+        elif name == POSITION_PART:
             self.detector.position = int(value)
-        elif name == _BRAKE_KEY:
+        elif name == BRAKE_PART:
             self.detector.brake.load(value)
         else:
             self.detector.load(int(name), value)
