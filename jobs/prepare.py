@@ -5,7 +5,9 @@ from collections.abc import Callable
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from pipeline.adapters.kafka.client import wait_until_up
+from pipeline.adapters.kafka.security.access import cluster_at
 from pipeline.adapters.kafka.topics import Replicas, TopicReport, create_topics
+from pipeline.adapters.streams.partitions import growing
 from pipeline.ports import StoreUnavailable
 from pipeline.settings import Settings
 from pipeline.storage.storing import apply_ddl
@@ -30,6 +32,18 @@ def prepare(
     return create_topics(
         bootstrap, partitions=partitions or counted, dry_run=dry_run, grow=grow, counted=counted, replicas=replicas
     )
+
+
+def grow_tallies(
+    bootstrap: str,
+    partitions: int,
+    wait: float,
+    dry_run: bool = False,
+    waiting: Callable[[], bool] = lambda: True,
+) -> list[TopicReport]:
+    """See ``pipeline.adapters.streams.partitions.growing``. ``wait``, ``waiting``: as of ``prepare``."""
+    wait_until_up(bootstrap, wait, waiting)
+    return growing.grow_tallies(cluster_at(bootstrap), partitions, dry_run)
 
 
 def prepare_store(settings: Settings, wait: float) -> list[str]:

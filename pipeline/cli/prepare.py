@@ -34,6 +34,12 @@ _COLOURS = {"created": "green", "present": "dim", "missing": "yellow", "differs"
     help="Of all topics but the tables; maillog and authlog "
     "that have fewer get more.  [default: SEKIMORI_PARTITIONS, 4]",
 )
+@click.option(
+    "--tallies",
+    type=click.IntRange(1, 512),
+    help="Only give tallies so many partitions, a multiple of what it has, and take along what was counted. "
+    "normalize and detect must be stopped.",
+)
 @click.option("--replication", type=click.IntRange(1, 100), help="Replicas of a new topic.  [default: the broker's]")
 @click.option(
     "--min-insync",
@@ -65,6 +71,7 @@ def prepare(
     *,
     broker: str | None,
     partitions: int | None,
+    tallies: int | None,
     replication: int | None,
     min_insync: int | None,
     wait: float,
@@ -75,13 +82,16 @@ def prepare(
     as_json: bool,
 ) -> None:
     """Makes the topics that are missing. Topics that are there are compared, and changed in nothing but this: where
-    maillog or authlog has fewer than --partitions, it gets more, and normalize-state with it.
+    maillog or authlog has fewer than --partitions, it gets more, and normalize-state with it. tallies gets more by
+    --tallies alone.
 
     With SEKIMORI_CLICKHOUSE set, the tables there are made, too. Exits with 1 if a topic differs from what is needed,
     and says what to do about it; warns where a broker that is lost would stop all, or take messages with it.
     """
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     with clear_errors(ValueError):
+        if tallies is not None and (partitions is not None or forget_state is not None):
+            raise click.UsageError("--tallies is a step of its own: give no --partitions and no --forget-state with it")
         given = settings_in_force()
         settings = replace(
             given, replication=replication or given.replication, min_insync=min_insync or given.min_insync
@@ -95,9 +105,12 @@ def prepare(
         if forget_state is not None:
             _forget(bootstrap, forget_state, dry_run)
             return
-        reports = job.prepare(bootstrap, partitions, settings, wait, dry_run, _waiting(bootstrap))
-        if settings.clickhouse and not dry_run:
-            job.prepare_store(settings, wait)
+        if tallies is not None:
+            reports = job.grow_tallies(bootstrap, tallies, wait, dry_run, _waiting(bootstrap))
+        else:
+            reports = job.prepare(bootstrap, partitions, settings, wait, dry_run, _waiting(bootstrap))
+            if settings.clickhouse and not dry_run:
+                job.prepare_store(settings, wait)
     if as_json:
         for report in reports:
             print_json(report)

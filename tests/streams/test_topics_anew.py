@@ -9,7 +9,7 @@ import pytest
 from pipeline.adapters.demo.broker import EmbeddedBroker
 from pipeline.adapters.kafka.client import KafkaLog, admin, partition_counts
 from pipeline.adapters.kafka.outbox import KafkaOutbox
-from pipeline.adapters.streams.partitions.states import Seal
+from pipeline.adapters.streams.partitions.sealed import Seal
 from pipeline.ports import BrokerUnavailable, TopicMissing
 from schemas.codec import decode_events
 from schemas.enforcement import Decision

@@ -62,6 +62,15 @@ def committed_of(bootstrap: str, group: str, partitions: Iterable[tuple[str, int
     return {(cluster.name(tp.topic), tp.partition): max(0, told.offset) for tp, told in found.items()}
 
 
+def members_of(bootstrap: str, groups: Sequence[str]) -> dict[str, int]:
+    """How many are in each consumer group now, 0 if there is none of that name. Raises BrokerUnavailable,
+    AccessRefused."""
+    cluster = cluster_at(bootstrap)
+    with admin(cluster) as client:
+        told = client.describe_groups([cluster.topic(group) for group in groups])
+    return {group: len(told[cluster.topic(group)]["members"]) for group in groups}
+
+
 def _told_id(found: object) -> str:
     told = str(found or "")
     return told if told.strip("0-") else ""

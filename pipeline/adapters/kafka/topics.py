@@ -16,13 +16,16 @@ from schemas.topics import TOPICS, Topic
 # A table that every agent reads whole gains nothing from partitions, and one keeps all its keys in order.
 SINGLE = frozenset({"enforcement", "settings"})
 # Subjects are spread over these, and what is counted of each lies where it is.
-COUNTED = frozenset({"tallies", "detect-state"})
+STATES = "detect-state"  # more of it than of tallies do no harm, and remain of a change that was broken off
+COUNTED = frozenset({"tallies", STATES})
 # These may get more at any time; states of lines lie where the lines do.
 GROWING = frozenset({"maillog", "authlog", "normalize-state"})
 MIN_INSYNC: Final = "min.insync.replicas"
 MORE = (
-    "another number means to count anew: stop normalize and detect, delete tallies and detect-state, prepare with that "
-    "number, and set SEKIMORI_PARTITIONS to it; decisions stay, and the counts of the last day begin at nothing"
+    "twice as many, or three times, and so on, are had with all that was counted: stop normalize and detect, and "
+    "sekimori prepare --tallies N; any other number means to count anew: stop normalize and detect, delete tallies and "
+    "detect-state, prepare with that number, and set SEKIMORI_PARTITIONS to it; decisions stay, and the counts of the "
+    "last day begin at nothing"
 )
 
 
@@ -127,6 +130,13 @@ def create_topics(
     return reports
 
 
+def add_partitions(bootstrap: str, topic: str, partitions: int, *, only_ask: bool = False) -> None:
+    """Gives a topic so many. ``only_ask``: whether the broker would. Raises BrokerUnavailable, AccessRefused."""
+    cluster = cluster_at(bootstrap)
+    with admin(cluster) as client:
+        client.create_partitions({cluster.topic(topic): partitions}, validate_only=only_ask)
+
+
 def partitions_of(topic: Topic, partitions: int) -> int:
     """How many partitions ``topic`` gets where the others get ``partitions``."""
     return 1 if topic.name in SINGLE else partitions
@@ -180,7 +190,7 @@ def _compare(
     if there != wanted and topic.name in SINGLE:
         differences.append(f"{there} partitions, not {wanted}")
         advice.append(f"stop all jobs, delete {name}, and prepare again")
-    elif there != wanted and topic.name in COUNTED:
+    elif topic.name in COUNTED and (there < wanted or (there > wanted and topic.name != STATES)):
         if there == counted:
             advice.append(f"{name} keeps its {there} partitions, as SEKIMORI_PARTITIONS={there} says; {MORE}")
         else:

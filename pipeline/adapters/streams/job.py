@@ -35,7 +35,7 @@ from pipeline.metrics import Recorder
 from pipeline.partition import Outgoing, PartitionStage
 from pipeline.ports import Record
 from pipeline.settings import Settings
-from schemas.topics import Topic
+from schemas.topics import TALLIES, Topic
 
 TICK: Final = 0.05  # seconds between looks at what is to be saved
 BUDGET: Final = 0.02  # seconds that saving may take from the messages at a time
@@ -66,7 +66,9 @@ class StreamJob(Generic[S]):
         self._settings = settings
         self._cluster = cluster_of(settings)
         self._log = KafkaLog(self._cluster)
-        self._states = StateTopic(self._log, state_topic)
+        # Each subject is counted in its own partition of this one.
+        of = settings.partitions if TALLIES in topics else 0
+        self._states = StateTopic(self._log, state_topic, of=of)
         self._make = make
         self._recorder = recorder
         self.topics = ReadTopics(name, settings, topics, state_topic, recorder)

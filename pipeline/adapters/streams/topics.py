@@ -12,7 +12,7 @@ from pipeline.adapters.kafka.client import KafkaLog, wait_until_up
 from pipeline.adapters.kafka.found import TopicFound, committed_of, ends_of, topics_found
 from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.adapters.kafka.security.acls import check_access
-from pipeline.adapters.streams.partitions.states import patiently
+from pipeline.adapters.streams.partitions.states import ANOTHER_NUMBER, patiently
 from pipeline.metrics import Recorder
 from pipeline.ports import BrokerUnavailable, TopicMissing
 from pipeline.settings import Settings, SettingsError
@@ -62,6 +62,10 @@ class ReadTopics:
             )
         most = max(found[name].partitions for name in self.names)
         if states < most:
+            if TALLIES.name in self.names:
+                raise SettingsError(
+                    f"{self._state_topic} has {states} partitions, and {TALLIES.name} {most}: {ANOTHER_NUMBER}"
+                )
             raise SettingsError(
                 f"{self._state_topic} has {states} partitions, and needs {most}: sekimori prepare --partitions {most}"
             )

@@ -51,7 +51,7 @@ def goes_on(log: PartitionLog, topic: str, partition: int, position: int, marks:
     if position <= START:
         return position
     marks = sorted(marks, key=lambda mark: -mark.offset)
-    with closing(_read(log, topic, partition, position)) as read:
+    with closing(reading(log, topic, partition, position)) as read:
         there = next(read, None)
     if there is None and log.end(topic, partition) > position:
         return position  # retention has removed it, and all after it
@@ -61,12 +61,13 @@ def goes_on(log: PartitionLog, topic: str, partition: int, position: int, marks:
     if there is not None and there.offset == position and (not same or Mark.of(there) in same):
         return position
     for mark in marks:
-        with closing(_read(log, topic, partition, mark.offset)) as read:
+        with closing(reading(log, topic, partition, mark.offset)) as read:
             there = next(read, None)
         if there is not None and Mark.of(there) == mark:
             return mark.offset
     return START
 
 
-def _read(log: PartitionLog, topic: str, partition: int, start: int) -> Generator[Record]:
+def reading(log: PartitionLog, topic: str, partition: int, start: int) -> Generator[Record]:
+    """As ``PartitionLog.read``; whoever closes it lets the connection go."""
     yield from log.read(topic, partition, start)

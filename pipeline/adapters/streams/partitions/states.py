@@ -13,8 +13,7 @@ The version of a part's format is a header of its message. States of earlier ver
 
 import secrets
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -22,28 +21,29 @@ import msgspec
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from pipeline.adapters.streams.partitions.lives import Mark
-from pipeline.partition import FORMAT, Outgoing, PartitionStage, StatePart, StateUnreadable, loading
+from pipeline.adapters.streams.partitions.sealed import (
+    NEWEST,
+    PIECES,
+    Found,
+    Seal,
+    StateOfOtherNumber,
+    furthest,
+    part_of,
+    piece_key,
+)
+from pipeline.partition import FORMAT, Outgoing, PartitionStage, StatePart, StateUnreadable
 from pipeline.ports import BrokerUnavailable, Outbox, PartitionLog, Record
 from schemas.topics import Topic
 
 PATIENCE: Final = 60.0  # seconds that reading is tried again while the broker does not answer
 PIECE: Final = 4 * 1_048_576  # bytes of a message at most: a larger part is written as several
-PIECES: Final = "pieces"  # header of a part that is written so: which of its two places they have, and how many
-NEWEST: Final = 1  # version of the format of seals
+ANOTHER_NUMBER: Final = (
+    "only `sekimori prepare --tallies N` changes it and takes along what was counted; if it was changed in another "
+    "way, count anew: stop normalize and detect, delete tallies and detect-state, and prepare again"
+)
 _away = retry_if_exception_type(BrokerUnavailable)
 patiently = retry(retry=_away, wait=wait_fixed(1.0), stop=stop_after_delay(PATIENCE), reraise=True)
 S = TypeVar("S", bound=PartitionStage)
-
-
-class Seal(msgspec.Struct, frozen=True, array_like=True):
-    """What makes a state whole. ``parts``: the keys of all of its parts, with those that this checkpoint left as they
-    were. ``life``, ``topic_id``, ``marks``: see ``lives``; of the topic whose records the state has counted."""
-
-    position: int
-    parts: tuple[str, ...]
-    life: int = 0
-    topic_id: str = ""
-    marks: tuple[Mark, ...] = ()
 
 
 class Step(NamedTuple):
@@ -73,13 +73,15 @@ class Checkpoint:
 @dataclass
 class Writer:
     """How the state of one opening is written. ``former``: keys of other states, to be deleted once this one is whole.
-    ``name``: topic and partition that it is of, such as ``maillog-3``; ``partition``: of the topic of states."""
+    ``name``: topic and partition that it is of, such as ``maillog-3``; ``partition``: of the topic of states. ``of``:
+    see ``Seal``."""
 
     topic: str
     partition: int
     name: str
     former: set[bytes] = field(default_factory=set)
     piece: int = PIECE
+    of: int = 0
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     _parts: dict[bytes, str] = field(default_factory=dict)
     _places: dict[bytes, int] = field(default_factory=dict)
@@ -96,12 +98,12 @@ class Writer:
         count = -(-len(part.value) // self.piece)
         for number in range(count):
             value = part.value[number * self.piece : (number + 1) * self.piece]
-            yield self._step(_piece(key, place, number), value, part.after, version)
+            yield self._step(piece_key(key, place, number), value, part.after, version)
         yield self._step(key, b"-", True, version, (PIECES, b"%d %d" % (place, count)))
 
     def seal(self, position: int, life: int, topic_id: str, marks: Iterable[Mark]) -> Step:
         """The end of a checkpoint."""
-        seal = Seal(position, tuple(self._parts.values()), life, topic_id, tuple(marks))
+        seal = Seal(position, tuple(self._parts.values()), life, topic_id, tuple(marks), self.of)
         return self._step(self._key(), msgspec.msgpack.encode(seal), True, (FORMAT, b"%d" % NEWEST))
 
     def deletions(self) -> list[Outgoing]:
@@ -112,7 +114,7 @@ class Writer:
     def renewed(self) -> "Writer":
         """Of another state, which is to take the place of this one."""
         own = {self._key(), *(self._key(name) for name in self._parts.values())}
-        return Writer(self.topic, self.partition, self.name, self.former | own, self.piece)
+        return Writer(self.topic, self.partition, self.name, self.former | own, self.piece, self.of)
 
     def _key(self, part: str | None = None) -> bytes:
         return f"{self.name}.{self.id}{'' if part is None else '/' + part}".encode()
@@ -130,10 +132,11 @@ class Opened(NamedTuple, Generic[S]):
 
 
 class StateTopic:
-    """Saved states, by partition. ``piece``: bytes of a message at most."""
+    """Saved states, by partition. ``piece``: bytes of a message at most. ``of``: how many partitions the topic has that
+    is counted, if states are of use for that number alone."""
 
-    def __init__(self, log: PartitionLog, topic: Topic, piece: int = PIECE) -> None:
-        self._log, self._topic, self._piece = log, topic.name, piece
+    def __init__(self, log: PartitionLog, topic: Topic, piece: int = PIECE, of: int = 0) -> None:
+        self._log, self._topic, self._piece, self._of = log, topic.name, piece, of
 
     @patiently
     def read(self, partition: int) -> list[Record]:
@@ -149,11 +152,16 @@ class StateTopic:
 
         Raises StateUnreadable, whose message says what an operator can do.
         """
-        stage, name = make(), f"{topic}-{partition}"
+        stage = make()
         try:
-            former, states = _sorted(name, partition, saved)
-            seal, parts = _furthest(states) or (None, former.values())
-            stage.load(map(part_of, parts))
+            found = self.find(topic, partition, saved)
+            stage.load(map(part_of, found.parts))
+        except StateOfOtherNumber as error:
+            raise StateOfOtherNumber(
+                f"the state in {self._topic}, partition {partition}, is of another number of partitions of {topic}: "
+                f"{error}; {ANOTHER_NUMBER}",
+                error.key,
+            ) from error
         except StateUnreadable as error:
             key = error.key.decode("utf-8", "backslashreplace")
             key = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in key)
@@ -163,9 +171,16 @@ class StateTopic:
                 f"sekimori prepare --forget-state {self._topic}/{partition}; then {stage.without_state}",
                 error.key,
             ) from error
-        stage.life = seal.life if seal else 0
-        seen = {*former, *(record.key for state in states.values() for record in state.values() if record.key)}
-        return Opened(stage, seal, Writer(self._topic, partition, name, seen, self._piece))
+        stage.life = found.seal.life if found.seal else 0
+        return Opened(stage, found.seal, self.writer(topic, partition, found.seen))
+
+    def find(self, topic: str, partition: int, saved: Iterable[Record]) -> Found:
+        """Of the states in ``saved``. Raises StateUnreadable, StateOfOtherNumber."""
+        return furthest(f"{topic}-{partition}", partition, saved, self._of)
+
+    def writer(self, topic: str, partition: int, former: Iterable[bytes] = ()) -> Writer:
+        """Of a new state."""
+        return Writer(self._topic, partition, f"{topic}-{partition}", set(former), self._piece, self._of)
 
 
 def forget(log: PartitionLog, outbox: Outbox, topic: Topic, partition: int) -> int:
@@ -178,80 +193,3 @@ def forget(log: PartitionLog, outbox: Outbox, topic: Topic, partition: int) -> i
         outbox.send(topic.name, key, None, partition=partition)
     outbox.flush()
     return len(keys)
-
-
-def part_of(record: Record) -> StatePart:
-    """A record of a state topic. Raises StateUnreadable."""
-    key, told = record.key or b"", dict(record.headers).get(FORMAT, b"1")
-    try:
-        return StatePart(key, record.value or b"", int(told or b""))
-    except ValueError:
-        raise StateUnreadable(f"the version of its format is {told!r}", key) from None
-
-
-_State = dict[str, Record]
-"""What a state has: name of the part, "" for the seal -> record."""
-
-
-def _sorted(name: str, partition: int, saved: Iterable[Record]) -> tuple[Mapping[bytes, Record], Mapping[str, _State]]:
-    """The parts of the state that a former version wrote, by key, and of the states with an id, by id."""
-    former: dict[bytes, Record] = {}
-    states: defaultdict[str, _State] = defaultdict(dict)
-    start = f"{name}.".encode()
-    for record in saved:
-        key = record.key or b""
-        if key.startswith(start):
-            id_, _, part = key.removeprefix(start).decode("utf-8", "backslashreplace").partition("/")
-            states[id_][part] = record
-        elif key == name.encode() or key.startswith(b"%d/" % partition):
-            former[key] = record
-    return former, states
-
-
-def _furthest(states: Mapping[str, _State]) -> tuple[Seal, list[Record]] | None:
-    """The seal and the parts of the whole state that is furthest. Raises StateUnreadable: there are seals, and no state
-    is whole, which no fault of a worker brings about."""
-    seals = sorted(
-        ((_seal(state[""]), id_) for id_, state in states.items() if "" in state), key=_how_far, reverse=True
-    )
-    for seal, id_ in seals:
-        parts = [_whole(states[id_], name) for name in seal.parts]
-        if None not in parts:
-            return seal, [part for part in parts if part is not None]
-    if seals:
-        raise StateUnreadable("parts of it are missing", states[seals[0][1]][""].key or b"")
-    return None
-
-
-def _how_far(sealed: tuple[Seal, str]) -> tuple[int, int, str]:
-    seal, id_ = sealed
-    return seal.life, seal.position, id_
-
-
-def _seal(record: Record) -> Seal:
-    part = part_of(record)
-    with loading(part, NEWEST):
-        return msgspec.msgpack.decode(part.value, type=Seal)
-
-
-def _whole(state: _State, name: str) -> Record | None:
-    """A part of a state under the key that its stage gave it, with its pieces put together; None if it is not whole."""
-    record = state.get(name)
-    if record is None:
-        return None
-    value, key = record.value or b"", name.encode()
-    told = dict(record.headers).get(PIECES)
-    if told is not None:
-        try:
-            place, count = map(int, told.split())
-        except ValueError:
-            raise StateUnreadable(f"it does not say of which pieces it is, but {told!r}", record.key or b"") from None
-        found = [state.get(_piece(key, place, number).decode()) for number in range(min(count, 1 << 20))]
-        if None in found:
-            return None
-        value = b"".join(piece.value or b"" for piece in found if piece is not None)
-    return Record(record.topic, record.partition, record.offset, record.timestamp_ms, key, value, record.headers)
-
-
-def _piece(key: bytes, place: int, number: int) -> bytes:
-    return b"%s~%d.%d" % (key, place, number)

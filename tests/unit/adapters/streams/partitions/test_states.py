@@ -3,7 +3,8 @@
 import pytest
 
 from pipeline.adapters.kafka.memory import MemoryLog
-from pipeline.adapters.streams.partitions.states import Checkpoint, StateTopic, forget, part_of
+from pipeline.adapters.streams.partitions.sealed import part_of
+from pipeline.adapters.streams.partitions.states import Checkpoint, StateTopic, forget
 from pipeline.partition import StatePart, StateUnreadable
 from pipeline.ports import Record
 from schemas.topics import DETECT_STATE
