@@ -9,6 +9,7 @@ from kafka.admin import OffsetSpec
 from pipeline.adapters.kafka.client import admin, described, missing
 from pipeline.adapters.kafka.errors import gone
 from pipeline.adapters.kafka.security.access import cluster_at
+from pipeline.ports import BrokerUnavailable
 
 
 class TopicFound(NamedTuple):
@@ -68,6 +69,9 @@ def members_of(bootstrap: str, groups: Sequence[str]) -> dict[str, int]:
     cluster = cluster_at(bootstrap)
     with admin(cluster) as client:
         told = client.describe_groups([cluster.topic(group) for group in groups])
+    for name, group in told.items():
+        if group["error"] and group["group_state"] != "Dead":  # so it tells of a group that is not there
+            raise BrokerUnavailable(f"the Kafka broker at {cluster} does not tell of group {name}: {group['error']}")
     return {group: len(told[cluster.topic(group)]["members"]) for group in groups}
 
 
