@@ -8,6 +8,7 @@ from zlib import compress, crc32, decompress
 import msgspec
 
 from pipeline.detect.decide import Episode
+from pipeline.partition import partition_of_subject
 from pipeline.windows.layout import is_whole
 from schemas.tally import CountedKind
 
@@ -50,6 +51,29 @@ class SavedShard(msgspec.Struct, array_like=True):
         if not all(is_whole(state) for of in saved.states.values() for state in of.values()):
             raise ValueError("windows are cut off")
         return saved
+
+    def split(self, children: Sequence[int], partitions: int) -> "list[SavedShard]":
+        """That of each partition in ``children``, of ``partitions``; the first one is where it was saved."""
+        shards = {child: SavedShard(-1, {}, [], self.rules) for child in children}
+        shards[children[0]].position = self.position
+        for kind, states in self.states.items():
+            for subject, state in states.items():
+                # Whom the partition was never given is of no use to anybody.
+                if (shard := shards.get(partition_of_subject(subject, partitions))) is not None:
+                    shard.states.setdefault(kind, {})[subject] = state
+        for rule, kind, subject, episode in self.episodes:
+            own = partition_of_subject(subject, partitions)
+            for child, shard in shards.items():
+                if (known := episode if child == own else _heard(episode)) is not None:
+                    shard.episodes.append((rule, kind, subject, known))
+        return list(shards.values())
+
+
+def _heard(episode: Episode) -> Episode | None:
+    """What a partition knows of another's subject: that it was released, since all hear of that."""
+    if not episode.released_at:
+        return None
+    return Episode(0.0, episode.counted_from, 0, set(), episode.counted_from, episode.released_at)
 
 
 def check_number(number: int) -> None:

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import msgspec
+
 from pipeline.detect.allowlist import Allowlist
+from pipeline.detect.brake import BrakeState
 from pipeline.detect.detector import Detector, Findings
 from pipeline.detect.release import Reached, Released
-from pipeline.detect.shard import SHARDS
+from pipeline.detect.shard import SHARDS, SavedShard, check_number
 from pipeline.metrics import Recorder
 from pipeline.partition import Outgoing, StatePart, loading, partition_of, source_of, unreadable
 from pipeline.ports import Record
 from pipeline.rules import RuleSet
+from pipeline.sources import Sources
 from pipeline.windows.peers import pack_network
 from schemas.codec import decode_tallies, encode
 from schemas.origin import RawFrame, origin_of
@@ -17,7 +21,7 @@ from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, ENFORCEMENT, TALLIES
 
 NEWEST = 2  # version of the format that states are saved in; 1 kept one offset of each source, and knew no releases
-SOURCES_PART, POSITION_PART, BRAKE_PART = b"sources", b"position", b"brake"
+_SOURCES_PART, POSITION_PART, _BRAKE_PART = b"sources", b"position", b"brake"
 
 InForce = Callable[[], tuple[RuleSet, Allowlist]]
 """The rules and the allowlist that are to be used now."""
@@ -130,8 +134,8 @@ class DetectStage:
             if dumped is not None:
                 yield StatePart(prefix + str(number).encode(), dumped, NEWEST)
         if brake:
-            yield StatePart(prefix + BRAKE_PART, brake, NEWEST, after=True)
-        yield StatePart(prefix + SOURCES_PART, sources, NEWEST, after=True)
+            yield StatePart(prefix + _BRAKE_PART, brake, NEWEST, after=True)
+        yield StatePart(prefix + _SOURCES_PART, sources, NEWEST, after=True)
         yield StatePart(prefix + POSITION_PART, str(position).encode(), NEWEST, after=True)
 
     def load(self, saved: Iterable[StatePart]) -> None:
@@ -143,11 +147,11 @@ class DetectStage:
                     self._load(part.key.removeprefix(prefix), part.value)
 
     def _load(self, name: bytes, value: bytes) -> None:
-        if name == SOURCES_PART:
+        if name == _SOURCES_PART:
             self.detector.load_sources(value)
         elif name == POSITION_PART:
             self.detector.position = int(value)
-        elif name == BRAKE_PART:
+        elif name == _BRAKE_PART:
             self.detector.brake.load(value)
         else:
             self.detector.load(int(name), value)
@@ -158,3 +162,39 @@ def _check_network(tally: Tally) -> None:
     network = tally.peer if tally.kind == "account" else tally.subject if tally.kind == "ip" else ""
     if network:
         pack_network(network)
+
+
+# --- more partitions ------------------------------------------------------------------------------------------------
+
+
+def resplit(parts: Iterable[StatePart], partition: int, before: int, after: int) -> Iterator[tuple[int, StatePart]]:
+    """The saved state of one of ``before`` partitions -> those of the partitions that its subjects go to, of ``after``,
+    a multiple: the same one, and new ones. For each part that was saved, one of each.
+
+    All subjects of a new partition come from one old one, then. So which frames that one has counted is true of the new
+    one as well: what is sent again is known there, too. Raises StateUnreadable.
+    """
+    prefix = f"{partition}/".encode()
+    children = range(partition, after, before)
+    for part in parts:
+        if not part.key.startswith(prefix):
+            continue
+        name = part.key.removeprefix(prefix)
+        with loading(part, NEWEST):
+            values = _split(name, part.value, children, after)
+        for child, value in zip(children, values, strict=True):
+            yield child, StatePart(f"{child}/".encode() + name, value, NEWEST, part.after)
+
+
+def _split(name: bytes, value: bytes, children: Sequence[int], partitions: int) -> list[bytes]:
+    if name == _SOURCES_PART:
+        known = Sources()
+        known.load(value)
+        return [known.dump()] * len(children)
+    if name == POSITION_PART:
+        return [b"%d" % int(value), *(b"-1" for _ in children[1:])]
+    if name == _BRAKE_PART:
+        spread = msgspec.msgpack.decode(value, type=BrakeState).spread(len(children))
+        return [msgspec.msgpack.encode(state) for state in spread]
+    check_number(int(name))
+    return [shard.dump() for shard in SavedShard.load(value).split(children, partitions)]

@@ -20,8 +20,7 @@ from pipeline.adapters.kafka.topics import TopicReport, add_partitions
 from pipeline.adapters.streams.partitions.lives import reading
 from pipeline.adapters.streams.partitions.sealed import Found, part_of
 from pipeline.adapters.streams.partitions.states import StateTopic, patiently
-from pipeline.detect.resplit import resplit
-from pipeline.detect.stage import POSITION_PART
+from pipeline.detect.stage import POSITION_PART, resplit
 from pipeline.partition import StateUnreadable
 from pipeline.ports import BrokerUnavailable, Outbox, PartitionLog, TopicMissing
 from schemas.topics import DETECT_STATE, TALLIES

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.brake import BrakeState, Count
 from pipeline.detect.release import accused_from, release_of
-from pipeline.detect.resplit import resplit
 from pipeline.detect.shard import SavedShard
-from pipeline.detect.stage import DetectStage
+from pipeline.detect.stage import DetectStage, resplit
 from pipeline.metrics import MemoryRecorder
 from pipeline.partition import StatePart, StateUnreadable, partition_of, partition_of_subject
 from pipeline.ports import Record
