@@ -98,15 +98,22 @@ def ipv6_text(packed: bytes) -> str:
 
 def parse_address(text: str) -> Address:
     """IPv4 or IPv6 address, any valid spelling. Raises ValueError."""
+    if ":" not in text:
+        return Address(32, _ipv4(text))
     try:
-        if ":" not in text:
-            return Address(32, int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big"))
         packed = socket.inet_pton(socket.AF_INET6, text)
     except OSError:
         raise ValueError(f"{text[:64]!r} is no IP address") from None
     if packed.startswith(V4_MAPPED):
         return Address(32, int.from_bytes(packed[12:], "big"))
     return Address(128, int.from_bytes(packed, "big"))
+
+
+def _ipv4(text: str) -> int:
+    try:
+        return int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
+    except OSError:
+        raise ValueError(f"{text[:64]!r} is no IP address") from None
 
 
 @lru_cache(maxsize=1 << 14)
@@ -193,14 +200,16 @@ class BySubject(Generic[T]):
         """Where the value of a subject is kept. Raises ValueError if it is no subject of that kind."""
         if not 0 < len(subject) <= _MAX_SUBJECT:
             raise ValueError(f"a subject has 1 to {_MAX_SUBJECT} characters, not {len(subject)}")
+        if kind == "account":
+            return self._names["account"] if subject.strip() == subject else self._padded, subject.lower()
         if kind in {"ip", "prefix"}:
+            if "/" not in subject and ":" not in subject:  # most are; a million of them are of no use in a cache
+                return self._networks[32].setdefault(32, {}), _ipv4(subject)
             network = parse_network(subject)
             return self._networks[network.bits].setdefault(network.length, {}), network.value
         if kind == "account_ip":
             account, _, source = subject.rpartition("|")
             return self._names[kind], _account_ip(account.lower(), parse_network(source))
-        if kind == "account" and (subject[0].isspace() or subject[-1].isspace()):
-            return self._padded, subject.lower()
         return self._names[kind], subject.upper() if kind == "country" else subject.lower()
 
     def get(self, kind: SubjectKind, subject: str) -> T | None:
