@@ -212,7 +212,7 @@ class DecisionTable:
 
         To let go of a million takes a while, see ``clear``.
         """
-        self.changes += 1
+        self.changes += decisions or allowlist
         if decisions:
             self.taken += 1
             self._decisions, other._decisions = other._decisions, self._decisions

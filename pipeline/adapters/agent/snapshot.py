@@ -30,7 +30,7 @@ __all__ = ["SnapshotError", "candidates", "load_slices", "read_snapshot", "write
 _log = structlog.get_logger()
 
 NEWEST: Final = 2
-_CHUNK: Final = 500
+_CHUNK: Final = 200
 _DIGEST: Final = 16
 _LENGTH: Final = 4
 
