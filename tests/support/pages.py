@@ -10,6 +10,7 @@ from textwrap import indent
 
 from tests.support.paths import ROOT
 
+TYPES = ".mypy_cache"
 _HEADING = re.compile(r"^## (.*)$", re.MULTILINE)
 _FENCED = re.compile(r"^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -34,6 +35,8 @@ def check_out(folder: Path) -> "Checkout":
         if name and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
+    if (ROOT / TYPES).is_dir():  # what mypy knows of the files that stay as they are: ten times as fast
+        shutil.copytree(ROOT / TYPES, folder / TYPES)
     copy = Checkout(folder)
     copy.track()
     return copy
