@@ -7,7 +7,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import backtest, cluster, policy, replay, store
+from bench import agent, backtest, cluster, policy, replay, store
 
 LINES = 1_000_000
 STORED = 10_000_000
@@ -52,6 +52,17 @@ def main() -> None:
         add("policy server, a million decisions", f"{found['requests_per_s']:,.0f} /s", "20,000 /s")
         add("  p99", f"{found['p99_ms']:.1f} ms", "5 ms")
         add("  memory of a decision", f"{found['bytes_per_decision']:.0f} bytes")
+        told = agent.measure()
+        add("agent: its port is open after", f"{told['port']:.1f} s")
+        add("  a million decisions loaded from a snapshot", f"{told['loaded']:.1f} s", "2 s")
+        add("  of that, work", f"{told['loaded, CPU']:.1f} s")
+        for what in ("idle", "loading", "reading", "telling all"):
+            wanted = "" if what == "idle" else "5 ms"
+            add(f"  p99 of answers, {what}", f"{told[f'p99 {what}']:.1f} ms", wanted)
+            add("    its work meanwhile", f"{told[f'p99 {what}, CPU']:.1f} ms")
+        add("  read from Kafka", f"{told['read/s']:,.0f} /s")
+        add("  decisions list of one account, a million in force", f"{told['list of an account']:.2f} s", "1 s")
+        add("    of that, work", f"{told['list of an account, CPU']:.2f} s")
         stored = store.run(log, STORED)
         for engine, rate in (("chdb", "200,000 /s"), ("server", "100,000 /s")):
             add(f"stored: {STORED:,} events into {engine}", f"{stored[f'{engine}: events/s']:,.0f} /s", rate)

@@ -98,15 +98,22 @@ def ipv6_text(packed: bytes) -> str:
 
 def parse_address(text: str) -> Address:
     """IPv4 or IPv6 address, any valid spelling. Raises ValueError."""
+    if ":" not in text:
+        return Address(32, _ipv4(text))
     try:
-        if ":" not in text:
-            return Address(32, int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big"))
         packed = socket.inet_pton(socket.AF_INET6, text)
     except OSError:
         raise ValueError(f"{text[:64]!r} is no IP address") from None
     if packed.startswith(V4_MAPPED):
         return Address(32, int.from_bytes(packed[12:], "big"))
     return Address(128, int.from_bytes(packed, "big"))
+
+
+def _ipv4(text: str) -> int:
+    try:
+        return int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
+    except OSError:
+        raise ValueError(f"{text[:64]!r} is no IP address") from None
 
 
 @lru_cache(maxsize=1 << 14)
@@ -186,13 +193,18 @@ class BySubject(Generic[T]):
 
     def __init__(self) -> None:
         self._names: dict[SubjectKind, dict[str, T]] = {"account": {}, "country": {}, "account_ip": {}, "system": {}}
+        self._padded: dict[str, T] = {}  # accounts with a space before or behind, which people type without
         self._networks: dict[int, dict[int, dict[int, T]]] = {32: {}, 128: {}}
 
     def place(self, kind: SubjectKind, subject: str) -> tuple[dict[Any, T], str | int]:
         """Where the value of a subject is kept. Raises ValueError if it is no subject of that kind."""
         if not 0 < len(subject) <= _MAX_SUBJECT:
             raise ValueError(f"a subject has 1 to {_MAX_SUBJECT} characters, not {len(subject)}")
+        if kind == "account":
+            return self._names["account"] if subject.strip() == subject else self._padded, subject.lower()
         if kind in {"ip", "prefix"}:
+            if "/" not in subject and ":" not in subject:  # most are; a million of them are of no use in a cache
+                return self._networks[32].setdefault(32, {}), _ipv4(subject)
             network = parse_network(subject)
             return self._networks[network.bits].setdefault(network.length, {}), network.value
         if kind == "account_ip":
@@ -211,7 +223,7 @@ class BySubject(Generic[T]):
     def find(self, account: str, address: Address | None, text: str, country_of: CountryOf) -> list[T]:
         """Values of everything that a client is. ``account`` in lower case, "" if unknown; ``text``: the address."""
         found = []
-        if account and (value := self._names["account"].get(account)) is not None:
+        if account and (value := self.named("account", account)) is not None:
             found.append(value)
         if address is None:
             return found
@@ -228,11 +240,26 @@ class BySubject(Generic[T]):
 
     def named(self, kind: SubjectKind, name: str) -> T | None:
         """The value of an account (in lower case) or a country (in capitals) itself."""
-        return self._names[kind].get(name)
+        value = self._names[kind].get(name)
+        return self._padded.get(name) if value is None and self._padded and kind == "account" else value
 
     def number(self, kind: SubjectKind) -> int:
         """Of an account, a country ...: how many there are of that kind (networks are not told apart)."""
-        return len(self._names[kind])
+        return len(self._names[kind]) + (len(self._padded) if kind == "account" else 0)
+
+    def about(self, kind: SubjectKind, name: str) -> list[T]:
+        """Values of all that may ``concern`` a subject (see ``subjects``), and of some that do not: an account and a
+        network are looked up, and what people rarely restrict is there whole."""
+        pairs = self._names["account_ip"].values()
+        if kind == "account":
+            one = self._names[kind].get(name.lower())
+            return [*(() if one is None else (one,)), *self._padded.values(), *pairs]
+        if kind in {"ip", "prefix"}:
+            try:
+                return [*self.around(parse_network(name)), *pairs]
+            except ValueError:
+                return []
+        return list(self._names[kind].values())
 
     def around(self, network: Network) -> list[T]:
         """Values of the networks that hold this one."""
@@ -245,7 +272,7 @@ class BySubject(Generic[T]):
 
     def clear(self) -> None:
         """Removes all, one by one: at once a million would hold up every thread."""
-        every: list[dict[Any, T]] = list(self._names.values())
+        every: list[dict[Any, T]] = [*self._names.values(), self._padded]
         for by_length in self._networks.values():
             every += by_length.values()
         for values in every:
@@ -256,6 +283,7 @@ class BySubject(Generic[T]):
         """Every value."""
         for by_name in self._names.values():
             yield from by_name.values()
+        yield from self._padded.values()
         for by_length in self._networks.values():
             for by_network in by_length.values():
                 yield from by_network.values()

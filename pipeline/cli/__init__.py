@@ -1,10 +1,11 @@
 """The command ``sekimori``. Each command is a module of this package, imported when it is called."""
 
-import importlib
+from typing import ClassVar
 
 import click
 
 from pipeline.cli.configured import add_settings_option
+from pipeline.cli.lazy import LazyGroup
 
 # name of the command, of its module here and of the function there; short help
 COMMANDS: tuple[tuple[str, str], ...] = (
@@ -24,25 +25,18 @@ COMMANDS: tuple[tuple[str, str], ...] = (
 )
 
 
-class _Lazy(click.Group):
-    """Imports a command's module only when it is asked for, so that ``sekimori --help`` starts at once."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name, _ in COMMANDS]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in dict(COMMANDS):
-            return None
-        command = getattr(importlib.import_module(f"pipeline.cli.{cmd_name}"), cmd_name)
-        assert isinstance(command, click.Command)
-        return add_settings_option(command)
+class _Commands(LazyGroup):
+    listed: ClassVar[tuple[tuple[str, str, str], ...]] = tuple(
+        (name, f"pipeline.cli.{name}", name) for name, _ in COMMANDS
+    )
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Without importing any, so that ``sekimori --help`` answers at once."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS))
 
 
-@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="sekimori")
 def main() -> None:
     """Finds stolen mail accounts in a provider's logs and stops them within seconds."""

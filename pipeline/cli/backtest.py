@@ -7,8 +7,8 @@ import click
 import msgspec
 
 from pipeline.adapters.trials.backtest import Backtest, run_backtest
-from pipeline.cli.common import FILE, clock_notes, doubles_notes, json_option, rules_in_force, rules_option
-from pipeline.cli.terminal import parts_progress, plain_table, print_json, safe, table_console
+from pipeline.cli.common import FILE, clock_notes, doubles_notes, rules_in_force, rules_option
+from pipeline.cli.terminal import json_option, parts_progress, plain_table, print_json, safe, table_console
 from pipeline.cli.trial import PIPED, Trial, trial_errors, trial_options
 from pipeline.trials.cases import Case
 from pipeline.trials.comparison import ChangedDecision, Comparison, Side, put_side_by_side

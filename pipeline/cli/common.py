@@ -107,11 +107,6 @@ def flow_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def json_option(text: str) -> _Decorator:
-    """``--json``, as ``as_json``."""
-    return click.option("--json", "as_json", is_flag=True, help=text)
-
-
 def rules_in_force(path: Path | None, home: str) -> RuleSet:
     """A rules file laid over the shipped one, or that alone. Raises RulesError."""
     return build(load(path), home, str(path or "default.toml"))

@@ -12,14 +12,13 @@ from rich.text import Text
 from jobs import prepare as job
 from pipeline.adapters.kafka.client import KafkaLog, partition_counts
 from pipeline.adapters.kafka.outbox import KafkaOutbox
-from pipeline.adapters.kafka.security.access import Cluster, cluster_of
+from pipeline.adapters.kafka.security.access import Cluster, cluster_of, servers
 from pipeline.adapters.kafka.security.acls import JOBS, as_commands, grants_of
-from pipeline.adapters.kafka.security.connecting import servers
 from pipeline.adapters.kafka.topics import TopicReport
 from pipeline.adapters.streams.partitions.states import forget
-from pipeline.cli.common import clear_errors, json_option
+from pipeline.cli.common import clear_errors
 from pipeline.cli.configured import settings_in_force
-from pipeline.cli.terminal import print_json
+from pipeline.cli.terminal import json_option, print_json
 from schemas.topics import DETECT_STATE, NORMALIZE_STATE
 
 STATES = (NORMALIZE_STATE, DETECT_STATE)

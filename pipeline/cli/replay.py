@@ -19,13 +19,12 @@ from pipeline.cli.common import (
     country_lookup,
     doubles_notes,
     flow_options,
-    json_option,
     note_no_geoip,
     rules_in_force,
     zones_of_hosts,
 )
 from pipeline.cli.configured import settings_in_force
-from pipeline.cli.terminal import lines_progress, plain_table, printable, safe, table_console
+from pipeline.cli.terminal import json_option, lines_progress, plain_table, printable, safe, table_console
 from pipeline.detect.brake import brake_notes
 from pipeline.detect.decide import duration_text
 from pipeline.replay import Replay

@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from pipeline.cli.common import FILE, clear_errors, json_option, rules_in_force
+from pipeline.cli.common import FILE, clear_errors, rules_in_force
 from pipeline.cli.configured import or_setting, settings_in_force
-from pipeline.cli.terminal import plain_table, print_json
+from pipeline.cli.terminal import json_option, plain_table, print_json
 from pipeline.rules import RULES, RuleSet
 from pipeline.rules.config import default_text
 

@@ -5,9 +5,8 @@ from dataclasses import fields
 import click
 
 from pipeline.adapters.stores.address import shown_address
-from pipeline.cli.common import json_option
 from pipeline.cli.configured import with_origins
-from pipeline.cli.terminal import plain_table, print_json, safe, table_console
+from pipeline.cli.terminal import json_option, plain_table, print_json, safe, table_console
 from pipeline.settings import SECRETS, Settings
 
 PIPED = 160  # columns where there is no terminal

@@ -16,9 +16,8 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from pipeline.adapters.files.packing import MAGIC, packing_of
 from pipeline.adapters.kafka.client import KafkaLog
 from pipeline.adapters.kafka.outbox import KafkaOutbox
-from pipeline.adapters.kafka.security.access import Cluster, cluster_of
+from pipeline.adapters.kafka.security.access import Cluster, cluster_of, servers
 from pipeline.adapters.kafka.security.acls import check_access
-from pipeline.adapters.kafka.security.connecting import servers
 from pipeline.adapters.logs import set_up_logs
 from pipeline.adapters.metrics_thread import served_metrics
 from pipeline.adapters.prometheus import PrometheusRecorder
@@ -30,9 +29,9 @@ from pipeline.adapters.shipping.pipe import STANDARD_INPUT, PipeTail, Unkept
 from pipeline.adapters.shipping.positions import Positions, Remembered
 from pipeline.adapters.shipping.shipper import Options, Shipper
 from pipeline.adapters.shipping.tail import Tail
-from pipeline.cli.common import clear_errors, json_option
+from pipeline.cli.common import clear_errors
 from pipeline.cli.configured import is_given, settings_in_force, with_origins
-from pipeline.cli.terminal import print_json, progress
+from pipeline.cli.terminal import json_option, print_json, progress
 from pipeline.metrics import SHIP
 from pipeline.normalize.zones import zone_of
 from pipeline.ports import AccessRefused, BrokerUnavailable

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from pipeline.adapters.trials.suggest import observe
-from pipeline.cli.common import doubles_notes, json_option, rules_in_force, rules_option
-from pipeline.cli.terminal import parts_progress, plain_table, print_json, safe, table_console
+from pipeline.cli.common import doubles_notes, rules_in_force, rules_option
+from pipeline.cli.terminal import json_option, parts_progress, plain_table, print_json, safe, table_console
 from pipeline.cli.trial import PIPED, Trial, trial_errors, trial_options
 from pipeline.rules import RULES
 from pipeline.trials.suggest import BUDGET, Suggestion, as_toml, limit_text, suggest_all

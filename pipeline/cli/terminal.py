@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
@@ -30,6 +30,11 @@ def printable(text: str) -> str:
 def safe(text: str) -> Text:
     """Printable, and without markup."""
     return Text(printable(text))
+
+
+def json_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--json``, as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help=text)
 
 
 def print_json(value: object) -> None:

@@ -51,6 +51,19 @@ class Due:
                 del self._by_second[second]
         return found
 
+    def hidden(self, now: float, size: int) -> Generator[list[Restriction]]:
+        """The live ones that are over at ``now`` and were not taken out yet, at most ``size`` at a time."""
+        begun, places = [], [0]
+        while places:
+            place = places.pop()
+            if place < len(self._seconds) and self._seconds[place] < now + 1:
+                begun.append(self._seconds[place])
+                places += (2 * place + 1, 2 * place + 2)  # in a heap nothing below is less
+        for second in begun:
+            some = self._by_second.get(second, ())
+            for start in range(0, len(some), size):
+                yield [r for r in some[start : start + size] if r.live and r.expires_at <= now]
+
     def forget_dead(self) -> None:
         """Takes out those that are not live."""
         for second, some in list(self._by_second.items()):

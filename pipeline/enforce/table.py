@@ -14,7 +14,7 @@ from pipeline.detect.granted import Granted
 from pipeline.detect.standing import Lifts, Told
 from pipeline.enforce.due import Due
 from pipeline.enforce.terms import LOGIN_ACTIONS, Restriction, Terms, restriction_of
-from pipeline.networks import Address, BySubject, CountryOf, no_country, parse_address, parse_network
+from pipeline.networks import Address, BySubject, CountryOf, Subject, no_country, parse_address, parse_network
 from schemas.enforcement import MANUAL, Decision, decision_key, split_key
 from schemas.kinds import SUBJECT_KINDS, Action, Mode, SubjectKind
 from schemas.setting import Setting
@@ -192,6 +192,17 @@ class DecisionTable:
         meanwhile is there, too, perhaps twice."""
         return self._due.parts(size)
 
+    def about(self, subject: Subject, size: int = 1_000) -> Generator[list[Restriction]]:
+        """All that may ``concern`` a subject (see ``subjects``) as it is when the first are taken, and some that do
+        not; about ``size`` at a time."""
+        found = self._decisions.about(*subject)
+        for start in range(0, len(found), size):
+            yield [r for some in found[start : start + size] for r in _each(some)]
+
+    def hidden(self, now: float, size: int = 1_000) -> Generator[list[Restriction]]:
+        """Those that are over at ``now`` and not yet forgotten, at most ``size`` at a time."""
+        return self._due.hidden(now, size)
+
     def allowlist(self) -> list[Setting]:
         """Every allowlist entry."""
         return self.granted.entries()
@@ -201,7 +212,7 @@ class DecisionTable:
 
         To let go of a million takes a while, see ``clear``.
         """
-        self.changes += 1
+        self.changes += decisions or allowlist
         if decisions:
             self.taken += 1
             self._decisions, other._decisions = other._decisions, self._decisions

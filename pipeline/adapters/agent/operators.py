@@ -1,7 +1,7 @@
 """Tells operators of this host what is in force, over a UNIX socket of the agent's own, see ``pipeline.enforce.asked``.
 
-Mail servers do not reach it, nor who reaches the ports. The table is gone through for a millisecond, then mail servers
-have one for themselves; what an operator does not take is not made.
+Mail servers do not reach it, nor who reaches the ports. A subject is looked up; for all else the table is gone through
+for a millisecond, then mail servers have one for themselves; what an operator does not take is not made.
 """
 
 import asyncio
@@ -118,13 +118,15 @@ class OperatorServer(AsyncExitStack):
 
     async def _answer(self, asked: Asked) -> AsyncGenerator[Line]:
         table = self._agent.table
-        taken, known, turn = table.taken, 0, _Turn()
+        taken, known, turn = table.taken, len(table), _Turn()
         yield self._agent.greeting()
-        with closing(table.parts(_STEP)) as parts:
+        with closing(table.hidden(asked.at, _STEP)) as parts:
             for part in parts:
-                holding = [r for r in part if r.expires_at > asked.at]
-                known += len(holding)
-                listed = [of_restriction(r) for r in holding if _is_asked_for(r, asked)]
+                known -= len(part)
+                await turn.over()
+        with closing(table.about(asked.subjects[0], _STEP) if asked.subjects else table.parts(_STEP)) as parts:
+            for part in parts:
+                listed = [of_restriction(r) for r in part if r.expires_at > asked.at and _is_asked_for(r, asked)]
                 if listed:
                     yield Part(listed)
                 await turn.over()

@@ -14,7 +14,8 @@ import msgspec
 import structlog
 
 from pipeline.adapters.kafka.client import TopicReader
-from pipeline.adapters.kafka.security.keys import NO_KEYS, Gate, Keys
+from pipeline.adapters.kafka.security.gate import Gate
+from pipeline.adapters.kafka.security.keys import NO_KEYS, Keys
 from pipeline.adapters.kafka.tables import TableReader, applied
 from pipeline.detect.standing import Hidden, Told, told_by, told_of
 from pipeline.enforce.table import DecisionTable

@@ -30,7 +30,7 @@ __all__ = ["SnapshotError", "candidates", "load_slices", "read_snapshot", "write
 _log = structlog.get_logger()
 
 NEWEST: Final = 2
-_CHUNK: Final = 500
+_CHUNK: Final = 200
 _DIGEST: Final = 16
 _LENGTH: Final = 4
 
@@ -181,11 +181,14 @@ def _framed(block: _Block) -> bytes:
 def _take(table: DecisionTable, block: _Block, after: float) -> None:
     terms = [table.share(some) for some in block.terms]
     made = [
-        Restriction(terms[number], subject, text, issued, expires, told=block.told.get(place))
-        for place, (number, subject, text, issued, expires) in enumerate(block.held)
-        if expires > after
+        Restriction(terms[number], subject, text, issued, expires)
+        for number, subject, text, issued, expires in block.held
     ]
-    for why in table.restore_all(made):  # another version may obey what this one does not
+    for place, told in block.told.items():
+        made[place].told = told
+    for why in table.restore_all(
+        r for r in made if r.expires_at > after
+    ):  # another version may obey what this one does not
         _log.warning("snapshot_line_left_out", error=why[:500])
     for setting in block.allow:
         snapshot_lines.take_setting(table, setting)

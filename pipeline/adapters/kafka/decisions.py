@@ -7,8 +7,7 @@ from typing import TypeVar
 
 from pipeline.adapters.kafka.client import KafkaLog, partition_counts
 from pipeline.adapters.kafka.outbox import KafkaOutbox
-from pipeline.adapters.kafka.security.access import cluster_at, table_at
-from pipeline.adapters.kafka.security.connecting import servers
+from pipeline.adapters.kafka.security.access import cluster_at
 from pipeline.detect.standing import supersedes, told_of
 from pipeline.enforce.sweep import is_over
 from pipeline.ports import Record
@@ -36,17 +35,10 @@ class DecisionTopics:
         refused: Callable[[str, int, str], None] = _nobody,
     ) -> None:
         """``unreadable`` is told of a message that cannot be decoded: topic, key, why; ``refused`` of those that are
-        not obeyed, since the cluster's keys say so: topic, how many, why. Raises ValueError for brokers that are no
-        host:port."""
-        servers(brokers)
+        not obeyed, since the cluster's keys say so: topic, how many, why."""
         self._brokers = cluster_at(brokers)
         self._keys = self._brokers.keys
         self._unreadable, self._refused = unreadable, refused
-
-    @property
-    def at(self) -> str:
-        """Where decisions come from, in words, see ``table_at``."""
-        return table_at(self._brokers)
 
     def decisions(self, now: datetime | None = None) -> list[Decision]:
         """The decision that stands under each key, with ``now`` those that are not over then: the others are neither

@@ -12,7 +12,7 @@ import structlog
 from pipeline.adapters.kafka.follow import follow
 from pipeline.adapters.kafka.security.access import cluster_of
 from pipeline.adapters.kafka.security.acls import check_access
-from pipeline.adapters.kafka.security.keys import Gate
+from pipeline.adapters.kafka.security.gate import Gate
 from pipeline.adapters.stores.clickhouse import ClickHouse
 from pipeline.metrics import Recorder
 from pipeline.ports import Record, StoreUnavailable

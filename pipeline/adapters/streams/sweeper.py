@@ -17,7 +17,7 @@ from pipeline.adapters.kafka.client import POLL_MS, consumer, partition_counts, 
 from pipeline.adapters.kafka.errors import end_offsets, position, translated
 from pipeline.adapters.kafka.outbox import KafkaOutbox
 from pipeline.adapters.kafka.security.access import cluster_at
-from pipeline.adapters.kafka.security.keys import Gate
+from pipeline.adapters.kafka.security.gate import Gate
 from pipeline.enforce.clock import TrustedClock
 from pipeline.enforce.guard import Guard
 from pipeline.enforce.sweep import Message, Sweep

@@ -11,7 +11,8 @@ import msgspec
 import structlog
 
 from pipeline.adapters.geoip import GeoFile, GeoFileError
-from pipeline.adapters.kafka.security.keys import NO_KEYS, Gate, Keys
+from pipeline.adapters.kafka.security.gate import Gate
+from pipeline.adapters.kafka.security.keys import NO_KEYS, Keys
 from pipeline.adapters.kafka.tables import Table, TableReader, applied
 from pipeline.detect.granted import Granted
 from pipeline.detect.release import Released, release_of

@@ -1,14 +1,28 @@
 """``sekimori decisions``: who is restricted and why, and what an operator does about it."""
 
+from typing import ClassVar
+
 import click
 
-from pipeline.cli.decisions.changing import allow, block, disallow, release
-from pipeline.cli.decisions.holding import let_go_
-from pipeline.cli.decisions.listing import list_
-from pipeline.cli.decisions.looking import allowlist, show
+from pipeline.cli.lazy import LazyGroup
+
+_HERE = "pipeline.cli.decisions"
 
 
-@click.group(commands=[list_, show, block, release, allow, disallow, allowlist, let_go_])
+class _Decisions(LazyGroup):
+    listed: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("allow", f"{_HERE}.changing", "allow"),
+        ("allowlist", f"{_HERE}.looking", "allowlist"),
+        ("block", f"{_HERE}.changing", "block"),
+        ("disallow", f"{_HERE}.changing", "disallow"),
+        ("let-go", f"{_HERE}.holding", "let_go_"),
+        ("list", f"{_HERE}.listing", "list_"),
+        ("release", f"{_HERE}.changing", "release"),
+        ("show", f"{_HERE}.looking", "show"),
+    )
+
+
+@click.group(cls=_Decisions)
 @click.option("--brokers", help="Kafka bootstrap servers, host:port[,host:port].  [default: SEKIMORI_BROKERS]")
 @click.pass_context
 def decisions(ctx: click.Context, brokers: str | None) -> None:

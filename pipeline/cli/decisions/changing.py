@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from pipeline.adapters.kafka.decisions import DecisionTopics
-from pipeline.cli.common import Duration, json_option
+from pipeline.cli.common import Duration
 from pipeline.cli.decisions.checks import ask_if_wide, how_many, needs_geoip
 from pipeline.cli.decisions.common import (
     actor_option,
@@ -21,7 +21,7 @@ from pipeline.cli.decisions.common import (
     yes_option,
 )
 from pipeline.cli.decisions.looking import ID
-from pipeline.cli.terminal import printable
+from pipeline.cli.terminal import json_option, printable
 from pipeline.enforce.terms import LOGIN_ACTIONS, terms_of
 from pipeline.hooks.effects import effects, why_without_effect
 from pipeline.networks import Subject

@@ -4,18 +4,20 @@ import os
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 import click
 
-from pipeline.adapters.kafka.decisions import DecisionTopics
-from pipeline.adapters.kafka.security.access import cluster_of
+from pipeline.adapters.kafka.security.access import Cluster, cluster_of, servers
 from pipeline.cli.configured import settings_in_force
 from pipeline.cli.terminal import printable
 from pipeline.networks import Subject, parse_subject
 from pipeline.ports import BrokerUnavailable, MessageRefused, TopicMissing
 from schemas.enforcement import Decision
 from schemas.kinds import SubjectKind
+
+if TYPE_CHECKING:
+    from pipeline.adapters.kafka.decisions import DecisionTopics
 
 P = ParamSpec("P")
 
@@ -26,22 +28,40 @@ class Unreachable(click.ClickException):
     exit_code = 2
 
 
-def pass_topics(command: Callable[Concatenate[DecisionTopics, P], None]) -> Callable[..., None]:
-    """Gives a command the topics, and tells why if they cannot be reached."""
+def pass_cluster(command: Callable[Concatenate[Cluster, P], None]) -> Callable[..., None]:
+    """Gives a command the cluster, and tells why if it cannot be reached."""
 
     @click.pass_obj
     @wraps(command)
-    def with_topics(brokers: str | None, /, *args: P.args, **options: P.kwargs) -> None:
+    def with_cluster(brokers: str | None, /, *args: P.args, **options: P.kwargs) -> None:
         try:
-            topics = DecisionTopics(cluster_of(settings_in_force(), brokers or ""), _warn, _warn_refused)
+            cluster = cluster_of(settings_in_force(), brokers or "")
+            servers(cluster)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         try:
-            command(topics, *args, **options)
+            command(cluster, *args, **options)
         except (BrokerUnavailable, TopicMissing, MessageRefused) as error:
             raise Unreachable(str(error)) from None
 
-    return with_topics
+    return with_cluster
+
+
+def pass_topics(command: Callable[Concatenate["DecisionTopics", P], None]) -> Callable[..., None]:
+    """As ``pass_cluster``, its topics."""
+
+    @wraps(command)
+    def with_topics(cluster: Cluster, /, *args: P.args, **options: P.kwargs) -> None:
+        command(topics_of(cluster), *args, **options)
+
+    return pass_cluster(with_topics)
+
+
+def topics_of(cluster: Cluster) -> "DecisionTopics":
+    """To be asked where Kafka is needed, and only there: its client takes longer to import than an agent to answer."""
+    from pipeline.adapters.kafka.decisions import DecisionTopics  # noqa: PLC0415
+
+    return DecisionTopics(cluster, _warn, _warn_refused)
 
 
 def _warn(topic: str, key: str, why: str) -> None:

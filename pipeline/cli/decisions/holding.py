@@ -6,8 +6,8 @@ import click
 import msgspec
 
 from pipeline.adapters.kafka.decisions import DecisionTopics
-from pipeline.cli.common import json_option
 from pipeline.cli.decisions.common import actor_option, note_option, pass_topics, told
+from pipeline.cli.terminal import json_option
 from pipeline.detect.brake import let_go
 from schemas.codec import encode
 from schemas.topics import ENFORCEMENT

@@ -7,15 +7,13 @@ from typing import NamedTuple
 import click
 
 from pipeline.adapters.agent.asking import AgentAnswer
-from pipeline.adapters.kafka.decisions import DecisionTopics
-from pipeline.cli.common import json_option
-from pipeline.cli.decisions.common import pass_topics, typed
+from pipeline.adapters.kafka.security.access import Cluster, table_at
+from pipeline.cli.decisions.common import pass_cluster, topics_of, typed
 from pipeline.cli.decisions.nearby import ask_nearby
-from pipeline.cli.terminal import print_rows, printable
+from pipeline.cli.terminal import json_option, print_rows, printable
 from pipeline.enforce.asked import Asked, Listed, of_decision
 from pipeline.networks import Subject
 from pipeline.ports import BrokerUnavailable, TopicMissing
-from pipeline.rules import RULES
 from pipeline.subjects import Concerning
 from schemas.codec import encode
 from schemas.enforcement import MANUAL, Decision
@@ -46,9 +44,9 @@ class _Found(NamedTuple):
 )
 @click.option("--kafka", is_flag=True, help="Read the topic, ask no agent.")
 @json_option("One enforcement message a line.")
-@pass_topics
+@pass_cluster
 def list_(
-    topics: DecisionTopics,
+    cluster: Cluster,
     account: str | None,
     address: str | None,
     rule: str | None,
@@ -74,13 +72,13 @@ def list_(
             )
         kafka = True
     if as_json:
-        found, known = _read(topics, asked, None if everything else now)
+        found, known = _read(cluster, asked, None if everything else now)
         number = len(found)
         for d in found:
             click.echo(encode(d))
     else:
-        answer = None if kafka else ask_nearby(socket, asked, topics.at)
-        shown = _look(topics, asked, None if everything else now, answer)
+        answer = None if kafka else ask_nearby(socket, asked, table_at(cluster))
+        shown = _look(cluster, asked, None if everything else now, answer)
         number, known = len(shown.listed), shown.known
         if number:
             _print(shown, asked.at)
@@ -89,14 +87,15 @@ def list_(
         click.echo(_nothing({name: text for name, text in given.items() if text}, everything, known), err=True)
 
 
-def _look(topics: DecisionTopics, asked: Asked, now: datetime | None, answer: AgentAnswer | None) -> _Found:
+def _look(cluster: Cluster, asked: Asked, now: datetime | None, answer: AgentAnswer | None) -> _Found:
     """What an agent that hears Kafka answered, else what the topic has. An agent that does not hear it is better than
     nothing, if nor do we."""
     if answer is not None and not answer.why_old:
         return _of_agent(answer)
     try:
-        decisions, known = _read(topics, asked, now)
-        return _Found([of_decision(d) for d in decisions], topics.allowlist() if decisions else [], known)
+        decisions, known = _read(cluster, asked, now)
+        allowed = topics_of(cluster).allowlist() if decisions else []
+        return _Found([of_decision(d) for d in decisions], allowed, known)
     except (BrokerUnavailable, TopicMissing) as error:
         if answer is None:
             raise
@@ -109,24 +108,28 @@ def _of_agent(answer: AgentAnswer) -> _Found:
     return _Found(listed, answer.allow, answer.known)
 
 
-def _read(topics: DecisionTopics, asked: Asked, now: datetime | None) -> tuple[list[Decision], int]:
+def _read(cluster: Cluster, asked: Asked, now: datetime | None) -> tuple[list[Decision], int]:
     """From the topic: what was asked for, the newest last, and how many there are in all."""
-    known = topics.decisions(now)
+    known = topics_of(cluster).decisions(now)
     found = [d for d in known if asked.matches(d.subject_kind, d.subject, d.rule, d.mode)]
     return sorted(found, key=lambda d: (d.issued_at, d.key)), len(known)
 
 
 def _nothing(given: dict[str, str], everything: bool, known: int) -> str:
     """Why the list is empty. It must not be read as "all is well" where only the filter matched nothing."""
-    rules = (*(rule.id for rule in RULES), MANUAL)
-    unknown = (
-        f"; there is no such rule, rules are {', '.join(rules)}" if given.get("--rule", MANUAL) not in rules else ""
-    )
+    unknown = _unknown(given["--rule"]) if "--rule" in given else ""
     if not known and not unknown:
         return "No decisions." if everything else "Nothing is restricted."
     filters = " ".join(f"{name} {printable(text)}" for name, text in given.items())
     held = "There is none at all" if not known else f"There are {known:,} others" if known > 1 else "There is 1 other"
     return f"No decision matches {filters}{unknown}. {held}{'' if everything else ' in force'}."
+
+
+def _unknown(name: str) -> str:
+    from pipeline.rules import RULES  # noqa: PLC0415  # windows and all: only who names a rule needs them
+
+    rules = (*(rule.id for rule in RULES), MANUAL)
+    return "" if name in rules else f"; there is no such rule, rules are {', '.join(rules)}"
 
 
 def _print(shown: _Found, now: float) -> None:

@@ -8,9 +8,8 @@ import click
 import msgspec
 
 from pipeline.adapters.kafka.decisions import DecisionTopics
-from pipeline.cli.common import json_option
 from pipeline.cli.decisions.common import kind_option, pass_topics, typed
-from pipeline.cli.terminal import print_rows, printable
+from pipeline.cli.terminal import json_option, print_rows, printable
 from pipeline.subjects import concerns, subject_of_key
 from schemas.codec import encode
 from schemas.kinds import SubjectKind

@@ -43,8 +43,12 @@ def settings_file(folder: Path, text: str, mode: int = 0o600) -> Path:
 
 
 def every_command(command: click.Command, name: str) -> list[tuple[str, click.Command]]:
-    below = [(f"{name} {n}", one) for n, one in getattr(command, "commands", {}).items()]
-    return [(name, command), *(found for n, one in below for found in every_command(one, n))]
+    found, context = [(name, command)], click.Context(command)
+    for below in command.list_commands(context) if isinstance(command, click.Group) else ():
+        one = command.get_command(context, below)
+        assert one is not None
+        found += every_command(one, f"{name} {below}")
+    return found
 
 
 def test_every_command_takes_the_settings_file() -> None:

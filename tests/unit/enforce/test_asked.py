@@ -1,5 +1,6 @@
 """What operators ask for means the same to an agent and to who reads the topic."""
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -7,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.enforce.asked import Asked, Listed, of_decision, of_restriction
+from pipeline.enforce.table import DecisionTable
 from pipeline.enforce.terms import restriction_of
 from pipeline.enforce.wording import MAX_SHOWN
 from pipeline.networks import Subject
@@ -44,6 +46,22 @@ def test_what_is_asked_for_is_what_concerns_every_subject(
         all(concerns(subject, one) for one in wanted) and rule_wanted in {None, rule} and mode_wanted in {None, mode}
     )
     assert asked.matches(*subject, rule, mode) == expected
+
+
+@given(st.lists(st.tuples(subjects, rules)), st.sampled_from(WANTED) | subjects, st.integers(1, 3))
+@example([((("account", "X\ny")), "manual")], ("account", "X\ny"), 1)
+def test_what_is_looked_up_is_all_that_concerns_a_subject(
+    held: list[tuple[Subject, str]], wanted: Subject, size: int
+) -> None:
+    made = DecisionTable()
+    for (kind, subject), rule in held:
+        with suppress(ValueError):  # no such subject
+            given = decision(subject, kind, rule=rule)
+            made.apply(given.key, given)
+    found = [r for part in made.about(wanted, size) for r in part]
+    assert len(found) == len(set(found))
+    there = {r for r in made.decisions() if concerns((r.terms.kind, r.subject), wanted)}
+    assert {r for r in found if concerns((r.terms.kind, r.subject), wanted)} == there
 
 
 @given(st.lists(subjects), subjects)

@@ -322,3 +322,18 @@ def test_another_table_takes_the_place_of_the_decisions_alone() -> None:
     assert held(made) == [V4]
     assert [entry.subject for entry in made.allowlist()] == ["bob@example.org"]
     assert made.allow_entries == 1
+
+
+@pytest.mark.parametrize("account", [f" {ALICE}", f"{ALICE}\u3000", f"\t{ALICE} "])
+def test_an_account_with_spaces_around_it_is_another_one_that_is_found_and_lifted(account: str) -> None:
+    given = decision(account)
+    made = table(given, decision("bob@example.org"))
+    assert held(made, account=account) == [account]
+    assert held(made) == []
+    assert held(table(decision(ALICE)), account=account) == []
+    assert made.allow(f"allow:account:{ALICE}", allow(ALICE))
+    assert held(made, account=account) == [account]
+    assert made.apply(given.key, None)
+    assert (held(made, account=account), len(made)) == ([], 1)
+    made.clear()
+    assert len(made) == 0

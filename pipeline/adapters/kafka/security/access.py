@@ -118,6 +118,18 @@ class Cluster(str):
         return topic.removeprefix(self.prefix)
 
 
+def servers(bootstrap: str) -> list[str]:
+    """``host:port[,host:port]`` as a list. Raises ValueError for anything else."""
+    found = [server.strip() for server in bootstrap.split(",") if server.strip()]
+    for server in found:
+        host, _, port = server.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f"{server!r} is no host:port of a Kafka broker, such as 127.0.0.1:9092")
+    if not found:
+        raise ValueError("no Kafka broker given; give host:port, such as 127.0.0.1:9092")
+    return found
+
+
 def cluster_at(bootstrap: str) -> Cluster:
     """Plain bootstrap servers are a cluster that is open, and has no prefix."""
     return bootstrap if isinstance(bootstrap, Cluster) else Cluster(bootstrap)

@@ -10,7 +10,7 @@ from kafka.net.selector import NetworkSelector
 
 from pipeline.adapters.kafka.errors import ACCESS
 from pipeline.adapters.kafka.headers import read_leniently
-from pipeline.adapters.kafka.security.access import cluster_at
+from pipeline.adapters.kafka.security.access import cluster_at, servers
 
 # Both brokers lie at hand in tests; in production a broker that needs longer than this is as good as down.
 BOOTSTRAP_MS: Final = 5_000
@@ -38,18 +38,6 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc]  # the library has
 
         transport._sock_recv = received
         return transport
-
-
-def servers(bootstrap: str) -> list[str]:
-    """``host:port[,host:port]`` as a list. Raises ValueError for anything else."""
-    found = [server.strip() for server in bootstrap.split(",") if server.strip()]
-    for server in found:
-        host, _, port = server.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValueError(f"{server!r} is no host:port of a Kafka broker, such as 127.0.0.1:9092")
-    if not found:
-        raise ValueError("no Kafka broker given; give host:port, such as 127.0.0.1:9092")
-    return found
 
 
 def connected(maker: Callable[..., Any], bootstrap: str, **settings: Any) -> Any:

@@ -1,14 +1,8 @@
-"""The keys of a process: what it signs with, and whom it believes. What is not obeyed is counted, and told."""
+"""The keys of a process: what it signs with, and whom it believes."""
 
-import time
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
-from pipeline.metrics import Recorder
 from pipeline.ports import Headers, Record
 from pipeline.settings import Settings, SettingsError
 from schemas.enforcement import SIGNATURE
@@ -19,8 +13,6 @@ if TYPE_CHECKING:
 
 SIGNED: Final = frozenset({ENFORCEMENT.name, SETTINGS.name})
 """The topics on which it matters who said so."""
-AGAIN: Final = 60.0  # seconds between two warnings
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -66,36 +58,3 @@ def keys_of(settings: Settings) -> Keys:
         Signer.read(settings.signing_key) if settings.signing_key else None,
         Verifier.read(settings.trusted_keys) if settings.trusted_keys else None,
     )
-
-
-class Gate:
-    """Lets pass what is to be obeyed. What is not is counted, and told once in ``AGAIN`` seconds, with how many others
-    there were. ``is_open``: everything passes."""
-
-    def __init__(self, keys: Keys, recorder: Recorder, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._keys, self._recorder, self._monotonic = keys, recorder, monotonic
-        self.is_open = keys.verifier is None
-        self._untold: Counter[str] = Counter()
-        self._told_at = float("-inf")
-
-    def passes(self, record: Record) -> bool:
-        """Is it to be obeyed, by its signature?"""
-        return not self.why_not(record)
-
-    def why_not(self, record: Record) -> str:
-        """Why it is not to be obeyed; "" if it is."""
-        refusal = self._keys.refusal(record)
-        if refusal is None:
-            return ""
-        self._note(record, refusal)
-        return refusal.why
-
-    def _note(self, record: Record, refusal: "Refusal") -> None:
-        self._recorder.add("sekimori_signature_refusals_total", 1, record.topic, refusal.reason)
-        self._untold[refusal.reason] += 1
-        if self._monotonic() >= self._told_at + AGAIN:
-            place = f"{record.topic}-{record.partition}@{record.offset}"
-            key = (record.key or b"")[:200].decode("utf-8", "backslashreplace")
-            _log.error("message_not_obeyed", place=place, key=key, why=refusal.why, since_last_told=dict(self._untold))
-            self._untold.clear()
-            self._told_at = self._monotonic()
