@@ -16,6 +16,7 @@ from schemas.topics import MAILLOG, NORMALIZE_STATE
 from tests.support.cluster import Job, count_records, feed, running, wait_for
 from tests.support.paths import RECORDED
 from tests.support.servers import free_port
+from tests.support.stuck import ALONE
 
 STAMP_MS = 1_795_485_300_000
 FIRST = TP("maillog", 0)
@@ -27,8 +28,12 @@ class Stuck(Job):
     program = ("-m", "tests.support.stuck")
 
 
+@pytest.mark.parametrize("alone", ["", "1"], ids=["no messages", "no part of the group"])
 @pytest.mark.parametrize("fresh_broker", ["apache"], indirect=True)
-def test_a_job_to_which_nothing_comes_begins_anew(fresh_broker: EmbeddedBroker, tmp_path: Path) -> None:
+def test_a_job_to_which_nothing_comes_begins_anew(
+    fresh_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: str
+) -> None:
+    monkeypatch.setenv(ALONE, alone)
     port = free_port()
     job = Stuck("normalize", fresh_broker.bootstrap, tmp_path, f"--metrics=127.0.0.1:{port}")
     with running(job):

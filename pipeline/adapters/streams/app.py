@@ -51,6 +51,16 @@ class PromptApp(faust.App):  # type: ignore[misc]
 
     ending: Ending
 
+    async def on_start(self) -> None:
+        """Its tasks run from here on: Faust would begin them with the first part of the group, and whoever never gets
+        one would have neither health nor anybody who notices."""
+        await super().on_start()
+        for task in self._app_tasks:
+            self.add_future(task())
+
+    async def on_started_init_extra_tasks(self) -> None:
+        """See ``on_start``."""
+
     def _new_transport(self) -> Any:
         return _Transport(self.conf.broker_consumer, self)
 
