@@ -37,13 +37,13 @@ _LOGGED_USER = 100  # smtpd cuts the user name of a failed login here
 
 def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """One line of smtpd."""
-    if not rest and (first[:13] == "connect from " or first[:16] == "disconnect from "):
+    if not rest and first.startswith(("connect from ", "disconnect from ")):
         written = first.rpartition("[")[2].partition("]")[0]
         client_ip = CANONICAL_IP[written]
         if client_ip is None and written != "unknown":
             return Unreadable(_NAME, "no client address")
         return Event("connect", time, host, program, service, None, client_ip)
-    if rest[:7] == "client=":  # startswith takes twice as long, here and below
+    if rest.startswith("client="):
         peer, sasl, login = rest.partition("], sasl_method=")
         if sasl:
             client_ip = CANONICAL_IP[peer.rpartition("[")[2]]

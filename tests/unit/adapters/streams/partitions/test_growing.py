@@ -2,6 +2,7 @@
 again."""
 
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,6 @@ from pipeline.adapters.streams.partitions.states import StateTopic
 from pipeline.detect.shard import SavedShard
 from pipeline.detect.stage import DetectStage
 from pipeline.partition import partition_of
-from pipeline.ports import Headers
 from schemas.codec import encode_frame
 from schemas.origin import origin_headers
 from schemas.tally import Tally
@@ -37,20 +37,12 @@ class Outbox:
     def __init__(self, log: MemoryLog, lives: int) -> None:
         self.log, self.lives = log, lives
 
-    def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Headers = (),
-        *,
-        partition: int | None = None,
-        timestamp_ms: int | None = None,
-    ) -> None:
+    def send(self, *message: Any, **place: Any) -> None:
+        """See ``pipeline.ports.Outbox``."""
         if not self.lives:
             raise Killed
         self.lives -= 1
-        self.log.send(topic, key, value, headers, partition=partition, timestamp_ms=timestamp_ms)
+        self.log.send(*message, **place)
         self.log.flush()
 
     def flush(self) -> dict[tuple[str, int], int]:
