@@ -21,9 +21,12 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True):
     * ``nrcpt``: recipients of the message; ``size``: bytes.
     * ``count``: attempts that the line stands for and no other line told before; 0: all were told, and nothing counts
       again, but of a submission its network.
-    * ``status``: ``sent``, ``bounced``, ``deferred``, ``expired`` of a delivery; the reply code of a reject.
+    * ``status``: ``sent``, ``bounced``, ``deferred``, ``expired`` of a delivery; the reply code of a reject; ``queued``
+      where a message got its queue id, ``removed`` where it ended.
     * ``method``: SASL mechanism. ``reason``: for auth failures an ``AuthReason``, else short text of the server.
-    * ``dsn``: enhanced status code (RFC 3463) of a delivery. ``session``: session id of an access server.
+    * ``dsn``: enhanced status code (RFC 3463) of a delivery. ``session``: of an access server, or the
+      process of an MTA that speaks with one client. Of a message that goes through a filter, the queue id that it had
+      before, or gets behind it.
     * ``pool``: the sending pool that a delivery left through, as decisions name it (``route``); none is the main pool.
     """
 

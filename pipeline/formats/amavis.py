@@ -21,7 +21,9 @@ _ORIGIN = re.compile(
 )
 _QUEUE_ID = re.compile(r"(?:, quarantine: [^,\s]+)?, Queue-ID: (?P<id>[0-9A-Za-z]+)(?=,)")
 _MESSAGE_ID = re.compile(r", Message-ID: <(?P<id>[^<>]*)>(?=, (?:Resent-Message-ID|mail_id): )")
-_HITS = re.compile(r", Hits: (?P<score>-?[0-9.]+|-)(?=, size: [0-9]+)")
+_HITS = re.compile(
+    r", Hits: (?P<score>-?[0-9.]+|-)(?=, size: [0-9]+)(?:, size: [0-9]+, queued_as: (?P<behind>[0-9A-Za-z]{6,40})\b)?"
+)
 
 
 def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
@@ -47,8 +49,9 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
         return event
     message, hits = _MESSAGE_ID.search(said), _HITS.search(plain)
     event.message_id = message["id"] if message else None
-    if event.reason is None and hits is not None:
-        event.reason = hits["score"]
+    if hits is not None:
+        event.session = hits["behind"]
+        event.reason = event.reason or hits["score"]
     return event
 
 

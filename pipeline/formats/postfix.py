@@ -49,11 +49,11 @@ def read_unnamed(time: datetime, host: str, program: str, service: str | None, f
     name = _program(first, rest)
     if name is None:
         return Event("other", time, host, program)
-    return READERS[name](time, host, name, None, first, rest)
+    return READERS[name](time, host, name, service, first, rest)
 
 
 def _program(first: str, rest: str) -> str | None:
-    if first.startswith(("connect from ", "disconnect from ", "lost connection after ", "timeout after ")):
+    if first.startswith(("connect from ", "disconnect from ", "lost connection after ", "timeout after ", "proxy-")):
         return "smtpd"
     if first == "warning":
         return "smtpd" if _SASL.match(rest) else None

@@ -5,6 +5,9 @@ recipient that is not plain stands in quotes (``info_log_address_format = extern
 
 The sending pool is told by the tag: a transport of its own (``-o syslog_name=postfix/slow``, master(5)) writes
 ``postfix/slow/smtp`` or ``postfix-slow/smtp``, and so does an instance of its own (postmulti(1)).
+
+What is delivered at another port than 25 may come back, from a content filter: its answer tells as what
+(``Event.session``). That is another server's text; ``joining`` believes it of messages alone that came from within.
 """
 
 import re
@@ -16,6 +19,7 @@ from schemas.event import Event
 
 _NAME = "postfix-delivery"
 _SHORTEST_ID = 6  # 5 digits of microseconds and an inode number
+_NO_ID = ("warning", "NOQUEUE")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"@[^>]*(?=>)')
 _ORIGINAL = r'(?:, orig_to=<(?:"(?:[^"\\]|\\.){0,600}"@[^>"]{0,300}|[^>"]{0,600})>)?'
 _PLACE = re.compile(
@@ -23,16 +27,19 @@ _PLACE = re.compile(
     r"dsn=(?P<dsn>[0-9.]+), status=(?P<status>[\w-]+) \(",
     re.DOTALL,
 )
+_MTA = "]:25, "
+_OTHER_PORT = re.compile(r"(?:orig_to=<[^>]*>, )?relay=[^ ]*\]:[0-9]+, ")
+_QUEUED_AS = re.compile(r"\bqueued as ([0-9A-Za-z]{6,40})\b")
 
 
 def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """One line of a delivery agent; ``service`` is the pool."""
     if not rest.startswith("to=<"):
-        queue_id = first if first.isalnum() and len(first) >= _SHORTEST_ID and first != "warning" else None
+        queue_id = first if first.isalnum() and len(first) >= _SHORTEST_ID and first not in _NO_ID else None
         return Event("other", time, host, program, None, None, None, queue_id)
     left, _, right = rest.partition(", status=")
     place, _, dsn = left.rpartition(", dsn=")
-    recipient, _, _ = place.partition(">, ")
+    recipient, _, relay = place.partition(">, ")
     status, found, reason = right.partition(" (")
     if not found or not recipient or rest[4] == '"' or ", status=" in reason:
         return _unusual(Event("delivery", time, host, program, None, None, None, first, pool=service), rest)
@@ -43,7 +50,15 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     )  # fmt: skip
     if service is not None:  # rare, and one more argument costs every line
         event.pool = service
+    if _MTA not in relay and status == "sent" and _OTHER_PORT.match(relay):
+        event.session = queued_as(reason)
     return event
+
+
+def queued_as(answer: str) -> str | None:
+    """The queue id that the next smtpd gave the message, out of its answer, or of that of a filter in between."""
+    found = _QUEUED_AS.findall(answer)
+    return found[-1] if found else None
 
 
 def _unusual(event: Event, rest: str) -> Event | Unreadable:

@@ -60,11 +60,12 @@ def read_cleanup(time: datetime, host: str, program: str, service: str | None, f
         if match is None:
             return Unreadable("postfix-cleanup", "milter-reject without a client")
         reason = match["text"].partition("; from=<")[0][:MAX_REASON]
-        return Event(
-            "reject", time, host, program, queue_id=first, status=match["code"], reason=reason, dsn=match["dsn"]
-        )
+        event = Event("reject", time, host, program, status=match["code"], reason=reason, dsn=match["dsn"])
+        event.queue_id = None if first == "NOQUEUE" else first
+        return event
     if rest.startswith("reject: ") and first != "warning":
-        return Event("reject", time, host, program, queue_id=first, reason=rest[8 : 8 + MAX_REASON])
+        queue_id = None if first == "NOQUEUE" else first
+        return Event("reject", time, host, program, queue_id=queue_id, reason=rest[8 : 8 + MAX_REASON])
     return read_delivery(time, host, program, service, first, rest)
 
 

@@ -3,24 +3,36 @@
 Left of ``client=host[address]`` and of ``warning: host[address]: SASL`` Postfix writes no client's text: the host
 name was checked to be one (``valid_hostname``). HELO, senders, recipients, user names and SASL mechanisms are the
 client's; they stand to the right, and a line in which they imitate Postfix gives no account.
+
+Where a filter stands before the queue (``smtpd_proxy_filter``), smtpd has no queue id: the process tells that
+``NOQUEUE: client=`` and ``proxy-accept: ... queued as ID`` speak of the same message, which is ``ID`` from then on.
 """
 
 import re
 from datetime import datetime
 
+from pipeline.formats.postfix_delivery import queued_as
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON
-from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Unreadable
+from pipeline.formats.reading.format import OF_PROCESS, ClientText, Escape, Format, Outcome, Role, Unreadable
 from schemas.event import Event
 from schemas.kinds import AuthReason
 
 _NAME = "postfix-smtpd"
+_NAME_AT = len("client=")
 _PEER = r"[^\s\[\]]*\[(?P<ip>[^\s\[\]]*)\](?::[0-9]+)?"
 _CLIENT = re.compile(
     rf"client={_PEER}"
     r"(?:, sasl_method=(?P<method>[^\s,]+), sasl_username=(?P<user>.*?))?"
-    r"(?:, sasl_sender=.*?)?(?:, orig_queue_id=.*?)?(?:, orig_client=.*?)?",
+    r"(?:, sasl_sender=.*?)?(?:, orig_queue_id=(?P<before>.*?))?(?:, orig_client=.*?)?",
     re.DOTALL,
 )
+_ANSWER = re.compile(
+    r"(?:END-OF-MESSAGE|DATA|RCPT|MAIL|BDAT): (?:(?P<code>[245][0-9]{2})[ -])?"
+    r"(?:(?P<dsn>[245]\.[0-9]{1,3}\.[0-9]{1,3}) )?(?P<text>.*)",
+    re.DOTALL,
+)
+_LOGGED_IN = re.compile(r" helo=<[^<>]*> sasl_username=<([^<>]*)>\Z")
+_ID = re.compile(r"[0-9A-Za-z]{6,40}")
 _SASL = re.compile(rf"{_PEER}: SASL (?P<rest>.*)", re.DOTALL)
 _AT_END = re.compile(rf" from {_PEER}\Z")
 _FAILED = " authentication failed: "
@@ -37,6 +49,8 @@ _LOGGED_USER = 100  # smtpd cuts the user name of a failed login here
 
 def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """One line of smtpd."""
+    if first in OF_PROCESS:
+        return _of_process(time, host, program, service, first, rest)
     if not rest and first.startswith(("connect from ", "disconnect from ")):
         written = first.rpartition("[")[2].partition("]")[0]
         client_ip = CANONICAL_IP[written]
@@ -49,6 +63,8 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
             client_ip = CANONICAL_IP[peer.rpartition("[")[2]]
             method, found, user = login.partition(", sasl_username=")
             if client_ip is not None and found and "," not in user:
+                if peer.startswith(host, _NAME_AT) and peer.startswith("[", _NAME_AT + len(host)):
+                    service = "webmail"  # the host itself, by the name that its address has
                 return Event(
                     "connect", time, host, program, service, user.lower() or None, client_ip, first,
                     None, None, None, None, None, method,
@@ -57,7 +73,7 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
             client_ip = CANONICAL_IP[rest.partition("[")[2][:-1]]
             if client_ip is not None:
                 return Event("connect", time, host, program, service, None, client_ip, first)
-        return _client(Event("connect", time, host, program, service, None, None, first), rest)
+        return _client(Event("connect", time, host, program, service, queue_id=first), rest)
     event = Event("other", time, host, program, service)
     if first == "warning":
         return _warning(event, rest)
@@ -66,8 +82,41 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
         event.kind, event.client_ip = "connect", CANONICAL_IP[match["ip"]] if match else None
         return event
     if ": " in rest and first.isalnum():
-        event.queue_id = None if first == "NOQUEUE" else first
+        event.queue_id = first
         return _verdict(event, rest)
+    return event
+
+
+def _of_process(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
+    """A line that names no message."""
+    entrance, _, process = (service or "").partition("[")
+    event = Event("other", time, host, program, entrance or None)
+    verb, _, said = rest.partition(": ") if rest.startswith("proxy-") else (first, "", rest)
+    if verb != "NOQUEUE":
+        event.session = process.removesuffix("]") or None
+        return _filtered(event, verb, said)
+    if rest.startswith("client="):
+        event.kind, event.session = "connect", process.removesuffix("]") or None
+        return _client(event, rest)
+    return _verdict(event, rest) if ": " in rest else event
+
+
+def _filtered(event: Event, verb: str, said: str) -> Event | Unreadable:
+    """What the filter before the queue answered. Left of the sender all of it is the filter's, or the next smtpd's."""
+    match = _ANSWER.fullmatch(said)
+    if match is None:
+        return Unreadable(_NAME, f"{verb} without a stage and an answer")
+    text = match["text"]
+    cut = text.find("; from=<")
+    answer = text if cut < 0 else text[:cut]
+    event.sender, event.recipient = _envelope(text, cut)
+    login = _LOGGED_IN.search(text)
+    event.account = login[1].lower() or None if login else None
+    event.dsn, event.reason = match["dsn"], answer[:MAX_REASON]
+    if verb == "proxy-accept":
+        event.kind, event.status, event.queue_id = "connect", "queued", queued_as(answer)
+    else:
+        event.kind, event.status = "reject", match["code"]
     return event
 
 
@@ -79,6 +128,8 @@ def _client(event: Event, rest: str) -> Event | Unreadable:
     if event.client_ip is None and match["ip"] != "unknown":
         return Unreadable(_NAME, "no client address")
     event.account, event.method = (match["user"] or "").lower() or None, match["method"]
+    if match["before"] is not None:
+        event.session = match["before"] if _ID.fullmatch(match["before"]) else None
     return event
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from pipeline.formats.reading.programs import MTAS, SMTP_AUTH
+from pipeline.normalize.dead_recipients import is_dead_recipient
 from schemas.event import Event
 from schemas.kinds import PASSWORD_ERRORS
 from schemas.tally import CountedKind, Tally
@@ -90,7 +91,7 @@ class Tallier:
             flow.errors += min(event.count, MOST_OF_ONE)
 
     def _bounce(self, event: Event, line: str) -> None:
-        if event.account and event.dsn and event.dsn.startswith("5.1."):
+        if event.account and is_dead_recipient(event.dsn, event.reason):
             self._flow(event, line).failed += 1
 
     def _flow(self, event: Event, line: str) -> Tally:

@@ -166,7 +166,7 @@ _CHOSEN = {
     ("method", "mechanism"), ("reason", "mechanism"),  # an unknown one is not known
     ("reason", "server's answer"),
     ("session", "session, of a webmail that is trusted"),
-    *((field, name) for field in _HELD_OF_DELIVERIES for name in _ANSWERS),
+    *((field, name) for field in (*_HELD_OF_DELIVERIES, "session") for name in _ANSWERS),  # a filter's answer, mostly
 }  # fmt: skip
 
 

@@ -32,6 +32,11 @@ Claim = tuple[Reader, str | None]
 """The reader of a tag, and the service that the tag tells."""
 
 
+OF_PROCESS = ("NOQUEUE", "proxy-accept", "proxy-reject")
+"""How lines of smtpd(8) begin that name no message, so that only the process says whose they are. Their reader is told
+the process id as well: ``submission[812]``."""
+
+
 class Role(Enum):
     """What a program is. It tells how its password errors count, and which topic its lines belong on.
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, tzinfo
 
 from pipeline.formats import FORMATS
 from pipeline.formats.reading.envelopes import Envelope, decode_object, open_envelope
-from pipeline.formats.reading.format import Outcome, Reader, Unreadable
+from pipeline.formats.reading.format import OF_PROCESS, Outcome, Reader, Unreadable
 from pipeline.formats.reading.headers import CONTAINER, PRI, TAGGED, read_header
 from pipeline.formats.reading.routes import Route, Routes
 from pipeline.formats.reading.stamps import Stamps
@@ -22,6 +22,8 @@ _ROUTES = 4096  # tags are written by whoever writes to syslog: the cache is bou
 _HEADS = 65_536
 _REPEATED = "message repeated "
 _TIMES = re.compile(rf"{_REPEATED}([0-9]{{1,6}}) times")
+_POSTFIX = ("smtpd", "postfix")
+_NOT_PLAIN = (_REPEATED, *OF_PROCESS[1:])
 _NO_HEADER = ("{", "[", "<")
 _DEEPEST = 3  # envelopes within envelopes
 _LONGEST_HEAD = 200
@@ -49,7 +51,7 @@ class LineReader:
         """The outcome of each line, in order; the same as ``read`` one by one, and faster."""
         if sum([stamps.refer(reference) for stamps in (self._stamps, *self._zoned.values())]):
             self._heads.clear()
-        heads, repeated = self._heads, _REPEATED
+        heads, repeated, not_plain, no_queue = self._heads, _REPEATED, _NOT_PLAIN, OF_PROCESS[0]
         outcomes: list[Outcome] = []
         append = outcomes.append
         for line in lines:
@@ -62,8 +64,9 @@ class LineReader:
             reader, time, host, program, service = known
             if len(parts) == 3:
                 first = parts[1]
-                if first >= repeated and first.startswith(repeated):  # to compare is far cheaper, and mostly enough
-                    append(self._read_repeated(line, parts, reference))
+                # To compare is far cheaper, and mostly enough.
+                if first == no_queue or (first >= repeated and first.startswith(not_plain)):
+                    append(self._read_other(line, parts, reference))
                     continue
                 append(reader(time, host, program, service, first, parts[2]))
             elif len(parts) == 2:
@@ -154,12 +157,13 @@ class LineReader:
     def _read_parts(self, parts: list[str], time: datetime, route: Route, head: str) -> Outcome:
         """A line that is split already; what ``head`` means is kept, but for "" and where the pid tells lines apart."""
         service = route.service
-        if route.told_pid:
-            service = parts[0].rpartition("[")[2].removesuffix("]") if parts[0].endswith("]") else None
-        elif head:
+        if head and not route.told_pid:
             if len(self._heads) >= _HEADS:
                 self._heads.clear()
             self._heads[head] = route.reader, time, route.host, route.program, service
+        if route.told_pid or parts[1] in OF_PROCESS:
+            pid = parts[0].rpartition("[")[2].removesuffix("]") if parts[0].endswith("]") else None
+            service = _told(route, parts[1], pid)
         return route.reader(time, route.host, route.program, service, parts[1], parts[2] if len(parts) > 2 else "")
 
     def _read_inner(self, line: str, reference: float, depth: int) -> Outcome:
@@ -167,7 +171,7 @@ class LineReader:
         parts = line.split(": ", 2)
         head = parts[0].partition("[")[0]
         known = self._heads.get(head)
-        if known is None or not _is_whole(parts, head):
+        if known is None or not _is_whole(parts, head) or parts[1].startswith(OF_PROCESS):
             return self._read_new(line, parts, reference, depth)
         reader, time, host, program, service = known
         return reader(time, host, program, service, parts[1], parts[2] if len(parts) == 3 else "")
@@ -223,7 +227,16 @@ def _is_whole(parts: list[str], head: str) -> bool:
 
 def _read_text(route: Route, time: datetime, host: str, text: str, pid: str | None) -> Outcome:
     first, _, rest = text.partition(": ")
-    return route.reader(time, host, route.program, pid if route.told_pid else route.service, first, rest)
+    return route.reader(time, host, route.program, _told(route, first, pid), first, rest)
+
+
+def _told(route: Route, first: str, pid: str | None) -> str | None:
+    """What a reader is told in place of the service, or with it."""
+    if route.told_pid:
+        return pid
+    if first in OF_PROCESS and route.program in _POSTFIX:
+        return f"{route.service or ''}[{pid or ''}]"
+    return route.service
 
 
 def split_frame(frame: bytes, *, keep_empty: bool = False) -> list[str]:

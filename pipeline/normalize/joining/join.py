@@ -7,7 +7,8 @@ import msgspec
 from pipeline.formats.reading.programs import SHARED_SESSIONS
 from pipeline.normalize.joining.echoes import Echoes, EchoState
 from pipeline.normalize.joining.generations import Dumped
-from pipeline.normalize.joining.messages import MtaMessage, MtaMessages
+from pipeline.normalize.joining.message import MtaMessage
+from pipeline.normalize.joining.messages import MtaMessages
 from pipeline.normalize.joining.sessions import FailedSessions
 from pipeline.normalize.joining.webmail import WebmailMessage, WebmailMessages
 from schemas.event import Event

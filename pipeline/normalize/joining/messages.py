@@ -2,33 +2,25 @@
 
 * smtpd's ``client=…, sasl_username=`` names account and address, qmgr's ``from=… nrcpt=`` says that the message was
   accepted, delivery lines tell the outcome. Only qmgr's line makes a ``submission``: the client line is also there for
-  messages refused at DATA. A message without authentication (inbound mail, a forwarding, a list, a content filter's
-  re-injection) is charged to nobody.
+  messages refused at DATA. A message without authentication (inbound mail, a forwarding, a list) is charged to nobody.
+* A filter before the queue (``smtpd_proxy_filter``): smtpd's client line names no queue id, and the one behind the
+  filter no account. The process that accepts the message says both, before qmgr's line or after it.
+* A filter behind the queue (``content_filter``): the message comes back without an account, under another queue id. It
+  is counted once, under the first; but what becomes of it is its account's.
 * Where lines overtake each other (``overtaken``), qmgr's may be first: then the client's line makes the ``submission``.
 * Of some MTAs account, address and message stand in different lines of one session (of Sendmail: of one process).
 """
 
-import msgspec
-
 from pipeline.formats.reading.programs import LOCAL, WEBMAILS
 from pipeline.normalize.joining.generations import Dumped, Generations, Key
+from pipeline.normalize.joining.message import MtaMessage
 from pipeline.normalize.joining.webmail import WebmailMessages
 from schemas.event import Event
 
 OVERTAKEN = 60.0  # seconds that lines of one message may lie apart where they overtake each other
-
-
-class MtaMessage(msgspec.Struct, gc=False, array_like=True):
-    """What is known of a queue id, or of a session of an MTA. ``submitted`` once it was accepted. ``waiting``: it was
-    accepted, and the client's line has not come: time (seconds since 1970), recipients, bytes."""
-
-    account: str | None
-    client_ip: str | None
-    service: str | None
-    method: str | None
-    sender: str | None = None
-    submitted: bool = False
-    waiting: tuple[float, int | None, int | None] | None = None
+_LOOPBACK = ("127.", "::1")
+_WITHIN = (*_LOOPBACK, "10.", "172.", "192.168.", "fc", "fd", "fe80:")
+"""How addresses begin from which a filter may hand mail back; of others' mail from there, nothing comes of it."""
 
 
 class MtaMessages:
@@ -55,13 +47,21 @@ class MtaMessages:
             message = self._known.get((event.host, queue_id))
             if message is not None:
                 _complete(event, message)
+                if event.session is not None:
+                    self._pass_on(message, (event.host, event.session))
         elif kind == "other":
             if event.status == "queued":
                 self._queued((event.host, queue_id), event)
             elif event.status == "removed" or event.program in LOCAL:  # the id is used again, by this host
                 self._gone((event.host, queue_id))
+            elif event.session is not None:
+                self._pass_on(self._known.get((event.host, queue_id)), (event.host, event.session))
         elif kind == "connect":
-            self._open((event.host, queue_id), event)
+            key = event.host, queue_id
+            if event.status == "queued":
+                self._accepted(key, event)
+            elif event.account is not None or not self._came_back(key, event):
+                self._open(key, event)
         elif kind == "submission":
             if event.program in WEBMAILS:
                 self._told_by_webmail(queue_id, event)
@@ -73,7 +73,13 @@ class MtaMessages:
         key = (event.host, f"={session}")
         login = self._known.get(key)
         if event.kind == "connect":
-            if login is not None:
+            if event.status == "queued":
+                self._of_process(key, event, login)
+            elif event.queue_id is not None:
+                return  # it says under which queue id the message was known before: ``_came_back``
+            elif event.account is not None:
+                self._known.put(key, MtaMessage(event.account, event.client_ip, event.service, event.method))
+            elif login is not None:
                 self._known.pop(key)  # the second such line is the end of the session
             elif event.client_ip:
                 self._known.put(key, MtaMessage(None, event.client_ip, event.service, None))
@@ -88,14 +94,73 @@ class MtaMessages:
         elif event.status == "queued" and event.queue_id is not None:
             self._open((event.host, event.queue_id), event)
 
+    def _of_process(self, key: Key, event: Event, client: MtaMessage | None) -> None:
+        """What the process that accepts a message has said of its client; if it says it itself, both must agree."""
+        if client is not None and not self.overtaken:
+            self._known.pop(key)  # the next message has a line of its own, which may be lost
+        if client is not None and event.account in (None, client.account):
+            event.account, event.client_ip, event.method = client.account, client.client_ip, client.method
+            event.service = event.service or client.service
+        if event.queue_id is None and event.account is not None:
+            event.kind, event.service = "submission", self._entrance(event)
+
+    def _accepted(self, key: Key, event: Event) -> None:
+        """A filter before the queue handed a message on: this is its client's line, before qmgr's or after it."""
+        before = self._known.get(key)
+        if before is not None and before.submitted:
+            return  # its webmail has told it, or the line is there twice
+        if event.account is None:
+            self._known.pop(key)
+        elif before is None and not self.overtaken:  # it came from elsewhere, or has gone elsewhere: nothing will follow
+            event.kind, event.service = "submission", self._entrance(event)
+            self._submission(key, event)
+            self._known.pop(key)
+        else:
+            message = MtaMessage(event.account, event.client_ip, self._entrance(event), event.method)
+            self._known.put(key, message)
+            if before is not None and before.sender is not None:
+                self._came_late(key, event, message, before)
+
+    def _came_back(self, key: Key, event: Event) -> bool:
+        """Is it a filter that hands on a message? Whose it is the filter says by now, or another line will."""
+        if event.session is not None:
+            before = self._known.get((event.host, event.session))
+            if before is not None and before.account is not None:
+                self._known.put(key, before.behind_filter())
+                return True
+        elif event.client_ip is None or not event.client_ip.startswith(_WITHIN):
+            return False
+        if self._entrance(event) == "webmail":
+            return False
+        if not self.overtaken or self._known.get(key) is None:
+            at = event.time.timestamp()
+            self._known.put(key, MtaMessage(None, None, None, None, waiting=(at, None, None)))
+        return True
+
+    def _pass_on(self, message: MtaMessage | None, behind: Key) -> None:
+        """A filter says under which queue id it handed a message on. It is believed of those alone that came back."""
+        if message is None or message.account is None:
+            return
+        known = self._known.get(behind)
+        if known is not None and known.waiting is not None:
+            self._known.put(behind, message.behind_filter())
+
+    def _entrance(self, event: Event) -> str | None:
+        """``webmail`` for mail of a webmail's host, and of whoever logs in from the mail host itself."""
+        address = event.client_ip
+        if address is not None and (
+            address in self._webmail_hosts or (event.account is not None and address.startswith(_LOOPBACK))
+        ):
+            return "webmail"
+        return event.service
+
     def _open(self, key: Key, event: Event) -> None:
-        webmail = event.service == "webmail" or event.client_ip in self._webmail_hosts
-        if event.account or webmail:
-            service = "webmail" if webmail else event.service
+        service = self._entrance(event)
+        if event.account or service == "webmail":
             before = self._known.get(key) if self.overtaken else None
             message = MtaMessage(event.account, event.client_ip, service, event.method)
             self._known.put(key, message)
-            if before is not None and before.waiting is not None:
+            if before is not None and before.waiting is not None and before.sender is not None:
                 self._came_late(key, event, message, before)
         else:
             self._known.pop(key)  # the queue id is used again, by mail that belongs to nobody
@@ -125,7 +190,7 @@ class MtaMessages:
             self._known.put(key, message)
         else:
             message = self._known.get(key)
-        if self.overtaken and (message is None or message.waiting is not None):
+        if (self.overtaken and message is None) or (message is not None and message.waiting is not None):
             waiting = event.time.timestamp(), event.nrcpt, event.size
             self._known.put(key, MtaMessage(None, None, None, None, event.sender, waiting=waiting))
             message = None
@@ -149,8 +214,7 @@ class MtaMessages:
 
     def _submission(self, key: Key, event: Event) -> None:
         """A line that says all at once, or the webmail's host in place of the browser's."""
-        if event.client_ip in self._webmail_hosts:
-            event.service = "webmail"
+        event.service = self._entrance(event)
         message = self._webmail_was_first(key, event) if self._webmails.any else None
         if message is None:
             message = MtaMessage(event.account, event.client_ip, event.service, event.method, event.sender, True)

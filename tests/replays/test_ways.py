@@ -1,0 +1,81 @@
+"""Mail that goes through filters, to dead recipients, or through a webmail on the mail host: the rules that we ship,
+whatever the way, decide as on the plain one. Logs in the forms that the servers write; ``real-*`` were written by them.
+"""
+
+import gzip
+import os
+import shutil
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.geoip import GeoFile
+from pipeline.networks import OurHosts
+from pipeline.normalize.normalizer import Normalizer
+from pipeline.replay import LogFrame, Replay
+from pipeline.rules import build
+from pipeline.rules.config import load
+from schemas.enforcement import Decision
+from schemas.event import Event
+from tests.support.paths import RECORDED
+
+WAYS = Path(__file__).parent / "ways"
+REFERENCE = 1_796_083_200.0  # 2026-12-01
+VICTIM = "victim@example.org"
+
+
+def content(name: str) -> bytes:
+    raw = (WAYS / name).read_bytes()
+    return gzip.decompress(raw) if name.endswith(".gz") else raw
+
+
+@cache
+def decisions(name: str) -> tuple[Decision, ...]:
+    flow = Replay(build(load(None), "JP"), lookup=GeoFile(RECORDED / "geo.mmdb"))
+    lines = content(name).splitlines(keepends=True)
+    frames = [LogFrame(name, b"".join(lines[at : at + 7]), REFERENCE) for at in range(0, len(lines), 7)]
+    return tuple(d for frame in frames for d in flow.feed(frame)[1])
+
+
+@cache
+def events(name: str) -> tuple[Event, ...]:
+    return tuple(Normalizer(OurHosts(hosts=["127.0.0.0/8"])).normalize(content(name), REFERENCE, name, 0).events)
+
+
+def first(name: str) -> dict[tuple[str, str], datetime]:
+    """When each rule stopped each account first."""
+    found = [d for d in decisions(name) if d.subject_kind == "account"]
+    return {(d.rule, d.subject): d.issued_at for d in reversed(found)}
+
+
+@pytest.mark.parametrize("way", ["before-queue.log.gz", "content-filter.log.gz"])
+def test_a_filter_changes_no_decision(way: str) -> None:
+    stopped = first("no-filter.log.gz")
+    assert stopped["account_send_rate", VICTIM] == datetime(2026, 11, 24, 10, 0, 19, tzinfo=UTC)
+    assert first(way) == stopped
+
+
+@pytest.mark.parametrize("way", ["before-queue.log.gz", "content-filter.log.gz", "no-filter.log.gz"])
+def test_each_message_counts_once(way: str) -> None:
+    sent = [e for e in events(way) if e.kind == "submission"]
+    assert len(sent) == 400
+    assert {(e.account, e.client_ip, e.nrcpt) for e in sent} == {(VICTIM, "198.18.112.5", 5)}
+
+
+@pytest.mark.parametrize("dsn", ["5.0.0", "5.1.1"])
+def test_dead_recipients_are_told_by_code_and_by_text(dsn: str) -> None:
+    """Each message has one, every six seconds; its bounce is logged two seconds later."""
+    name = f"bounces-{dsn}.log.gz"
+    assert first(name)["failed_recipients", VICTIM] == datetime(2026, 11, 24, 10, 1, 56, tzinfo=UTC)
+
+
+def test_a_webmail_on_the_mail_host_has_the_limits_of_webmail_without_a_setting() -> None:
+    name = "webmail-on-the-mail-host.log.gz"
+    decision = next(d for d in decisions(name) if d.rule == "account_send_rate")
+    assert (decision.subject, decision.subject_kind) == (VICTIM, "account")
+    before = [e for e in events(name) if e.kind == "submission" and e.time <= decision.issued_at]
+    assert len(before) == 25
+    assert {(e.service, e.channel) for e in before} == {("webmail", "webmail")}
+    assert [d.subject_kind for d in decisions(name) if d.subject == "127.0.0.1"] == []
