@@ -3,8 +3,6 @@ whatever the way, decide as on the plain one. Logs in the forms that the servers
 """
 
 import gzip
-import os
-import shutil
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 
 from pipeline.adapters.geoip import GeoFile
 from pipeline.networks import OurHosts
+from pipeline.normalize.dead_recipients import is_dead_recipient
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.replay import LogFrame, Replay
 from pipeline.rules import build
@@ -34,8 +33,7 @@ def content(name: str) -> bytes:
 @cache
 def decisions(name: str) -> tuple[Decision, ...]:
     flow = Replay(build(load(None), "JP"), lookup=GeoFile(RECORDED / "geo.mmdb"))
-    lines = content(name).splitlines(keepends=True)
-    frames = [LogFrame(name, b"".join(lines[at : at + 7]), REFERENCE) for at in range(0, len(lines), 7)]
+    frames = [LogFrame(name, line, REFERENCE) for line in content(name).splitlines(keepends=True)]
     return tuple(d for frame in frames for d in flow.feed(frame)[1])
 
 
@@ -79,3 +77,46 @@ def test_a_webmail_on_the_mail_host_has_the_limits_of_webmail_without_a_setting(
     assert len(before) == 25
     assert {(e.service, e.channel) for e in before} == {("webmail", "webmail")}
     assert [d.subject_kind for d in decisions(name) if d.subject == "127.0.0.1"] == []
+
+
+# --- as a real Postfix 3.7 wrote it: filters that pass on, refuse (SPAM) and keep (DROP); one speaks XFORWARD ----
+
+ALICE, BOB = "alice@testbed.example", "bob@testbed.example"
+A, B = (ALICE, "198.18.112.5"), (BOB, "198.18.112.6")
+SENT = {
+    "real-before-queue.log": [(*A, 3), (*A, None), (*A, 5), (*B, 2)],
+    "real-behind-queue.log": [(*A, 2), (*A, 1), (*A, 4)],
+    "real-behind-queue-xforward.log": [(*A, 2), (*A, 1), (*A, 1)],  # addresses are replaced behind the filter
+}
+DEAD = {
+    "real-before-queue.log": {"dead1@dest.example": ALICE, "gone@dest.example": ALICE, "dead2@dest.example": BOB},
+    "real-behind-queue.log": {"dead1@dest.example": ALICE},
+    "real-behind-queue-xforward.log": {"dead1@dest.example": ALICE},
+}
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_a_real_filters_messages_count_once_and_their_bounces_are_their_accounts(name: str) -> None:
+    sent = [(e.account, e.client_ip, e.nrcpt) for e in events(name) if e.kind == "submission"]
+    assert sent == SENT[name]
+    bounced = [e for e in events(name) if e.kind == "delivery" and e.status == "bounced"]
+    dead = {e.recipient: e.account for e in bounced if is_dead_recipient(e.dsn, e.reason)}
+    dead.pop("dead3@dest.example", None)  # of mail from outside
+    assert dead == DEAD[name]
+    assert {e.account for e in bounced if e.recipient == "dead3@dest.example"} <= {None}
+
+
+def test_what_a_real_filter_refused_is_a_reject_of_the_account() -> None:
+    (refused,) = [e for e in events("real-before-queue.log") if e.kind == "reject"]
+    assert (refused.account, refused.client_ip, refused.status) == (ALICE, "198.18.112.5", "554")
+
+
+def test_a_spammer_behind_a_real_filter_is_stopped_at_the_twentieth_message() -> None:
+    name = "real-before-queue-120.log.gz"
+    sent = [e for e in events(name) if e.kind == "submission"]
+    assert len(sent) == 120
+    assert {(e.account, e.client_ip, e.nrcpt) for e in sent} == {("alice@example.org", "198.18.112.5", 3)}
+    decision = next(d for d in decisions(name) if d.rule == "account_send_rate")
+    assert decision.subject == "alice@example.org"
+    evidence = decision.evidence
+    assert (evidence.metric, evidence.observed, evidence.window) == ("messages", 20, 600)

@@ -166,6 +166,7 @@ _CHOSEN = {
     ("method", "mechanism"), ("reason", "mechanism"),  # an unknown one is not known
     ("reason", "server's answer"),
     ("session", "session, of a webmail that is trusted"),
+    ("service", "host by DNS"),  # whose address has the host's own name is the host, which gives nothing but limits
     *((field, name) for field in (*_HELD_OF_DELIVERIES, "session") for name in _ANSWERS),  # a filter's answer, mostly
 }  # fmt: skip
 

@@ -111,7 +111,9 @@ class MtaMessages:
             return  # its webmail has told it, or the line is there twice
         if event.account is None:
             self._known.pop(key)
-        elif before is None and not self.overtaken:  # it came from elsewhere, or has gone elsewhere: nothing will follow
+        elif (
+            before is None and not self.overtaken
+        ):  # it came from elsewhere, or has gone elsewhere: nothing will follow
             event.kind, event.service = "submission", self._entrance(event)
             self._submission(key, event)
             self._known.pop(key)

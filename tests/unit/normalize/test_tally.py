@@ -125,17 +125,19 @@ def test_what_says_nothing_of_an_account_counts_nothing(unnamed: Event) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "dsn", "failed"),
+    ("status", "dsn", "reason", "failed"),
     [
-        ("bounced", "5.1.1", 1),
-        ("bounced", "5.1.10", 1),
-        ("bounced", "5.7.1", 0),
-        ("deferred", "4.1.1", 0),
-        ("sent", "2.0.0", 0),
+        ("bounced", "5.1.1", None, 1),
+        ("bounced", "5.1.10", None, 1),
+        ("bounced", "5.7.1", None, 0),
+        ("bounced", "5.0.0", "550 No such user here", 1),
+        ("bounced", "5.0.0", "552 mailbox full", 0),
+        ("deferred", "4.1.1", "user unknown", 0),
+        ("sent", "2.0.0", "user unknown", 0),
     ],
 )
-def test_recipients_that_do_not_exist(status: str, dsn: str, failed: int) -> None:
-    found = tallied(event("delivery", status=status, dsn=dsn))
+def test_recipients_that_do_not_exist(status: str, dsn: str, reason: str | None, failed: int) -> None:
+    found = tallied(event("delivery", status=status, dsn=dsn, reason=reason))
     assert counts(found["account", ALICE]) == {"failed": 1} if failed else found == {}
 
 

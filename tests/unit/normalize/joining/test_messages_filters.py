@@ -63,7 +63,9 @@ def delivered(qid: str, status: str = "sent", said: str = "250 ok", relay: str =
 
 
 def handed_over(qid: str, behind: str, relay: str = "127.0.0.1[127.0.0.1]:10024") -> str:
-    return delivered(qid, said=f"250 2.0.0 from MTA(smtp:[127.0.0.1]:10025): 250 2.0.0 Ok: queued as {behind}", relay=relay)
+    return delivered(
+        qid, said=f"250 2.0.0 from MTA(smtp:[127.0.0.1]:10025): 250 2.0.0 Ok: queued as {behind}", relay=relay
+    )
 
 
 def amavis(qid: str, behind: str) -> str:
@@ -116,7 +118,9 @@ def test_a_message_before_the_queue_is_its_clients(told: bool, more: str, addres
     events = joined([*lines, delivered("A0DED23C18C", "bounced"), removed("A0DED23C18C")])
     ((account, ip, nrcpt),) = submissions(events)
     assert (account, ip) == (VICTIM, IP)
-    within = address != "192.0.2.9"  # of a filter elsewhere nothing says that it is one: its messages count, with one recipient
+    within = (
+        address != "192.0.2.9"
+    )  # of a filter elsewhere nothing says that it is one: its messages count, with one recipient
     assert nrcpt == (5 if within or more.startswith(", orig_queue") else None)
     assert bounces(events) == ([VICTIM] if within or more.startswith(", orig_queue") else [None])
     assert [e.service for e in events if e.kind == "submission"] == ["submission"]
@@ -180,10 +184,14 @@ def test_a_message_that_is_tried_again_and_a_line_that_comes_twice_count_once() 
 
 FRONT, BACK = "4F0000000A", "5F0000000A"
 BEHIND = {
-    "orig_queue_id": [inner(BACK, f", orig_queue_id={FRONT}, orig_client=unknown[{IP}]"), active(BACK), handed_over(FRONT, BACK)],
+    "orig_queue_id": [
+        inner(BACK, f", orig_queue_id={FRONT}, orig_client=unknown[{IP}]"), active(BACK), handed_over(FRONT, BACK)
+    ],
     "answer": [inner(BACK, ""), active(BACK), handed_over(FRONT, BACK)],
     "answer, elsewhere": [inner(BACK, "", "10.0.0.9"), active(BACK), handed_over(FRONT, BACK, "f[10.0.0.9]:10025")],
-    "answer over LMTP": [inner(BACK, ""), active(BACK), handed_over(FRONT, BACK, "f[::1]:10024").replace("smtp[58]", "lmtp[58]")],
+    "answer over LMTP": [
+        inner(BACK, ""), active(BACK), handed_over(FRONT, BACK, "f[::1]:10024").replace("smtp[58]", "lmtp[58]")
+    ],
     "amavis": [inner(BACK, ""), active(BACK), amavis(FRONT, BACK), delivered(FRONT)],
 }  # fmt: skip
 
@@ -209,7 +217,11 @@ def test_another_servers_answer_charges_nobody_with_mail_from_outside() -> None:
     """Whoever gets mail of the account answers with the queue id of mail that he sent, or of another account's."""
     others = [client(BACK, "", "192.0.2.9", program="smtpd"), active(BACK, "a@y.example")]
     of_bob = [client("6F0000000A", "bob@x.example"), active("6F0000000A", "bob@x.example")]
-    answers = [handed_over(FRONT, qid, relay) for qid in (BACK, "6F0000000A") for relay in ("e.example[192.0.2.9]:25", "e[192.0.2.9]:587")]
+    answers = [
+        handed_over(FRONT, qid, relay)
+        for qid in (BACK, "6F0000000A")
+        for relay in ("e.example[192.0.2.9]:25", "e[192.0.2.9]:587")
+    ]
     lines = [client(FRONT), active(FRONT), *others, *of_bob, *answers]
     events = joined([*lines, delivered(BACK, "bounced"), delivered("6F0000000A", "bounced")])
     assert bounces(events) == [None, "bob@x.example"]
@@ -248,7 +260,12 @@ def message(number: int, way: str, user: str, ip: str, pid: int, nrcpt: int, bou
     elif way == "inbound":
         lines = [client(front, "", ip, program="smtpd"), active(front, "a@y.example", nrcpt)]
     else:
-        lines = [noqueue(pid, "", ip), inner(front), active(front, "a@y.example", nrcpt), accept(pid, front, "a@y.example")]
+        lines = [
+            noqueue(pid, "", ip),
+            inner(front),
+            active(front, "a@y.example", nrcpt),
+            accept(pid, front, "a@y.example"),
+        ]
     if way in BEHIND or way == "both":
         last = back
         lines += [line.replace(FRONT, front).replace(BACK, back) for line in BEHIND["answer" if way == "both" else way]]
@@ -258,7 +275,9 @@ def message(number: int, way: str, user: str, ip: str, pid: int, nrcpt: int, bou
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32), ways=st.lists(st.sampled_from(WAYS), min_size=1, max_size=12), cut=st.integers(0, 90))
+@given(
+    seed=st.integers(0, 2**32), ways=st.lists(st.sampled_from(WAYS), min_size=1, max_size=12), cut=st.integers(0, 90)
+)
 def test_each_message_counts_once_and_its_bounces_are_its_accounts(seed: int, ways: list[str], cut: int) -> None:
     """Whatever way the messages go, in whatever order their lines mix, and wherever the join is restarted. A process
     serves one client at a time."""
@@ -279,7 +298,9 @@ def test_each_message_counts_once_and_its_bounces_are_its_accounts(seed: int, wa
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.permutations([noqueue(44), inner("A0DED23C18C"), active("A0DED23C18C"), accept(44, "A0DED23C18C", told=True)]))
+@given(
+    st.permutations([noqueue(44), inner("A0DED23C18C"), active("A0DED23C18C"), accept(44, "A0DED23C18C", told=True)])
+)
 def test_lines_that_overtake_each_other_give_the_same_message(lines: list[str]) -> None:
     events = joined(lines, scattered())
     ((account, _, nrcpt),) = submissions(events)
