@@ -2,12 +2,16 @@
 
 from datetime import datetime
 
-from pipeline.formats import dovecot_auth, dovecot_login
+from pipeline.formats import dovecot_auth, dovecot_login, dovecot_submission
 from pipeline.formats.dovecot_login import SERVICES
 from pipeline.formats.reading.format import ClientText, Format, Outcome, Reader, Role
 from schemas.event import Event
 
-READERS: dict[str, Reader] = {**dovecot_login.FORMAT.programs, **dovecot_auth.FORMAT.programs}
+READERS: dict[str, Reader] = {
+    **dovecot_login.FORMAT.programs,
+    **dovecot_auth.FORMAT.programs,
+    **dovecot_submission.FORMAT.programs,
+}
 _LEVELS = frozenset(("Info", "Warning", "Error", "Fatal", "Panic"))
 _PROCESSES = frozenset(
     ("imap", "pop3", "lmtp", "lda", "managesieve", "submission", "anvil", "config", "dict", "director", "dns-client",
@@ -22,11 +26,13 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     reader = READERS.get(process)
     if reader is None:
         return Event("other", time, host, process if process in _PROCESSES else "dovecot")
-    first, _, rest = rest.partition(": ")
+    head, (first, _, rest) = first, rest.partition(": ")
     if first == "Debug":
         return Event("other", time, host, process)
     if first in _LEVELS:
         first, _, rest = rest.partition(": ")
+    if head.startswith("submission("):
+        return dovecot_submission.read_session(time, host, head, first, rest)
     return reader(time, host, process, SERVICES.get(process), first, rest)
 
 
@@ -59,6 +65,7 @@ FORMAT = Format(
     clients=(
         *dovecot_login.FORMAT.clients,
         *dovecot_auth.FORMAT.clients,
+        *dovecot_submission.FORMAT.clients,
         ClientText("user who got in", r"imap\(([^()]*)\)"),
     ),
 )

@@ -79,7 +79,8 @@ def test_a_webmail_on_the_mail_host_has_the_limits_of_webmail_without_a_setting(
     assert [d.subject_kind for d in decisions(name) if d.subject == "127.0.0.1"] == []
 
 
-# --- as a real Postfix 3.7 wrote it: filters that pass on, refuse (SPAM) and keep (DROP); one speaks XFORWARD ----
+# --- as a real Postfix 3.7, and Dovecot 2.3, wrote it ----------------------------------------------------------------
+# The filters pass on, refuse (SPAM) and keep (DROP); one of them speaks XFORWARD.
 
 ALICE, BOB = "alice@testbed.example", "bob@testbed.example"
 A, B = (ALICE, "198.18.112.5"), (BOB, "198.18.112.6")
@@ -87,11 +88,13 @@ SENT = {
     "real-before-queue.log": [(*A, 3), (*A, None), (*A, 5), (*B, 2)],
     "real-behind-queue.log": [(*A, 2), (*A, 1), (*A, 4)],
     "real-behind-queue-xforward.log": [(*A, 2), (*A, 1), (*A, 1)],  # addresses are replaced behind the filter
+    "real-dovecot-submission.log": [(ALICE, "127.0.0.1", 2), (ALICE, "127.0.0.1", 1)],
 }
 DEAD = {
     "real-before-queue.log": {"dead1@dest.example": ALICE, "gone@dest.example": ALICE, "dead2@dest.example": BOB},
     "real-behind-queue.log": {"dead1@dest.example": ALICE},
     "real-behind-queue-xforward.log": {"dead1@dest.example": ALICE},
+    "real-dovecot-submission.log": {"dead1@dest.example": ALICE},
 }
 
 

@@ -32,7 +32,9 @@ SASL = _with(Role.SASL)
 ASKED = _with(Role.ASKED)
 WEBMAILS = _with(Role.WEBMAIL)
 
-SHARED_SESSIONS = _joined(Session.SHARED)
+RELAYED = frozenset(("submission-login", "submission"))
+"""Dovecot's submission service: the login tells the address of the client, each line behind it a message."""
+SHARED_SESSIONS = _joined(Session.SHARED) | RELAYED
 SUMMED_SESSIONS = _joined(Session.SUM)
 TWICE_TOLD_SESSIONS = _joined(Session.TWICE)
 

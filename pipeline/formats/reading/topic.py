@@ -11,6 +11,9 @@ AUTH_ROLES = frozenset((Role.ACCESS, Role.SASL, Role.ASKED))
 _BSD = r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?"
 _ISO = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[^ ]*+"
 
+_RELAYED = r"(?:\[\d+\])?: submission(?:\(|-login: (?:Info: )?Login: )"
+"""Dovecot's submission service: the MTA's lines on the same messages are on ``maillog``."""
+
 
 def _any_of(texts: Iterable[str]) -> str:
     """A pattern of any of these texts, which looks at each of their common beginnings once; of none, it never fits."""
@@ -44,7 +47,7 @@ def _pattern(formats: tuple[Format, ...]) -> re.Pattern[bytes]:
     )
     text = (
         rf"(?:<\d{{1,3}}>)?+(?:(?:{_BSD}|{_ISO}) (?:"
-        rf"(?:[^ \[(<]*+(?<!:) (?!\[))?+{tag}(?:[\[(<:]| \[)"
+        rf"(?:[^ \[(<]*+(?<!:) (?!\[))?+{tag}(?!{_RELAYED})(?:[\[(<:]| \[)"
         rf"|{own}(?:[(<]|: ))"  # a log file that names no host
         rf"|1 {_ISO} [^ ]++ {tag} )"  # RFC 5424
     )

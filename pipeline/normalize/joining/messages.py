@@ -4,14 +4,15 @@
   accepted, delivery lines tell the outcome. Only qmgr's line makes a ``submission``: the client line is also there for
   messages refused at DATA. A message without authentication (inbound mail, a forwarding, a list) is charged to nobody.
 * A filter before the queue (``smtpd_proxy_filter``): smtpd's client line names no queue id, and the one behind the
-  filter no account. The process that accepts the message says both, before qmgr's line or after it.
+  filter no account. The process that accepts the message says both, before qmgr's line or after it. The same holds for
+  Dovecot's submission service, where the MTA behind it is not told who the client is.
 * A filter behind the queue (``content_filter``): the message comes back without an account, under another queue id. It
   is counted once, under the first; but what becomes of it is its account's.
 * Where lines overtake each other (``overtaken``), qmgr's may be first: then the client's line makes the ``submission``.
 * Of some MTAs account, address and message stand in different lines of one session (of Sendmail: of one process).
 """
 
-from pipeline.formats.reading.programs import LOCAL, WEBMAILS
+from pipeline.formats.reading.programs import LOCAL, RELAYED, WEBMAILS
 from pipeline.normalize.joining.generations import Dumped, Generations, Key
 from pipeline.normalize.joining.message import MtaMessage
 from pipeline.normalize.joining.webmail import WebmailMessages
@@ -96,7 +97,7 @@ class MtaMessages:
 
     def _of_process(self, key: Key, event: Event, client: MtaMessage | None) -> None:
         """What the process that accepts a message has said of its client; if it says it itself, both must agree."""
-        if client is not None and not self.overtaken:
+        if client is not None and not self.overtaken and event.program not in RELAYED:
             self._known.pop(key)  # the next message has a line of its own, which may be lost
         if client is not None and event.account in (None, client.account):
             event.account, event.client_ip, event.method = client.account, client.client_ip, client.method
@@ -105,20 +106,21 @@ class MtaMessages:
             event.kind, event.service = "submission", self._entrance(event)
 
     def _accepted(self, key: Key, event: Event) -> None:
-        """A filter before the queue handed a message on: this is its client's line, before qmgr's or after it."""
+        """Who stands before the queue handed a message on: this is its client's line, before qmgr's or after it."""
         before = self._known.get(key)
-        if before is not None and before.submitted:
-            return  # its webmail has told it, or the line is there twice
+        if before is not None and before.waiting is None and before.account is not None:
+            return  # it was told who it is, its webmail has told it, or the line is there twice
+        if before is None and event.program in RELAYED:
+            return  # the MTA's lines are elsewhere; if it was told who the client is, it is counted there
         if event.account is None:
             self._known.pop(key)
-        elif (
-            before is None and not self.overtaken
-        ):  # it came from elsewhere, or has gone elsewhere: nothing will follow
+        elif before is None and not self.overtaken:  # its queue is elsewhere: nothing will follow
             event.kind, event.service = "submission", self._entrance(event)
             self._submission(key, event)
             self._known.pop(key)
         else:
-            message = MtaMessage(event.account, event.client_ip, self._entrance(event), event.method)
+            service = self._entrance(event)
+            message = MtaMessage(event.account, event.client_ip, service, event.method, nrcpt=event.nrcpt)
             self._known.put(key, message)
             if before is not None and before.sender is not None:
                 self._came_late(key, event, message, before)
@@ -176,7 +178,7 @@ class MtaMessages:
             return
         message.account, message.sender, message.submitted = account, before.sender, True
         event.kind, event.account, event.service = "submission", account, message.service
-        event.sender, event.nrcpt, event.size = before.sender, nrcpt, size
+        event.sender, event.nrcpt, event.size = before.sender, message.nrcpt or nrcpt, size
         self._webmails.told_by_mta(key, event)
 
     def _gone(self, key: Key) -> None:
@@ -209,7 +211,7 @@ class MtaMessages:
         event.service = message.service
         event.method = message.method
         if not message.submitted and message.account:
-            event.kind = "submission"
+            event.kind, event.nrcpt = "submission", message.nrcpt or event.nrcpt
             message.submitted = True
             if webmails or message.service == "webmail":
                 self._webmails.told_by_mta(key, event)

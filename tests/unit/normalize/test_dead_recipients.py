@@ -16,7 +16,7 @@ DEAD_TEXTS = (
     ("5.1.1", "User unknown in virtual alias table"),
     ("5.0.0", "host mx.y.example[192.0.2.1] said: 550 <b@y.example>: Recipient address rejected: User unknown in relay "
      "recipient table"),
-    ("5.0.0", "host mx.y.example[192.0.2.1] said: 550 <b@y.example>: Recipient address rejected: undeliverable address"),
+    ("5.0.0", "host mx.y.example[192.0.2.1] said: 550 <b@y.example>: undeliverable address"),
     ("5.0.0", "host mail.example.net[192.0.2.99] said: 550 No such user here (in reply to RCPT TO command)"),
     ("5.0.0", "host mail.example.net[2001:db8::99]:25 said: 550 No Such User Here (in reply to RCPT TO command)"),
     # Sendmail, Exim, qmail

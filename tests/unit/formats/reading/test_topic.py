@@ -50,6 +50,8 @@ PROGRAMS = (
     b"<22>1 2026-11-24T01:50:44.123456+00:00 mx popa3d 311 - - Authentication failed for bob",
 )
 MAIL = (
+    b"Nov 24 01:50:44 mx dovecot: submission(bob)<311><AwA68Ptg>: Successfully relayed message: from=<bob>",
+    b"Nov 24 01:50:44 mx dovecot[311]: submission-login: Login: user=<bob>, method=PLAIN, rip=192.0.2.1",
     b"Nov 24 01:50:43 mx postfix/smtpd[1]: connect from unknown[192.0.2.1]",
     b"Nov 24 01:50:43 mx postfix/submission/smtpd[1]: 4F1: client=x[192.0.2.1], sasl_username=bob",
     b"Nov 24 01:50:43 dovecot postfix/smtpd[1]: a host may have any name",

@@ -38,8 +38,8 @@ def accept(pid: int | str, qid: str, user: str = VICTIM, told: bool = False) -> 
     answer = f"250 2.0.0 Ok: queued as {qid}" if qid else "250 2.7.0 Ok, discarded, id=1-1"
     more = f" sasl_username=<{user}>" if told else ""
     return (
-        f"{AT}postfix/submission/smtpd{process}: proxy-accept: END-OF-MESSAGE: {answer}; from=<{user}> to=<b@y.example> "
-        f"proto=ESMTP helo=<pc>{more}"
+        f"{AT}postfix/submission/smtpd{process}: proxy-accept: END-OF-MESSAGE: {answer}; from=<{user}> "
+        f"to=<b@y.example> proto=ESMTP helo=<pc>{more}"
     )
 
 
@@ -319,3 +319,42 @@ def test_memory_is_bounded() -> None:
         joined([noqueue(n), inner(f"{n:010X}"), accept(n, f"{n:010X}")], joiner)
     assert joiner.forgotten >= 900
     assert len(joiner.dump()) < 150 * 100
+
+
+# --- Dovecot's submission service -----------------------------------------------------------------------------------
+
+SESSION = "nYsfa0Rh3sl/AAAB"
+CAME = (
+    f"{AT}dovecot: submission-login: Login: user=<{VICTIM}>, method=PLAIN, rip={IP}, lip=192.0.2.1, session=<{SESSION}>"
+)
+LEFT = f"{AT}dovecot: submission({VICTIM})<3><{SESSION}>: Disconnected: Logged out (state=READY) in=234 out=217"
+
+
+def relayed(qid: str, nrcpt: int = 2) -> str:
+    return (
+        f"{AT}dovecot: submission({VICTIM})<3><{SESSION}>: Successfully relayed message: from=<{VICTIM}>, size=17, "
+        f"id=LGlJO3etCWtHeAAAg+zDdQ, nrcpt={nrcpt}, reply=`250 2.0.0 Ok: 189 bytes queued as {qid}'"
+    )
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_message_of_dovecots_submission_service_is_its_users(late: bool) -> None:
+    """As many recipients as the client named: aliases made five of two."""
+    ends = [active(FRONT), relayed(FRONT)]
+    lines = [CAME, inner(FRONT, ""), *(ends if late else ends[::-1]), delivered(FRONT, "bounced"), active(FRONT)]
+    again = [line.replace(FRONT, BACK) for line in lines[1:]]
+    events = joined([*lines, *again, LEFT])
+    assert submissions(events) == [(VICTIM, IP, 2)] * 2
+    assert bounces(events) == [VICTIM] * 2
+    assert {e.service for e in events if e.kind == "submission"} == {"submission"}
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_if_the_mta_is_told_who_the_client_is_the_message_counts_with_its_lines(late: bool) -> None:
+    ends = [active(FRONT), relayed(FRONT)]
+    events = joined([CAME, client(FRONT), *(ends if late else ends[::-1]), active(FRONT), LEFT])
+    assert submissions(events) == [ONE]
+
+
+def test_where_the_mtas_lines_are_elsewhere_nothing_counts_twice() -> None:
+    assert submissions(joined([CAME, relayed(FRONT), LEFT])) == []
