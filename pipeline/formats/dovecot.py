@@ -26,12 +26,13 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     reader = READERS.get(process)
     if reader is None:
         return Event("other", time, host, process if process in _PROCESSES else "dovecot")
-    head, (first, _, rest) = first, rest.partition(": ")
+    head = first
+    first, _, rest = rest.partition(": ")
     if first == "Debug":
         return Event("other", time, host, process)
     if first in _LEVELS:
         first, _, rest = rest.partition(": ")
-    if head.startswith("submission("):
+    if process == "submission" and head != process:
         return dovecot_submission.read_session(time, host, head, first, rest)
     return reader(time, host, process, SERVICES.get(process), first, rest)
 

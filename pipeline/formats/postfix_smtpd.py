@@ -49,21 +49,19 @@ _LOGGED_USER = 100  # smtpd cuts the user name of a failed login here
 
 def read(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """One line of smtpd."""
-    if first in OF_PROCESS:
-        return _of_process(time, host, program, service, first, rest)
     if not rest and first.startswith(("connect from ", "disconnect from ")):
         written = first.rpartition("[")[2].partition("]")[0]
         client_ip = CANONICAL_IP[written]
         if client_ip is None and written != "unknown":
             return Unreadable(_NAME, "no client address")
         return Event("connect", time, host, program, service, None, client_ip)
-    if rest.startswith("client="):
+    if rest.startswith("client=") and first != "NOQUEUE":
         peer, sasl, login = rest.partition("], sasl_method=")
         if sasl:
             client_ip = CANONICAL_IP[peer.rpartition("[")[2]]
             method, found, user = login.partition(", sasl_username=")
             if client_ip is not None and found and "," not in user:
-                if peer.startswith(host, _NAME_AT) and peer.startswith("[", _NAME_AT + len(host)):
+                if peer[_NAME_AT] == host[:1] and peer.startswith(f"{host}[", _NAME_AT):
                     service = "webmail"  # the host itself, by the name that its address has
                 return Event(
                     "connect", time, host, program, service, user.lower() or None, client_ip, first,
@@ -74,6 +72,8 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
             if client_ip is not None:
                 return Event("connect", time, host, program, service, None, client_ip, first)
         return _client(Event("connect", time, host, program, service, queue_id=first), rest)
+    if first in OF_PROCESS:
+        return _of_process(time, host, program, service, first, rest)
     event = Event("other", time, host, program, service)
     if first == "warning":
         return _warning(event, rest)

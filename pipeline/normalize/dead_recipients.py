@@ -108,6 +108,8 @@ def is_dead_recipient(dsn: str | None, reason: str | None) -> bool:
     if dsn is None:
         found = _CODE.search(text)
         dsn = found[0] if found else ""
+    if dsn == "5.1.1" and "user unknown" in text:
+        return True  # as nearly all of them are
     if dsn in _NEVER or dsn.startswith(("2.", "4.")):
         return False
     # qmail writes its texts with underscores

@@ -24,6 +24,7 @@ _REPEATED = "message repeated "
 _TIMES = re.compile(rf"{_REPEATED}([0-9]{{1,6}}) times")
 _POSTFIX = ("smtpd", "postfix")
 _NOT_PLAIN = (_REPEATED, *OF_PROCESS[1:])
+_OF_CLIENT = ("client=", "proxy-")
 _NO_HEADER = ("{", "[", "<")
 _DEEPEST = 3  # envelopes within envelopes
 _LONGEST_HEAD = 200
@@ -51,7 +52,7 @@ class LineReader:
         """The outcome of each line, in order; the same as ``read`` one by one, and faster."""
         if sum([stamps.refer(reference) for stamps in (self._stamps, *self._zoned.values())]):
             self._heads.clear()
-        heads, repeated, not_plain, no_queue = self._heads, _REPEATED, _NOT_PLAIN, OF_PROCESS[0]
+        heads, repeated, not_plain = self._heads, _REPEATED, _NOT_PLAIN
         outcomes: list[Outcome] = []
         append = outcomes.append
         for line in lines:
@@ -64,8 +65,11 @@ class LineReader:
             reader, time, host, program, service = known
             if len(parts) == 3:
                 first = parts[1]
-                # To compare is far cheaper, and mostly enough.
-                if first == no_queue or (first >= repeated and first.startswith(not_plain)):
+                # To compare is far cheaper, and mostly enough: queue ids come before "N", which is NOQUEUE's.
+                if first >= "N" and (
+                    (first >= repeated and first.startswith(not_plain))
+                    or (first < "O" and parts[2].startswith(_OF_CLIENT))
+                ):
                     append(self._read_other(line, parts, reference))
                     continue
                 append(reader(time, host, program, service, first, parts[2]))
@@ -161,7 +165,7 @@ class LineReader:
             if len(self._heads) >= _HEADS:
                 self._heads.clear()
             self._heads[head] = route.reader, time, route.host, route.program, service
-        if route.told_pid or parts[1] in OF_PROCESS:
+        if route.told_pid or (parts[1] >= "N" and parts[1] in OF_PROCESS):
             pid = parts[0].rpartition("[")[2].removesuffix("]") if parts[0].endswith("]") else None
             service = _told(route, parts[1], pid)
         return route.reader(time, route.host, route.program, service, parts[1], parts[2] if len(parts) > 2 else "")

@@ -59,7 +59,7 @@ class MtaMessages:
                 self._pass_on(self._known.get((event.host, queue_id)), (event.host, event.session))
         elif kind == "connect":
             key = event.host, queue_id
-            if event.status == "queued":
+            if event.status is not None:
                 self._accepted(key, event)
             elif event.account is not None or not self._came_back(key, event):
                 self._open(key, event)
@@ -152,11 +152,10 @@ class MtaMessages:
     def _entrance(self, event: Event) -> str | None:
         """``webmail`` for mail of a webmail's host, and of whoever logs in from the mail host itself."""
         address = event.client_ip
-        if address is not None and (
-            address in self._webmail_hosts or (event.account is not None and address.startswith(_LOOPBACK))
-        ):
-            return "webmail"
-        return event.service
+        if address is None:
+            return event.service
+        ours = address in self._webmail_hosts or (address.startswith(_LOOPBACK) and event.account is not None)
+        return "webmail" if ours else event.service
 
     def _open(self, key: Key, event: Event) -> None:
         service = self._entrance(event)
