@@ -58,8 +58,8 @@ class Connection:
 
 
 class Connections:
-    """Those that are open. ``waiting``: without a question yet, or in the middle of one, in order of time; ``idle``: the
-    others. To be used in one event loop. ``most``: open at once."""
+    """Those that are open. ``waiting``: without a question yet, or in the middle of one, in order of time; ``idle``:
+    the others. To be used in one event loop. ``most``: open at once."""
 
     def __init__(self, recorder: Recorder, most: int = MOST) -> None:
         self.most = most
