@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pipeline.adapters.geoip import GeoFile
 from pipeline.networks import OurHosts
@@ -16,6 +17,7 @@ from pipeline.normalize.normalizer import Normalizer
 from pipeline.replay import LogFrame, Replay
 from pipeline.rules import build
 from pipeline.rules.config import load
+from schemas.codec import decode_events, encode_frame
 from schemas.enforcement import Decision
 from schemas.event import Event
 from tests.support.paths import RECORDED
@@ -23,6 +25,7 @@ from tests.support.paths import RECORDED
 WAYS = Path(__file__).parent / "ways"
 REFERENCE = 1_796_083_200.0  # 2026-12-01
 VICTIM = "victim@example.org"
+OURS = OurHosts(hosts=["127.0.0.0/8"])
 
 
 def content(name: str) -> bytes:
@@ -39,7 +42,7 @@ def decisions(name: str) -> tuple[Decision, ...]:
 
 @cache
 def events(name: str) -> tuple[Event, ...]:
-    return tuple(Normalizer(OurHosts(hosts=["127.0.0.0/8"])).normalize(content(name), REFERENCE, name, 0).events)
+    return tuple(Normalizer(OURS).normalize(content(name), REFERENCE, name, 0).events)
 
 
 def first(name: str) -> dict[tuple[str, str], datetime]:
@@ -77,6 +80,23 @@ def test_a_webmail_on_the_mail_host_has_the_limits_of_webmail_without_a_setting(
     assert len(before) == 25
     assert {(e.service, e.channel) for e in before} == {("webmail", "webmail")}
     assert [d.subject_kind for d in decisions(name) if d.subject == "127.0.0.1"] == []
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in WAYS.iterdir()))
+def test_stored_events_and_a_restart_anywhere_give_the_same_tallies(name: str) -> None:
+    """Frames of seven lines, each joined by a normalizer that was made anew from the state of the one before."""
+    lines = content(name).splitlines(keepends=True)[:700]
+    frames = [b"".join(lines[at : at + 7]) for at in range(0, len(lines), 7)]
+    through, state = Normalizer(OURS), Normalizer(OURS).dump()
+    for number, frame in enumerate(frames):
+        batch = through.normalize(frame, REFERENCE, name, number)
+        restarted = Normalizer(OURS)
+        restarted.load(state)
+        assert restarted.normalize(frame, REFERENCE, name, number) == batch
+        state = restarted.dump()
+        stored = decode_events(encode_frame(batch.events)) if batch.events else []
+        told = [replace(tally, samples=()) for tally in through.retell(stored)]
+        assert told == [replace(tally, samples=()) for tally in batch.tallies]
 
 
 # --- as a real Postfix 3.7, and Dovecot 2.3, wrote it ----------------------------------------------------------------
