@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.normalize.joining.sessions import FailedSessions
+from pipeline.normalize.attempts.sessions import FailedSessions
 from schemas.event import Event
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
