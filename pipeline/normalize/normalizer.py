@@ -200,12 +200,17 @@ class Normalizer:
     def load(self, dumped: bytes) -> None:
         """Inverse of ``dump``. Raises msgspec.DecodeError."""
         state = msgspec.msgpack.decode(dumped, type=NormalizerState)
-        self.joiner.load(state.joined)
+        self.load_joined(state.joined)
         self.clocks.load(state.clocks)
         if self.doubles is not None and state.doubles:
             self.doubles.load(state.doubles)
         if state.attempts is not None:
             self.attempts.load(state.attempts)
+
+    def load_joined(self, dumped: bytes) -> None:
+        """The same, of a version whose state was no more than what it joined."""
+        joined = self.joiner.load(dumped)
+        self.attempts.take_over(joined.sessions, *joined.echoes)
 
     def retell(self, events: Iterable[Event]) -> list[Tally]:
         """The events of one frame, normalised before (stored ones, say) -> the same tallies, but for sample lines."""

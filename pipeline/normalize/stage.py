@@ -169,7 +169,7 @@ class NormalizeStage:
                         self.position, dumped, seen = msgspec.msgpack.decode(state, type=tuple[int, bytes, msgspec.Raw])
                         self._passing.seen.load(bytes(seen))
                     if part.version == 1:
-                        self._normalizer.joiner.load(dumped)
+                        self._normalizer.load_joined(dumped)
                     else:
                         self._normalizer.load(dumped)
 

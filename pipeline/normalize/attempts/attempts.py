@@ -20,11 +20,11 @@ import msgspec
 from pipeline.formats.reading.format import Role
 from pipeline.formats.reading.programs import MTAS, ROLES, SUMMED_SESSIONS
 from pipeline.normalize.attempts.bursts import Burst, Bursts, NetworkFailures
-from pipeline.normalize.attempts.claims import Claim, Claims
+from pipeline.normalize.attempts.claims import HOLD, Claim, Claims, key_of
 from pipeline.normalize.attempts.front_ends import FrontEnds, FrontEndState, entrance, may_echo
 from pipeline.normalize.attempts.outages import Outages, OutageState
 from pipeline.normalize.attempts.sessions import FailedSessions
-from pipeline.normalize.generations import Dumped
+from pipeline.normalize.generations import Dumped, Generations
 from schemas.event import Event
 
 CHAIN: Final = timedelta(seconds=2)
@@ -44,6 +44,7 @@ class AttemptState(msgspec.Struct, array_like=True):
     front_ends: FrontEndState
     outages: OutageState
     bursts: tuple[Dumped[Burst], Dumped[NetworkFailures]]
+    let_in: Dumped[float]
 
 
 class Settled(NamedTuple):
@@ -63,6 +64,7 @@ class Attempts:
         self._front_ends = FrontEnds()
         self._outages = Outages()
         self._bursts = Bursts()
+        self._let_in: Generations[float] = Generations(SESSIONS)  # where lines come in any order: when a success was
 
     @property
     def forgotten(self) -> int:
@@ -121,6 +123,8 @@ class Attempts:
                     outages.success(event)
                 if claims:
                     self._void(event)
+                if self.scattered and event.session is not None:
+                    self._let_in.put((event.host, f"={event.session}"), event.time.timestamp())
             elif kind == "other":
                 if event.reason == "temporary":
                     outages.trouble(event)
@@ -130,6 +134,10 @@ class Attempts:
     def _claim(self, event: Event, line: str) -> None:
         """A store's refusal: not the last word, or no word at all."""
         if may_echo(event) and self._front_ends.tell(event):
+            event.told_before()
+            return
+        let_in = self._let_in.get(key_of(event))
+        if let_in is not None and 0 <= let_in - event.time.timestamp() < HOLD.total_seconds():
             event.told_before()
             return
         gone = self._claims.hold(event, line)
@@ -201,6 +209,7 @@ class Attempts:
             self._front_ends.dump(),
             self._outages.dump(),
             self._bursts.dump(),
+            self._let_in.dump(),
         )
 
     def load(self, state: AttemptState) -> None:
@@ -210,6 +219,13 @@ class Attempts:
         self._front_ends.load(state.front_ends)
         self._outages.load(state.outages)
         self._bursts.load(state.bursts)
+        self._let_in.load(state.let_in)
+
+    def take_over(self, sessions: Dumped[int], front_ends: FrontEndState, outages: OutageState) -> None:
+        """What a version knew that held no claims."""
+        self._sessions.load(sessions)
+        self._front_ends.load(front_ends)
+        self._outages.load(outages)
 
 
 def _tries(claims: Sequence[Claim]) -> int:

@@ -5,19 +5,20 @@ from collections.abc import Iterable
 import msgspec
 
 from pipeline.formats.reading.programs import SHARED_SESSIONS
-from pipeline.normalize.generations import Dumped
+from pipeline.normalize.generations import Dumped, Key
 from pipeline.normalize.joining.messages import MtaMessage, MtaMessages
 from pipeline.normalize.joining.webmail import WebmailMessage, WebmailMessages
 from schemas.event import Event
 
 
 class JoinState(msgspec.Struct, array_like=True):
-    """What is saved. Fields are read by their places: new ones come last, and have defaults. ``before``: of versions
-    that joined failures here."""
+    """What is saved. Fields are read by their places: new ones come last, and have defaults. ``sessions`` and
+    ``echoes``: of failures, as earlier versions joined them here (see ``attempts``)."""
 
     messages: Dumped[MtaMessage]
-    before: msgspec.Raw = msgspec.Raw(b"\x90")
+    sessions: Dumped[int] = msgspec.field(default_factory=lambda: [[], []])
     webmails: Dumped[WebmailMessage] = msgspec.field(default_factory=lambda: [[], []])
+    echoes: tuple[list[tuple[Key, float]], list[tuple[Key, float]]] = ([], [])
 
 
 class Joiner:
@@ -58,11 +59,12 @@ class Joiner:
         """The state, to be kept with the offset up to which lines were joined."""
         return _PACK.encode(JoinState(self._messages.dump(), webmails=self._webmails.dump()))
 
-    def load(self, dumped: bytes) -> None:
-        """Inverse of ``dump``. Raises msgspec.DecodeError."""
+    def load(self, dumped: bytes) -> JoinState:
+        """Inverse of ``dump``; returns what it found. Raises msgspec.DecodeError."""
         state = _UNPACK.decode(dumped)
         self._messages.load(state.messages)
         self._webmails.load(state.webmails)
+        return state
 
 
 _PACK = msgspec.msgpack.Encoder()
