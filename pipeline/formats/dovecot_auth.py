@@ -25,9 +25,9 @@ _NOBODY = re.compile(
 # that looks like a file's name is followed by one more end of parentheses.
 _DRIVERS = frozenset(("LDAP", "ldap", "mysql", "pgsql", "sqlpool", "cassandra", "redis"))
 _OUTAGE = re.compile(
-    r"(?:LDAP|ldap(?:\(/[^(),]*\))?|(?:mysql|pgsql|sqlpool)(?:\([^(),]*\))?|cassandra|redis): (?:(?!\): ).)*?(?:"
-    r"[Cc]an't (?:connect|contact)|[Cc]onnect(?:ion)?(?:\(\))? (?:failed|lost|refused|timed out)|[Ll]ost connection|"
-    r"[Nn]ot connected|binding failed|[Tt]imed out|has gone away|[Ss]erver is (?:down|unavailable))(?:(?!\): ).)*",
+    r"(?:(?:mysql|pgsql|sqlpool)(?:\([^(),]*\))?|cassandra|redis|(?:LDAP|ldap(?:\(/[^(),]*\))?)(?!.*: .*\): )): .*"
+    r"(?:[Cc]an't (?:connect|contact)|[Cc]onnect(?:ion)?(?:\(\))? (?:failed|lost|refused|timed out)|[Ll]ost connection|"
+    r"[Nn]ot connected|binding failed|[Tt]imed out|has gone away|[Ss]erver is (?:down|unavailable)).*",
     re.DOTALL,
 )
 _REFUSED = "Authentication failure due to policy server refusal"

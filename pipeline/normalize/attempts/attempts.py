@@ -49,7 +49,7 @@ class AttemptState(msgspec.Struct, array_like=True):
 
 class Settled(NamedTuple):
     """A frame's events and those of them that may count, each with its raw line: without what is still held, and with
-    what is held no more, which comes last."""
+    what is held no more, before the line that settled it."""
 
     events: list[Event]
     counted: list[Counted]
@@ -83,66 +83,68 @@ class Attempts:
     def settle(self, events: list[Event], counted: list[Counted]) -> Settled:
         """Completes a frame's events in place. ``counted``: those of them that may count, or that tell of trouble."""
         claims = self._claims
-        held_before = list(claims)
-        if not held_before and not any(event.kind == "auth_failure" for event, _ in counted):
-            self._see((event for event, _ in counted), {})
+        if not claims and not any(event.kind == "auth_failure" for event, _ in counted):
+            for event, _ in counted:
+                self._see(event, "")
             return Settled(events, counted)
-        self._see(events, {id(event): line for event, line in counted})
-        now_held = {id(claim.event) for claim in claims}
-        released = [claim for claim in held_before if claim.settled]
-        if now_held:
-            events = [event for event in events if id(event) not in now_held]
-            counted = [one for one in counted if id(one[0]) not in now_held]
-        if released:
-            events = events + [claim.event for claim in released]
-            counted = counted + [(claim.event, claim.line) for claim in released]
-        return Settled(events, counted)
+        lines = {id(event): line for event, line in counted}
+        settled = Settled([], [])
+        for event in events:
+            line = lines.get(id(event))
+            held = self._see(event, line or "")
+            claims.take_settled(*settled)
+            if not held:
+                settled.events.append(event)
+                if line is not None:
+                    settled.counted.append((event, line))
+        return settled
 
     def finish(self) -> Settled:
         """Nothing comes any more: whatever is still held failed."""
-        held = list(self._claims)
-        for claim in held:
+        settled = Settled([], [])
+        for claim in list(self._claims):
             if not claim.settled:
                 self._failed(self._claims.of(claim.key))
-        return Settled([claim.event for claim in held], [(claim.event, claim.line) for claim in held])
+        self._claims.take_settled(*settled)
+        return settled
 
-    def _see(self, events: Iterable[Event], lines: dict[int, str]) -> None:
-        claims, outages = self._claims, self._outages
-        for event in events:
+    def _see(self, event: Event, line: str) -> bool:
+        """True if it is held."""
+        claims, outages, kind = self._claims, self._outages, event.kind
+        if claims:
+            for due in claims.due(event.host, event.time):
+                self._failed(due)
+        if kind == "auth_failure":
+            if ROLES.get(event.program) in _CLAIMED:
+                return self._claim(event, line)
+            self._word(event)
+        elif kind == "auth_success":
+            if outages:
+                outages.success(event)
             if claims:
-                for due in claims.due(event.host, event.time):
-                    self._failed(due)
-            kind = event.kind
-            if kind == "auth_failure":
-                if ROLES.get(event.program) in _CLAIMED:
-                    self._claim(event, lines.get(id(event), ""))
-                else:
-                    self._word(event)
-            elif kind == "auth_success":
-                if outages:
-                    outages.success(event)
-                if claims:
-                    self._void(event)
-                if self.scattered and event.session is not None:
-                    self._let_in.put((event.host, f"={event.session}"), event.time.timestamp())
-            elif kind == "other":
-                if event.reason == "temporary":
-                    outages.trouble(event)
-            elif claims and event.account and (kind == "submission" or (kind == "connect" and event.program in MTAS)):
                 self._void(event)
+            if self.scattered and event.session is not None:
+                self._let_in.put((event.host, f"={event.session}"), event.time.timestamp())
+        elif kind == "other":
+            if event.reason == "temporary":
+                outages.trouble(event)
+        elif claims and event.account and (kind == "submission" or (kind == "connect" and event.program in MTAS)):
+            self._void(event)
+        return False
 
-    def _claim(self, event: Event, line: str) -> None:
-        """A store's refusal: not the last word, or no word at all."""
+    def _claim(self, event: Event, line: str) -> bool:
+        """A store's refusal: not the last word, or no word at all. True if it is held."""
         if may_echo(event) and self._front_ends.tell(event):
             event.told_before()
-            return
+            return False
         let_in = self._let_in.get(key_of(event))
         if let_in is not None and 0 <= let_in - event.time.timestamp() < HOLD.total_seconds():
             event.told_before()
-            return
+            return False
         gone = self._claims.hold(event, line)
         if gone:
             self._failed(gone)
+        return True
 
     def _word(self, event: Event) -> None:
         """A front end's failure."""

@@ -42,6 +42,7 @@ class Claims:
         self._hosts: dict[str, deque[Claim]] = {}
         self._of: dict[Key, list[Claim]] = {}
         self._number = 0
+        self._settled: list[Claim] = []
 
     def __len__(self) -> int:
         return self._number
@@ -79,11 +80,19 @@ class Claims:
         for claim in claims:
             if not claim.settled:
                 claim.settled = True
+                self._settled.append(claim)
                 self._number -= 1
                 left = self._of[claim.key]
                 left.remove(claim)
                 if not left:
                     del self._of[claim.key]
+
+    def take_settled(self, events: list[Event], counted: list[tuple[Event, str]]) -> None:
+        """Moves what was settled since the last call there, each once."""
+        for claim in self._settled:
+            events.append(claim.event)
+            counted.append((claim.event, claim.line))
+        self._settled.clear()
 
     def _first(self, host: str) -> list[Claim]:
         queue = self._hosts[host]

@@ -108,7 +108,7 @@ def test_what_is_held_is_in_no_frame_and_comes_with_the_line_that_settles_it() -
     assert attempts.settle([one], [(one, "line")]) == ([], [])
     early, late = passing(2.9), passing(3)
     assert attempts.settle([early], []) == ([early], [])
-    assert attempts.settle([late], []) == ([late, one], [(one, "line")])
+    assert attempts.settle([late], []) == ([one, late], [(one, "line")])
     assert one.count == 1
 
 
@@ -117,7 +117,7 @@ def test_the_clock_of_another_host_settles_nothing() -> None:
     one, other, back = refusal(0), passing(900, host="mx2"), passing(-100)
     assert attempts.settle([one], [(one, "")]).events == []
     assert attempts.settle([other], []).events == [other]
-    assert attempts.settle([back], []).events == [back, one], "a clock that was set back does not hold it for ever"
+    assert attempts.settle([back], []).events == [one, back], "a clock that was set back does not hold it for ever"
 
 
 def outage(at: float, program: str = "auth") -> Event:
