@@ -13,7 +13,7 @@
 """
 
 from pipeline.formats.reading.programs import LOCAL, RELAYED, WEBMAILS
-from pipeline.normalize.joining.generations import Dumped, Generations, Key
+from pipeline.normalize.generations import Dumped, Generations, Key
 from pipeline.normalize.joining.message import MtaMessage
 from pipeline.normalize.joining.webmail import WebmailMessages
 from schemas.event import Event
