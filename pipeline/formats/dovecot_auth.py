@@ -21,6 +21,7 @@ _NOBODY = re.compile(
     r"Username character disallowed by auth_username_chars: 0x[0-9a-f]+ \(username: .*\)",
     re.DOTALL,
 )
+_SESSION_LAST = re.compile(r"([\w-]+\([^()<>]*)\)<([^<>\s]*)>: (?!.*\): )", re.DOTALL)  # written within, but in 2.4
 _REFUSED = "Authentication failure due to policy server refusal"
 _REASONS: tuple[tuple[str, AuthReason], ...] = (
     ("Password mismatch", "password"),
@@ -55,6 +56,8 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     text = f"{first}: {rest}"
     if first.startswith("conn unix:"):
         text = _WORKER.sub("", text, count=1)
+    if ")<" in text:
+        text = _SESSION_LAST.sub(r"\1,<\2>): ", text, count=1) if _SESSION_LAST.match(text) else text
     who, found, what = text.partition("): ")
     if not found or "(" not in who:
         return event

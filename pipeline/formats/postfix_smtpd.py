@@ -8,6 +8,7 @@ client's; they stand to the right, and a line in which they imitate Postfix give
 import re
 from datetime import datetime
 
+from pipeline.formats.postfix_peers import peer_of_smtpd
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON
 from pipeline.formats.reading.format import ClientText, Escape, Format, Outcome, Role, Unreadable
 from schemas.event import Event
@@ -68,6 +69,7 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     if ": " in rest and first.isalnum():
         event.queue_id = None if first == "NOQUEUE" else first
         return _verdict(event, rest)
+    event.client_ip = peer_of_smtpd(first)
     return event
 
 
@@ -85,6 +87,7 @@ def _client(event: Event, rest: str) -> Event | Unreadable:
 def _warning(event: Event, rest: str) -> Event | Unreadable:
     match = _SASL.fullmatch(rest)
     if match is None:
+        event.client_ip = None if ": SASL " in rest else peer_of_smtpd(rest)  # nobody who imitates a failure
         return event
     event.client_ip = CANONICAL_IP[match["ip"]]
     said = match["rest"]

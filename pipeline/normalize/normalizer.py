@@ -10,6 +10,7 @@ import msgspec
 
 from pipeline.formats.reading.format import Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
+from pipeline.formats.reading.missed import Missed, MissedLines, looks_like_mail
 from pipeline.networks import CountryOf, OurHosts, no_country
 from pipeline.normalize.clocks import NOTHING, Clocks, HostClock, Moved
 from pipeline.normalize.doubles import Counted, Doubles, after_join, before_join
@@ -33,7 +34,8 @@ OUT_OF_TIME = Unreadable("time", "more than a day ahead of when the line was rec
 @dataclass(frozen=True)
 class Batch:
     """What one frame became. ``ignored``: lines that no format claims. ``moved``: those that got another time.
-    ``doubled``: those that another file held too, and which count no more: their events are of the kind ``other``."""
+    ``doubled``: those that another file held too, and which count no more: their events are of the kind ``other``.
+    ``missed``: of those ignored, the ones that look like mail log."""
 
     events: list[Event]
     tallies: list[Tally]
@@ -42,6 +44,7 @@ class Batch:
     ignored: int
     moved: Moved
     doubled: int = 0
+    missed: tuple[Missed, ...] = ()
 
 
 class Sender(NamedTuple):
@@ -116,13 +119,17 @@ class Normalizer:
         counted: list[Counted] = []
         openings: list[Counted] = []  # of sessions, and their ends: twice, they would end at once
         dead: list[DeadLetter] = []
-        ignored = 0
+        ignored, missed = 0, MissedLines()
         latest, checked, possible = _time(reference + AHEAD), EPOCH, True
         newest, repeated, scattered = EPOCH, False, self.joiner.scattered
         shared = self.doubles is not None and not self._apart
-        for line, read in zip(lines, self.reader_of(sender.zone).read_lines(lines, reference), strict=True):
+        reader = self.reader_of(sender.zone)
+        for line, read in zip(lines, reader.read_lines(lines, reference), strict=True):
             if read is None:
                 ignored += 1
+                if looks_like_mail(line):
+                    host, form = reader.form_of(line, reference)
+                    missed.add(host or sender.host, form, 1, line)
                 continue
             if isinstance(read, Unreadable):
                 dead.append(_dead_letter(source, offset, ignored + len(events) + len(dead), line, read, reference))
@@ -147,7 +154,8 @@ class Normalizer:
         if scattered:  # a client's line, too, may have turned out to be the one that makes a submission
             counted = [(event, line) for event, line in counted if event.kind in COUNTED or event.status == "queued"]
         self.enricher.enrich([event for event, _ in counted])
-        return Batch(events, self.tallier.tally(counted), dead, len(lines), ignored, moved, doubles)
+        tallies = self.tallier.tally(counted)
+        return Batch(events, tallies, dead, len(lines), ignored, moved, doubles, tuple(missed.all()))
 
     def _join(self, events: list[Event], openings: list[Counted], counted: list[Counted], sender: Sender) -> int:
         """Joins events, and takes from doubles what they say; returns how many they are."""

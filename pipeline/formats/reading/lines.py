@@ -9,11 +9,14 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 
 from pipeline.formats import FORMATS
+from pipeline.formats.reading.batches import has_batches, records, taken_apart
 from pipeline.formats.reading.envelopes import Envelope, decode_object, open_envelope
 from pipeline.formats.reading.format import Outcome, Reader, Unreadable
-from pipeline.formats.reading.headers import CONTAINER, PRI, TAGGED, read_header
+from pipeline.formats.reading.headers import PRI, read_header
+from pipeline.formats.reading.missed import form_of
 from pipeline.formats.reading.routes import Route, Routes
 from pipeline.formats.reading.stamps import Stamps
+from pipeline.formats.reading.wrappings import TAGGED, WRAPPER, Unwrapped, unwrapped
 from schemas.event import Event
 
 TABLE = Routes(FORMATS)
@@ -21,9 +24,9 @@ _NEVER_TWICE = re.compile(r"[(<]")  # a user's name and session, or the whole he
 _ROUTES = 4096  # tags are written by whoever writes to syslog: the cache is bounded
 _HEADS = 65_536
 _REPEATED = "message repeated "
-_TIMES = re.compile(rf"{_REPEATED}([0-9]{{1,6}}) times")
+_FOLDED = re.compile(rf"{_REPEATED}([0-9]{{1,6}}) times: \[ (.*)\]", re.DOTALL)
 _NO_HEADER = ("{", "[", "<")
-_DEEPEST = 3  # envelopes within envelopes
+_DEEPEST = 3  # envelopes within envelopes, and whatever else is wrapped around a line
 _LONGEST_HEAD = 200
 
 
@@ -72,20 +75,22 @@ class LineReader:
                 append(self._read_new(line, parts, reference))
         return outcomes
 
+    def form_of(self, line: str, reference: float) -> tuple[str, str]:
+        """(host, form) of a line that no format claims, see ``missed``."""
+        return form_of(line, self._stamps, reference)
+
     def _read_other(self, line: str, parts: list[str], reference: float) -> Outcome:
         if len(parts) == 3 and parts[1].startswith(_REPEATED):
             return self._read_repeated(line, parts, reference)
         return self._read_new(line, parts, reference)
 
-    def _read_repeated(self, line: str, parts: list[str], reference: float) -> Outcome:
+    def _read_repeated(self, line: str, parts: list[str], reference: float, depth: int = 0) -> Outcome:
         """rsyslog writes one line for equal ones that came one after another: it stands for as many as it says."""
-        repeated = _TIMES.fullmatch(parts[1])
-        if repeated is None or not parts[2].startswith("[ ") or not parts[2].endswith("]"):
-            return self._read_new(line, parts, reference)
-        outcome = self._read_inner(f"{parts[0]}: {parts[2][2:-1]}", reference, 0)
-        if isinstance(outcome, Event):
-            outcome.count *= int(repeated[1])
-        return outcome
+        folded = _FOLDED.fullmatch(f"{parts[1]}: {parts[2]}")
+        if folded is None:
+            return self._read_new(line, parts, reference, depth)
+        unfolded = f"{parts[0]}: {folded[2]}"
+        return _times(self._read_one(unfolded, unfolded.split(": ", 2), reference, depth), folded)
 
     def _read_new(self, line: str, parts: list[str], reference: float, depth: int = 0) -> Outcome:
         """A line whose head is new. If its time and its tag are not, nothing more need be looked at."""
@@ -137,6 +142,8 @@ class LineReader:
         route = None if header is None else TABLE.tagged(header.host, header.tag)
         if header is None or route is None:
             return self._read_bare(line, reference, depth)
+        if not route.known and WRAPPER.fullmatch(header.tag):
+            return self._read_within(Unwrapped(header.text, header.time, header.host.strip("-")), reference, depth + 1)
         if header.time is None:
             return Unreadable("syslog", "there is no such date or time") if route.known else None
         origin = f"{header.host} {header.tag}" if header.host else header.tag
@@ -165,6 +172,12 @@ class LineReader:
     def _read_inner(self, line: str, reference: float, depth: int) -> Outcome:
         """A line out of what was wrapped around it."""
         parts = line.split(": ", 2)
+        if len(parts) == 3 and parts[1].startswith(_REPEATED):
+            return self._read_repeated(line, parts, reference, depth)
+        return self._read_one(line, parts, reference, depth)
+
+    def _read_one(self, line: str, parts: list[str], reference: float, depth: int) -> Outcome:
+        """A line that stands for itself alone."""
         head = parts[0].partition("[")[0]
         known = self._heads.get(head)
         if known is None or not _is_whole(parts, head):
@@ -173,14 +186,33 @@ class LineReader:
         return reader(time, host, program, service, parts[1], parts[2] if len(parts) == 3 else "")
 
     def _read_bare(self, line: str, reference: float, depth: int) -> Outcome:
-        """A line that begins with no syslog header that we know: JSON, a program's own log, a container's output."""
+        """A line that begins with no syslog header that we know: JSON, a program's own log, what others wrapped."""
         if line.startswith("{"):
             return self._read_object(line, reference, depth)
         outcome = TABLE.bare(line, self._stamps)
         if outcome is None and depth < _DEEPEST:
-            wrapped = CONTAINER.match(line)
-            if wrapped is not None:
-                return self._read_inner(line[wrapped.end() :], reference, depth + 1)
+            inner = unwrapped(line, (self._stamps, *self._zoned.values()))
+            if inner is not None:
+                return self._read_within(inner, reference, depth + 1)
+        return outcome
+
+    def _read_within(self, inner: Unwrapped, reference: float, depth: int) -> Outcome:
+        """A line out of what was wrapped around it, which tells only what the line itself does not."""
+        if depth > _DEEPEST:
+            return None
+        outcome = self._read_inner(inner.line, reference, depth)
+        if outcome is None and not inner.line.startswith(_NO_HEADER):
+            tagged = TAGGED.match(inner.line)
+            if tagged is not None:
+                outcome = _read_tagged(inner.time, inner.host, tagged[1], inner.line[tagged.end() :], tagged[2])
+        if outcome is None:
+            return None
+        if inner.trouble:
+            return Unreadable("syslog", inner.trouble)
+        if isinstance(outcome, Event):
+            outcome.host = outcome.host or inner.host
+            if inner.microseconds:
+                outcome.time = outcome.time.replace(microsecond=inner.microseconds)
         return outcome
 
     def _read_object(self, line: str, reference: float, depth: int) -> Outcome:
@@ -189,28 +221,37 @@ class LineReader:
         if fields is None:
             return None
         outcome = TABLE.object(fields, self._stamps)
-        envelope = open_envelope(fields, self._stamps) if outcome is None and depth < _DEEPEST else None
+        if outcome is not None or depth >= _DEEPEST:
+            return outcome
+        batch = records(fields)
+        if batch is not None:
+            if len(batch) > 1:
+                return Unreadable("envelope", "several records in one, within another")
+            fields = batch[0] if batch else {}
+        envelope = open_envelope(fields, self._stamps)
         if envelope is not None and envelope.host in self._zoned:
             envelope = open_envelope(fields, self._zoned[envelope.host])
-        return outcome if envelope is None else self._read_envelope(envelope, reference, depth + 1)
+        return None if envelope is None else self._read_envelope(envelope, reference, depth + 1)
 
     def _read_envelope(self, envelope: Envelope, reference: float, depth: int) -> Outcome:
-        time, host, tag, message, pid = envelope
+        time, host, tag, message, pid, contained = envelope
+        within = Unwrapped(message, time, host)
         if not tag:
-            outcome = self._read_inner(message, reference, depth)
-            if outcome is None and not message.startswith(_NO_HEADER):
-                tagged = TAGGED.match(message)
-                tag, message = (tagged[1], message[tagged.end() :]) if tagged else ("", message)
-            if not tag:
-                if isinstance(outcome, Event) and not outcome.host:
-                    outcome.host = host
-                return outcome
+            return self._read_within(within, reference, depth)
         route = TABLE.tagged(host, tag)
-        if route is None:
-            return None
-        if time is None:
-            return Unreadable("envelope", "no time that can be read") if route.known else None
-        return _read_text(route, time, host, message, pid)
+        if (route is None or not route.known) and (contained or WRAPPER.fullmatch(tag)):
+            return self._read_within(within, reference, depth)
+        return _read_tagged(time, host, tag, message, pid)
+
+
+def _read_tagged(time: datetime | None, host: str, tag: str, text: str, pid: str | None) -> Outcome:
+    """A text of which the program is known, and of which others told the rest."""
+    route = TABLE.tagged(host, tag)
+    if route is None:
+        return None
+    if time is None:
+        return Unreadable("envelope", "no time that can be read") if route.known else None
+    return _read_text(route, time, host, text, pid)
 
 
 def _is_whole(parts: list[str], head: str) -> bool:
@@ -222,6 +263,20 @@ def _is_whole(parts: list[str], head: str) -> bool:
 
 
 def _read_text(route: Route, time: datetime, host: str, text: str, pid: str | None) -> Outcome:
+    folded = _FOLDED.fullmatch(text) if text.startswith(_REPEATED) else None
+    if folded is not None:
+        return _times(_read_one_text(route, time, host, folded[2], pid), folded)
+    return _read_one_text(route, time, host, text, pid)
+
+
+def _times(outcome: Outcome, folded: re.Match[str]) -> Outcome:
+    """The outcome of one of many equal lines, for all of them."""
+    if isinstance(outcome, Event):
+        outcome.count *= int(folded[1])
+    return outcome
+
+
+def _read_one_text(route: Route, time: datetime, host: str, text: str, pid: str | None) -> Outcome:
     first, _, rest = text.partition(": ")
     return route.reader(time, host, route.program, pid if route.told_pid else route.service, first, rest)
 
@@ -236,6 +291,8 @@ def split_frame(frame: bytes, *, keep_empty: bool = False) -> list[str]:
     lines = text.split("\n")
     if "\r" in text or "\0" in text:
         lines = [line.removesuffix("\r").strip("\0") for line in lines]
+    if has_batches(text):
+        lines = [record for line in lines for record in taken_apart(line)]
     if keep_empty:
         return lines if lines[-1] else lines[:-1]
     return [line for line in lines if line]
