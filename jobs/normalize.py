@@ -7,7 +7,7 @@ from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
 from pipeline.adapters.streams.watch import GeoWatch, MissedWatch, SenderWatch
 from pipeline.adapters.streams.worker import Worker
-from pipeline.formats.reading.missed import MissedLines
+from pipeline.formats.reading.around.missed import MissedLines
 from pipeline.normalize.doubles import Doubles
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.normalize.stage import NormalizeStage

@@ -14,7 +14,7 @@ import click
 from pipeline.adapters.geoip import GeoFile, GeoFileError
 from pipeline.cli.configured import or_setting, settings_in_force
 from pipeline.cli.terminal import printable
-from pipeline.formats.reading.missed import shown
+from pipeline.formats.reading.around.missed import shown
 from pipeline.networks import CountryOf, no_country
 from pipeline.ports import MessageRefused, StoreError, TopicMissing
 from pipeline.rules import RuleSet, build

@@ -13,9 +13,9 @@ import msgspec
 
 from pipeline.adapters.files.logfile import Content, open_log
 from pipeline.cli.common import missed_notes, refuse_blank, zone_option, zones_of_hosts
+from pipeline.formats.reading.around.missed import looks_like_mail
 from pipeline.formats.reading.format import Outcome, Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
-from pipeline.formats.reading.missed import looks_like_mail
 from pipeline.normalize.joining.join import Joiner
 from pipeline.replay import LineCounts
 from schemas.event import Event

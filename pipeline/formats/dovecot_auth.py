@@ -21,7 +21,8 @@ _NOBODY = re.compile(
     r"Username character disallowed by auth_username_chars: 0x[0-9a-f]+ \(username: .*\)",
     re.DOTALL,
 )
-_SESSION_LAST = re.compile(r"([\w-]+\([^()<>]*)\)<([^<>\s]*)>: (?!.*\): )", re.DOTALL)  # written within, but in 2.4
+_SESSION_LAST = re.compile(r"([\w-]+\([^()<>]*)\)<([^<>\s]*)>: ", re.DOTALL)  # within the parentheses, but in 2.4
+_LOOKS_LAST = re.compile(r"\)<[^<>\s]*>: ")
 _REFUSED = "Authentication failure due to policy server refusal"
 _REASONS: tuple[tuple[str, AuthReason], ...] = (
     ("Password mismatch", "password"),
@@ -56,8 +57,11 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     text = f"{first}: {rest}"
     if first.startswith("conn unix:"):
         text = _WORKER.sub("", text, count=1)
-    if ")<" in text:
-        text = _SESSION_LAST.sub(r"\1,<\2>): ", text, count=1) if _SESSION_LAST.match(text) else text
+    if ")<" in text and _LOOKS_LAST.search(text):
+        last = _SESSION_LAST.match(text)
+        if last is None or "): " in text or _LOOKS_LAST.search(text, last.end()):
+            return Unreadable(_NAME, "two places look like the end of the user")
+        text = f"{last[1]},<{last[2]}>): {text[last.end() :]}"
     who, found, what = text.partition("): ")
     if not found or "(" not in who:
         return event

@@ -90,7 +90,7 @@ def _other_order(event: Event, first: str, rest: str) -> Event | Unreadable:
     text = f"{first}: {rest}"
     start = _FIELDS.search(text)
     if start is None:
-        return _without_fields(event, text)
+        return _without_fields(event, text if rest else first)
     match = _RIP_FIRST.fullmatch(text, start.end())
     event.client_ip = CANONICAL_IP[match["rip"]] if match else None
     if match is None or event.client_ip is None:

@@ -17,7 +17,7 @@ _SMTPD = re.compile(
 )
 _NAMED = re.compile(
     rf"hostname \S+ does not resolve to address {_ADDRESS}(?=: |\Z)"
-    rf"|{_ADDRESS.replace('ip', 'old')}: (?:hostname \S+ verification failed|address not listed for hostname) "
+    rf"|{_ADDRESS.replace('ip', 'old')}: (?:hostname \S+ verification failed|address not listed for hostname)(?=[: ])"
 )
 _SCREEN = re.compile(
     r"(?:(?:NOQUEUE: [a-z-]+: [A-Z-]+|CONNECT|PREGREET [0-9]+ after [0-9.]+|HANGUP after [0-9.]+|BARE NEWLINE"
@@ -28,7 +28,6 @@ _SCREEN = re.compile(
 )
 _LISTED = re.compile(rf"addr {_ADDRESS} (?:listed|blocked) by domain ")
 _RATE = re.compile(rf"statistics: max [a-z ]+ [0-9/s]+ for \((?:[0-9]+(?:\.[0-9]+){{3}}:)?[\w-]+:{_ADDRESS}\) at ")
-_OTHERS = (_SCREEN, _RATE, _LISTED)
 
 
 def peer_of_smtpd(text: str) -> str | None:
@@ -39,5 +38,5 @@ def peer_of_smtpd(text: str) -> str | None:
 
 def peer_of(text: str) -> str | None:
     """The client in a line of another daemon."""
-    found = next((match for pattern in _OTHERS if (match := pattern.match(text)) is not None), None)
-    return CANONICAL_IP[found["ip"]] if found else None
+    match = _SCREEN.match(text) or _RATE.match(text) or _LISTED.match(text)
+    return CANONICAL_IP[match["ip"]] if match else None

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from pipeline.formats.reading.around.missed import Missed, MissedLines, looks_like_mail
 from pipeline.formats.reading.format import Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
-from pipeline.formats.reading.missed import Missed, MissedLines, looks_like_mail
 from pipeline.networks import CountryOf, OurHosts, no_country
 from pipeline.normalize.clocks import NOTHING, Clocks, HostClock, Moved
 from pipeline.normalize.doubles import Counted, Doubles, after_join, before_join

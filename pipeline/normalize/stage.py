@@ -6,8 +6,8 @@ from itertools import islice
 
 import msgspec
 
+from pipeline.formats.reading.around.missed import Missed, MissedLines
 from pipeline.formats.reading.lines import split_frame
-from pipeline.formats.reading.missed import Missed, MissedLines
 from pipeline.metrics import Recorder
 from pipeline.normalize.normalizer import Normalizer, Sender
 from pipeline.normalize.unkeyed import HALF, LONGEST, PASSED, Passing, by_host, is_unkeyed

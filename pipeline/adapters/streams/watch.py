@@ -17,7 +17,7 @@ from pipeline.adapters.kafka.tables import Table, TableReader, applied
 from pipeline.detect.granted import Granted
 from pipeline.detect.release import Released, release_of
 from pipeline.detect.standing import Hidden, time_of, told_by, told_of
-from pipeline.formats.reading.missed import MissedLines, shown
+from pipeline.formats.reading.around.missed import MissedLines, shown
 from pipeline.metrics import Recorder
 from pipeline.ports import FollowedLog, Record
 from pipeline.rules import RuleSet, build

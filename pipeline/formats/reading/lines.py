@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 
 from pipeline.formats import FORMATS
-from pipeline.formats.reading.batches import has_batches, records, taken_apart
+from pipeline.formats.reading.around.batches import has_batches, records, taken_apart
+from pipeline.formats.reading.around.missed import form_of
+from pipeline.formats.reading.around.wrappings import TAGGED, WRAPPER, Unwrapped, unwrapped
 from pipeline.formats.reading.envelopes import Envelope, decode_object, open_envelope
 from pipeline.formats.reading.format import Outcome, Reader, Unreadable
 from pipeline.formats.reading.headers import PRI, read_header
-from pipeline.formats.reading.missed import form_of
 from pipeline.formats.reading.routes import Route, Routes
 from pipeline.formats.reading.stamps import Stamps
-from pipeline.formats.reading.wrappings import TAGGED, WRAPPER, Unwrapped, unwrapped
 from schemas.event import Event
 
 TABLE = Routes(FORMATS)

@@ -11,7 +11,7 @@ from pipeline.formats.reading.format import Format, Outcome, Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
 from schemas.event import Event
 from tests.support.forging import PLACES, Forger, Place, undeclared, wrong
-from tests.support.formats import FILES, REFERENCE
+from tests.support.formats import REFERENCE
 from tests.support.wrapped import FORMS, plain, whole_second
 
 WHOLE, RANDOM = 60, 30  # texts for each field of each example; of the former there are some 300
@@ -72,7 +72,7 @@ def test_what_is_around_a_line_changes_nothing(name: str) -> None:
             for form in pick.sample(sorted(FORMS), 3):
                 for record in split_frame(FORMS[form](forged).encode()):
                     assert (form, line, whole_second(warm.read(record, REFERENCE))) == (form, line, expected)
-    assert tried or not any(plain(line) for line, _, _ in FILES[name.replace("-", "_")])
+    assert tried or not any(plain(place.line) for place in PLACES if place.format == name)
 
 
 def careless_login(line: str) -> Outcome:

@@ -19,7 +19,7 @@ from pipeline.adapters.streams.watch import (
     RulesWatch,
     SenderWatch,
 )
-from pipeline.formats.reading.missed import MissedLines
+from pipeline.formats.reading.around.missed import MissedLines
 from pipeline.ports import BrokerUnavailable
 from pipeline.rules.config import RulesError
 from schemas.codec import encode

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.formats.reading.around.missed import LONGEST, MOST, OTHERS, Missed, MissedLines, looks_like_mail, shown
 from pipeline.formats.reading.lines import LineReader
-from pipeline.formats.reading.missed import LONGEST, MOST, OTHERS, Missed, MissedLines, looks_like_mail, shown
 from pipeline.networks import OurHosts
 from pipeline.normalize.normalizer import Normalizer, Sender
 from tests.support.formats import FILES, REFERENCE
