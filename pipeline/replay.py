@@ -101,7 +101,7 @@ class NormalizedFrame(msgspec.Struct, frozen=True, gc=False):
     def counts(self) -> LineCounts:
         """Of its lines."""
         batch = self.batch
-        missed, first = sum(found.count for found in batch.missed), batch.missed[0].first if batch.missed else ""
+        missed, first = sum(found.lines for found in batch.missed), batch.missed[0].first if batch.missed else ""
         dead, events = len(batch.dead_letters), len(batch.events)
         return LineCounts(batch.lines, events, batch.ignored, dead, *batch.moved, batch.doubled, missed, first)
 

@@ -140,7 +140,7 @@ class NormalizeStage:
     def _measure_missed(self, missed: Iterable[Missed]) -> None:
         for found in missed:
             pair = self._missed.add(*found)
-            self._recorder.add("sekimori_normalize_missed_total", found.count, *pair)
+            self._recorder.add("sekimori_normalize_missed_total", found.lines, *pair)
 
     def restart(self, position: int) -> None:
         """See ``PartitionStage``."""

@@ -97,7 +97,7 @@ def open_envelope(fields: Mapping[str, object], stamps: Stamps, depth: int = 0) 
     host = _text(fields, hosts)
     tag = (_text(fields, programs) or _tag(fields)).strip()
     tag, _, inner = tag.removesuffix(":").partition("[") if len(tag) <= _LONGEST_NAME else ("", "", "")
-    pid = inner.removesuffix("]") or next((str(value) for place in pids if (value := _value(fields, place))), None)
+    pid = inner.removesuffix("]") or _pid(fields, pids)
     host = host if len(host) <= _LONGEST_NAME else ""
     return Envelope(time, host, tag, message.strip(" \r\n"), pid, contained)
 
@@ -116,14 +116,27 @@ def _inner_envelope(fields: Mapping[str, object], stamps: Stamps, depth: int) ->
 
 
 def _time(fields: Mapping[str, object], places: tuple[Place, ...], stamps: Stamps) -> datetime | None:
-    return next((time for place in places if (time := stamps.any(_value(fields, place))) is not None), None)
+    for name, inner in places:
+        value = fields[name]
+        time = stamps.any(_within(value, inner) if inner else value)
+        if time is not None:
+            return time
+    return None
 
 
-def _value(fields: Mapping[str, object], place: Place) -> object:
-    name, inner = place
-    value = fields[name]
-    for word in inner:
-        value = value.get(word) if isinstance(value, dict) else None
+def _pid(fields: Mapping[str, object], places: tuple[Place, ...]) -> str | None:
+    for name, inner in places:
+        value = fields[name]
+        if inner:
+            value = _within(value, inner)
+        if value:
+            return str(value)
+    return None
+
+
+def _within(value: object, inner: tuple[str, ...]) -> object:
+    for name in inner:
+        value = value.get(name) if isinstance(value, dict) else None
     return value
 
 
@@ -135,13 +148,15 @@ def _tag(fields: Mapping[str, object]) -> str:
 
 def _text(fields: Mapping[str, object], places: tuple[Place, ...]) -> str:
     """The first of the named fields that is a text; empty if none is."""
-    for place in places:
-        value = _value(fields, place)
+    for name, inner in places:
+        value = fields[name]
+        if inner:
+            value = _within(value, inner)
         if isinstance(value, dict):
-            value = next((value[inner] for inner in _INNER if inner in value), None)
+            value = next((value[known] for known in _INNER if known in value), None)
         elif isinstance(value, list):
             value = _unlisted(value)
-        if isinstance(value, str) and value and value != "-" and not (place[0] == "source" and value in _STREAMS):
+        if isinstance(value, str) and value and value != "-" and not (name == "source" and value in _STREAMS):
             return value
     return ""
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 
 from pipeline.formats import FORMATS
-from pipeline.formats.reading.around.batches import has_batches, records, taken_apart
+from pipeline.formats.reading.around.batches import BATCHES, has_batches, records, taken_apart
 from pipeline.formats.reading.around.missed import form_of
 from pipeline.formats.reading.around.wrappings import TAGGED, WRAPPER, Unwrapped, unwrapped
 from pipeline.formats.reading.envelopes import Envelope, decode_object, open_envelope
@@ -204,7 +204,8 @@ class LineReader:
         if outcome is None and not inner.line.startswith(_NO_HEADER):
             tagged = TAGGED.match(inner.line)
             if tagged is not None:
-                outcome = _read_tagged(inner.time, inner.host, tagged[1], inner.line[tagged.end() :], tagged[2])
+                route = TABLE.tagged(inner.host, tagged[1])
+                outcome = _read_routed(route, inner.time, inner.host, inner.line[tagged.end() :], tagged[2])
         if outcome is None:
             return None
         if inner.trouble:
@@ -223,7 +224,7 @@ class LineReader:
         outcome = TABLE.object(fields, self._stamps)
         if outcome is not None or depth >= _DEEPEST:
             return outcome
-        batch = records(fields)
+        batch = None if fields.keys().isdisjoint(BATCHES) else records(fields)
         if batch is not None:
             if len(batch) > 1:
                 return Unreadable("envelope", "several records in one, within another")
@@ -235,18 +236,14 @@ class LineReader:
 
     def _read_envelope(self, envelope: Envelope, reference: float, depth: int) -> Outcome:
         time, host, tag, message, pid, contained = envelope
-        within = Unwrapped(message, time, host)
-        if not tag:
-            return self._read_within(within, reference, depth)
-        route = TABLE.tagged(host, tag)
-        if (route is None or not route.known) and (contained or WRAPPER.fullmatch(tag)):
-            return self._read_within(within, reference, depth)
-        return _read_tagged(time, host, tag, message, pid)
+        route = TABLE.tagged(host, tag) if tag else None
+        if not tag or ((route is None or not route.known) and (contained or WRAPPER.fullmatch(tag))):
+            return self._read_within(Unwrapped(message, time, host), reference, depth)
+        return _read_routed(route, time, host, message, pid)
 
 
-def _read_tagged(time: datetime | None, host: str, tag: str, text: str, pid: str | None) -> Outcome:
-    """A text of which the program is known, and of which others told the rest."""
-    route = TABLE.tagged(host, tag)
+def _read_routed(route: Route | None, time: datetime | None, host: str, text: str, pid: str | None) -> Outcome:
+    """A text of which the program is told, and of which others told the rest."""
     if route is None:
         return None
     if time is None:

@@ -10,6 +10,8 @@ import msgspec
 _DECODER = msgspec.json.Decoder()
 _ENCODE = msgspec.json.Encoder().encode
 _MARKS = ('"resourceLogs"', '"streams"', '"logEvents"', '"result"')
+BATCHES = frozenset(("resourceLogs", "streams", "data", "logEvents"))
+"""Names that an object has which holds many records."""
 _VALUES = ("stringValue", "intValue", "doubleValue", "boolValue", "bytesValue")
 _DEEPEST = 8  # values within values of OpenTelemetry
 
@@ -69,11 +71,7 @@ def _of_opentelemetry(resources: object) -> Iterator[Fields]:
 
 
 def _attributes(pairs: object, depth: int = 0) -> Fields:
-    return {
-        pair["key"]: _any_value(pair.get("value"), depth)
-        for pair in _objects(pairs)
-        if isinstance(pair.get("key"), str)
-    }
+    return {str(pair["key"]): _any_value(pair.get("value"), depth) for pair in _objects(pairs) if "key" in pair}
 
 
 def _any_value(value: object, depth: int = 0) -> object:

@@ -24,11 +24,11 @@ _MAIL = re.compile(
 
 
 class Missed(NamedTuple):
-    """How many lines of a ``host`` and a ``form`` there were, and the first of them, as it may be shown."""
+    """How many ``lines`` of a ``host`` and a ``form`` there were, and the first of them, as it may be shown."""
 
     host: str
     form: str
-    count: int
+    lines: int
     first: str
 
 

@@ -72,7 +72,7 @@ def test_the_normaliser_says_what_it_missed() -> None:
         count, first = expected.get((host or "mx7", form), (0, line))
         expected[host or "mx7", form] = count + 2, first
     assert [(missed.host, missed.form) for missed in batch.missed] == list(expected)
-    assert {(m.host, m.form): (m.count, m.first) for m in batch.missed} == expected
+    assert {(m.host, m.form): (m.lines, m.first) for m in batch.missed} == expected
     assert batch.ignored == 2 * (len(MISSED) + len(OTHERS_LINES) - 1)
 
 
