@@ -111,6 +111,9 @@ class LineReader:
         if outcome is not None:
             return outcome
         stamp, _, origin = head.partition(" ")
+        known = None if own_log else self._heads.get(origin)
+        if known is not None and depth < _DEEPEST and _is_whole(parts, head):  # as docker logs -t has a plain line
+            return self._read_inner(line[len(stamp) + 1 :], reference, depth + 1)
         time = self._stamps.iso(stamp) if stamp[4:17:3] == "--T::" else None  # not all of ISO 8601 is a log's stamp
         route = self._routes.get(origin)
         again = "." not in stamp  # with fractions no two heads are the same

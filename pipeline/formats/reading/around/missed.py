@@ -22,6 +22,14 @@ _MAIL = re.compile(
     r"|(?:<=|=>|->|\*\*) [^\s@]+@\S+ (?:H|R|U|F|P|T)=|stat(?:us)?=Sent|\bFailed login for \S+ from"
 )
 
+_WORDS = (
+    "postfix", "dovecot", "-login: ", "exim", "sendmail[", "sm-mta[", "smtpd[", "imapd[", "pop3d[", "vpopmail[",
+    "saslauthd[", "sasl_", "SASL ", "user=<", ", rip=", ", lip=", "status=", "queued as ", ", nrcpt=", "NOQUEUE: ",
+    "LOGIN FAILED, ", "client=", "authenticator failed", "client log", "Failed login", "stat=Sent", "<= ", "=> ",
+    "-> ", "** ",
+)  # fmt: skip
+"""One of these is in whatever ``_MAIL`` finds: to look for them is far cheaper."""
+
 
 class Missed(NamedTuple):
     """How many ``lines`` of a ``host`` and a ``form`` there were, and the first of them, as it may be shown."""
@@ -34,7 +42,10 @@ class Missed(NamedTuple):
 
 def looks_like_mail(line: str) -> bool:
     """Whether a mail program may have written it."""
-    return _MAIL.search(line) is not None
+    for word in _WORDS:
+        if word in line:
+            return _MAIL.search(line) is not None
+    return False
 
 
 def shown(line: str) -> str:

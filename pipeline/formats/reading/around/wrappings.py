@@ -9,7 +9,7 @@ what follows them must itself begin as a line does.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -39,22 +39,29 @@ _LEVEL = (
     r"\.(?:emerg|panic|alert|crit|err|error|warn|warning|notice|info|debug|none)|[0-9]{1,3}\.[0-7])"
 )
 
-_WRAPPED = tuple(
-    re.compile(pattern)
-    for pattern in (
-        rf"(?P<time>{_ISO}) (?:stdout|stderr) [FP] ",  # Kubernetes (CRI logging format)
-        rf"(?P<time>{_STAMP}) {_NO_HOST}(?P<host>{_HOST}) {_START}",  # a relay
-        rf"(?P<time>{_STAMP}) (?P<unused>{_HOST} )?Message forwarded from (?P<host>{_HOST}): (?=\S)",  # AIX
-        rf"(?P<time>{_STAMP}(?: [+-][0-9]{{4}})?)[\t ][\w.*-]{{1,100}}[\t:] ?(?=\{{)",  # Fluentd
-        rf"(?P<time>{_ISO}) (?=\S)",  # docker logs -t, kubectl logs --timestamps
-        rf"{_COLOUR}{_NAME} *{_COLOUR} ?\| ?{_COLOUR} ?(?=\S)",  # docker compose logs, docker service logs
-        rf"{_COLOUR}\[(?=[^\]]*[/-])[a-z0-9][\w./ -]{{1,250}}\]{_COLOUR} (?=\S)",  # kubectl logs --prefix
-        rf"{_WORD} {_WORD} {_SYSLOG_START}",  # stern
-        rf"[\w./-]{{1,250}}:(?:[0-9]{{1,9}}:)?{_SYSLOG_START}",  # grep's name of the file
-        r"data: (?=\{)|\x1e(?=\{)",  # journalctl -o json-sse and json-seq
-        r"[0-9]{1,6} (?=<[0-9]{1,3}>)",  # octet counts (RFC 6587)
-        r"<[0-9]{1,3}>(?=<)",  # one more priority
-    )
+_RELAY = re.compile(rf"(?P<time>{_STAMP}) {_NO_HOST}(?P<host>{_HOST}) {_START}")
+_AIX = re.compile(rf"(?P<time>{_STAMP}) (?P<unused>{_HOST} )?Message forwarded from (?P<host>{_HOST}): (?=\S)")
+_FLUENTD = re.compile(rf"(?P<time>{_STAMP}(?: [+-][0-9]{{4}})?)[\t ][\w.*-]{{1,100}}[\t:] ?(?=\{{)")
+_AFTER_BSD = (_RELAY, _AIX, _FLUENTD)
+_AFTER_ISO = (
+    re.compile(rf"(?P<time>{_ISO}) (?:stdout|stderr) [FP] "),  # Kubernetes (CRI logging format)
+    *_AFTER_BSD,
+    re.compile(rf"(?P<time>{_ISO}) (?=\S)"),  # docker logs -t, kubectl logs --timestamps
+)
+_AT_FIRST = (
+    *(
+        re.compile(pattern)
+        for pattern in (
+            rf"{_COLOUR}{_NAME} *{_COLOUR} ?\| ?{_COLOUR} ?(?=\S)",  # docker compose logs, docker service logs
+            rf"{_COLOUR}\[(?=[^\]]*[/-])[a-z0-9][\w./ -]{{1,250}}\]{_COLOUR} (?=\S)",  # kubectl logs --prefix
+            rf"{_WORD} {_WORD} {_SYSLOG_START}",  # stern
+            rf"[\w./-]{{1,250}}:(?:[0-9]{{1,9}}:)?{_SYSLOG_START}",  # grep's name of the file
+            r"data: (?=\{)|\x1e(?=\{)",  # journalctl -o json-sse and json-seq
+            r"[0-9]{1,6} (?=<[0-9]{1,3}>)",  # octet counts (RFC 6587)
+            r"<[0-9]{1,3}>(?=<)",  # one more priority
+        )
+    ),
+    *_AFTER_BSD,  # where the day has one digit and no blank
 )
 _FORMS = tuple(
     re.compile(pattern, re.DOTALL)
@@ -87,54 +94,66 @@ class Unwrapped(NamedTuple):
     trouble: str = ""
 
 
-def unwrapped(line: str, stamps: Iterable[Stamps]) -> Unwrapped | None:
+def unwrapped(line: str, stamps: Sequence[Stamps]) -> Unwrapped | None:
     """One wrapping less, and the header of what is left as the plain form has it; ``None``: there is nothing to do.
 
     ``stamps``: of the zones that are known, that of lines without one first.
     """
-    stamps = tuple(stamps)
-    found = next((match for pattern in _WRAPPED if (match := pattern.match(line)) is not None), None)
+    patterns = _AFTER_ISO if _is_iso(line) else _AFTER_BSD if _is_bsd(line) else _AT_FIRST
+    found = next((match for pattern in patterns if (match := pattern.match(line)) is not None), None)
     if found is None:
         return _plain(line, stamps)
-    told = found.groupdict()
-    time, host, rest = told.get("time"), told.get("host") or "", line[found.end() :]
-    around = Unwrapped(rest, stamps[0].any(time) if time else None, host)
+    told, rest = found.groupdict(), line[found.end() :]
+    host = told.get("host") or ""
+    time = stamps[0].any(told["time"]) if "time" in told else None
     if rest.startswith("{"):
-        return around._replace(line=_told(rest, around))
+        return Unwrapped(_told(rest, time, host), time, host)
     if "unused" in told:
-        return around._replace(line=f"{time} {host} {rest}")
+        return Unwrapped(f"{told['time']} {host} {rest}", time, host)
     inner = _plain(rest, stamps)
     if inner is None:
-        return around
-    return around._replace(line=inner.line, microseconds=inner.microseconds, trouble=inner.trouble)
+        return Unwrapped(rest, time, host)
+    return Unwrapped(inner.line, time, host, inner.microseconds, inner.trouble)
 
 
-def _told(line: str, around: Unwrapped) -> str:
+def _is_bsd(line: str) -> bool:
+    """Does it begin as ``Nov 24 01:50:43 ``?"""
+    return line[9:10] == ":" and line[15:16] == " " and line[:1].isalpha()
+
+
+def _is_iso(line: str) -> bool:
+    """Does it begin as ``2026-11-24``?"""
+    return line[4:8:3] == "--"
+
+
+def _told(line: str, time: datetime | None, host: str) -> str:
     """A JSON object that says what stood around it, in names that count last."""
-    told = f'"received_at":"{around.time.isoformat()}",' if around.time else ""
-    told += f'"received_from":"{around.host}",' if around.host else ""
+    told = f'"received_at":"{time.isoformat()}",' if time else ""
+    told += f'"received_from":"{host}",' if host else ""
     return line if line[1:].lstrip().startswith("}") else f"{{{told}{line[1:]}"
 
 
-def _plain(line: str, stamps: tuple[Stamps, ...]) -> Unwrapped | None:
+def _plain(line: str, stamps: Sequence[Stamps]) -> Unwrapped | None:
     """The line as the plain form has it; ``None`` if it is as good as that already."""
-    stamped = next((match for form in _FORMS if (match := form.match(line)) is not None), None)
-    taken = None if stamped is None else _stamped(stamped.groupdict(), stamps)
-    line = line if taken is None else taken.line
-    changed = line
-    level = _LEVELLED.match(line)
+    taken = None
+    if not _is_bsd(line) and line[10:11] != "T":
+        stamped = next((match for form in _FORMS if (match := form.match(line)) is not None), None)
+        taken = None if stamped is None else _stamped(stamped.groupdict(), stamps)
+    before = line if taken is None else taken.line
+    after = before
+    level = _LEVELLED.match(before)
     if level is not None:
         host = f"{level['host']} " if level["host"] else ""
-        changed = f"{level['time']} {host}{line[level.end() :]}"
-    unit = _UNIT.match(changed)
+        after = f"{level['time']} {host}{before[level.end() :]}"
+    unit = _UNIT.match(after) if ".service" in after[:400] else None
     if unit is not None:
-        changed = f"{unit[1]}{unit[2]}{changed[unit.end() :]}"
-    if taken is None:
-        return Unwrapped(changed) if changed is not line else None
-    return taken._replace(line=changed)
+        after = f"{unit[1]}{unit[2]}{after[unit.end() :]}"
+    if taken is not None:
+        return taken._replace(line=after)
+    return None if after is before else Unwrapped(after)
 
 
-def _stamped(told: dict[str, str | None], stamps: tuple[Stamps, ...]) -> Unwrapped | None:
+def _stamped(told: dict[str, str | None], stamps: Sequence[Stamps]) -> Unwrapped | None:
     """A line whose stamp is of another form."""
     rest = told["rest"]
     if told.get("bsd"):

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.formats.reading.around.missed import LONGEST, MOST, OTHERS, Missed, MissedLines, looks_like_mail, shown
+from pipeline.formats.reading.around.missed import (
+    _MAIL,
+    LONGEST,
+    MOST,
+    OTHERS,
+    Missed,
+    MissedLines,
+    looks_like_mail,
+    shown,
+)
 from pipeline.formats.reading.lines import LineReader
 from pipeline.networks import OurHosts
 from pipeline.normalize.normalizer import Normalizer, Sender
@@ -61,6 +70,12 @@ def test_most_lines_that_count_look_like_mail() -> None:
         found = [of for line, expected, hostile in FILES[name] if not hostile and (of := plain(line))]
         seen = [looks_like_mail(f"24.11. 1:50 {of.host} {of.rest}") for of in found]
         assert sum(seen) >= least * len(seen), name
+
+
+def test_the_quick_look_misses_nothing() -> None:
+    for rows in FILES.values():
+        for line, _, _ in rows:
+            assert looks_like_mail(line) == (_MAIL.search(line) is not None), line
 
 
 def test_the_normaliser_says_what_it_missed() -> None:
