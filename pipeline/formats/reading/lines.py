@@ -10,6 +10,7 @@ from datetime import UTC, datetime, tzinfo
 
 from pipeline.formats import FORMATS
 from pipeline.formats.reading.around.batches import BATCHES, has_batches, records, taken_apart
+from pipeline.formats.reading.around.folded import FOLDED, REPEATED, read_body, times
 from pipeline.formats.reading.around.missed import form_of
 from pipeline.formats.reading.around.wrappings import TAGGED, WRAPPER, Unwrapped, unwrapped
 from pipeline.formats.reading.envelopes import Envelope, decode_object, open_envelope
@@ -23,8 +24,6 @@ TABLE = Routes(FORMATS)
 _NEVER_TWICE = re.compile(r"[(<]")  # a user's name and session, or the whole header of RFC 5424
 _ROUTES = 4096  # tags are written by whoever writes to syslog: the cache is bounded
 _HEADS = 65_536
-_REPEATED = "message repeated "
-_FOLDED = re.compile(rf"{_REPEATED}([0-9]{{1,6}}) times: \[ (.*)\]", re.DOTALL)
 _NO_HEADER = ("{", "[", "<")
 _DEEPEST = 3  # envelopes within envelopes, and whatever else is wrapped around a line
 _LONGEST_HEAD = 200
@@ -52,7 +51,7 @@ class LineReader:
         """The outcome of each line, in order; the same as ``read`` one by one, and faster."""
         if sum([stamps.refer(reference) for stamps in (self._stamps, *self._zoned.values())]):
             self._heads.clear()
-        heads, repeated = self._heads, _REPEATED
+        heads, repeated = self._heads, REPEATED
         outcomes: list[Outcome] = []
         append = outcomes.append
         for line in lines:
@@ -80,17 +79,17 @@ class LineReader:
         return form_of(line, self._stamps, reference)
 
     def _read_other(self, line: str, parts: list[str], reference: float) -> Outcome:
-        if len(parts) == 3 and parts[1].startswith(_REPEATED):
+        if len(parts) == 3 and parts[1].startswith(REPEATED):
             return self._read_repeated(line, parts, reference)
         return self._read_new(line, parts, reference)
 
     def _read_repeated(self, line: str, parts: list[str], reference: float, depth: int = 0) -> Outcome:
         """rsyslog writes one line for equal ones that came one after another: it stands for as many as it says."""
-        folded = _FOLDED.fullmatch(f"{parts[1]}: {parts[2]}")
+        folded = FOLDED.fullmatch(f"{parts[1]}: {parts[2]}")
         if folded is None:
             return self._read_new(line, parts, reference, depth)
         unfolded = f"{parts[0]}: {folded[2]}"
-        return _times(self._read_one(unfolded, unfolded.split(": ", 2), reference, depth), folded)
+        return times(self._read_one(unfolded, unfolded.split(": ", 2), reference, depth), folded)
 
     def _read_new(self, line: str, parts: list[str], reference: float, depth: int = 0) -> Outcome:
         """A line whose head is new. If its time and its tag are not, nothing more need be looked at."""
@@ -153,7 +152,7 @@ class LineReader:
         # What is kept must be all that tells: whatever line has this head, it means the same.
         whole = _is_whole(parts, head) and head.endswith(origin) and not _NEVER_TWICE.search(head)
         if not whole or (own_log and not route.known):
-            return _read_text(route, header.time, header.host, header.text, header.pid)
+            return read_body(route, header.time, header.host, header.text, header.pid)
         if own_log:
             return self._read_parts(parts, header.time, route, "")
         if len(self._routes) >= _ROUTES:
@@ -175,7 +174,7 @@ class LineReader:
     def _read_inner(self, line: str, reference: float, depth: int) -> Outcome:
         """A line out of what was wrapped around it."""
         parts = line.split(": ", 2)
-        if len(parts) == 3 and parts[1].startswith(_REPEATED):
+        if len(parts) == 3 and parts[1].startswith(REPEATED):
             return self._read_repeated(line, parts, reference, depth)
         return self._read_one(line, parts, reference, depth)
 
@@ -251,7 +250,7 @@ def _read_routed(route: Route | None, time: datetime | None, host: str, text: st
         return None
     if time is None:
         return Unreadable("envelope", "no time that can be read") if route.known else None
-    return _read_text(route, time, host, text, pid)
+    return read_body(route, time, host, text, pid)
 
 
 def _is_whole(parts: list[str], head: str) -> bool:
@@ -260,25 +259,6 @@ def _is_whole(parts: list[str], head: str) -> bool:
     if len(parts) == 1 or len(head) > _LONGEST_HEAD:
         return False
     return len(before) == len(head) or before[len(head) + 1 : -1].isdigit()
-
-
-def _read_text(route: Route, time: datetime, host: str, text: str, pid: str | None) -> Outcome:
-    folded = _FOLDED.fullmatch(text) if text.startswith(_REPEATED) else None
-    if folded is not None:
-        return _times(_read_one_text(route, time, host, folded[2], pid), folded)
-    return _read_one_text(route, time, host, text, pid)
-
-
-def _times(outcome: Outcome, folded: re.Match[str]) -> Outcome:
-    """The outcome of one of many equal lines, for all of them."""
-    if isinstance(outcome, Event):
-        outcome.count *= int(folded[1])
-    return outcome
-
-
-def _read_one_text(route: Route, time: datetime, host: str, text: str, pid: str | None) -> Outcome:
-    first, _, rest = text.partition(": ")
-    return route.reader(time, host, route.program, pid if route.told_pid else route.service, first, rest)
 
 
 def split_frame(frame: bytes, *, keep_empty: bool = False) -> list[str]:

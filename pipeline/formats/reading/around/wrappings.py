@@ -118,12 +118,12 @@ def unwrapped(line: str, stamps: Sequence[Stamps]) -> Unwrapped | None:
 
 def _is_bsd(line: str) -> bool:
     """Does it begin as ``Nov 24 01:50:43 ``?"""
-    return line[9:10] == ":" and line[15:16] == " " and line[:1].isalpha()
+    return line[3:16:3] == "  :: " and line[:1].isalpha()
 
 
 def _is_iso(line: str) -> bool:
     """Does it begin as ``2026-11-24``?"""
-    return line[4:8:3] == "--"
+    return line[4:8:3] == "--" and line[:4].isdigit()
 
 
 def _told(line: str, time: datetime | None, host: str) -> str:
