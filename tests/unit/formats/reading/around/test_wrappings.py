@@ -3,6 +3,7 @@
 import json
 import random
 import time
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -107,6 +108,25 @@ def test_a_line_without_a_host_gets_the_relays_one() -> None:
     assert (event.host, event.account) == ("", "ann@x.example")
     assert read(f"2026-11-24T01:50:43.123Z stdout F {FAILED.rest}") == [event]
     assert read(f"Tue Nov 24 01:50:43 2026 mail.warn {FAILED.rest}") == [event]
+
+
+NO_ZONE = (
+    *AROUND, *WHOLE, "BusyBox", "FreeBSD -v", "a fraction", "a year", "a year first", "a year and a fraction", "ctime",
+    "AIX", "NXLog", "two priorities",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("zones", [{}, {"mx": ZoneInfo("Asia/Tokyo")}])
+def test_stamps_without_a_zone_are_of_their_hosts_one(zones: dict[str, ZoneInfo]) -> None:
+    reader = LineReader(ZoneInfo("America/New_York"), zones)
+    expected = whole_second(reader.read(FAILED.line, REFERENCE))
+    assert isinstance(expected, Event)
+    assert expected.time.hour == (16 if zones else 6)
+    for form in NO_ZONE:
+        for record in split_frame(FORMS[form](FAILED).encode()):
+            assert (form, whole_second(reader.read(record, REFERENCE))) == (form, expected)
+    named = f"Tue 2026-11-24 01:50:43 {'JST' if zones else 'EST'} mx {FAILED.rest}"
+    assert whole_second(reader.read(named, REFERENCE)) == expected
 
 
 def test_a_stamp_keeps_its_fraction() -> None:
