@@ -5,8 +5,9 @@ from zoneinfo import ZoneInfo
 from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.prometheus import PrometheusRecorder
 from pipeline.adapters.streams.job import StreamJob
-from pipeline.adapters.streams.watch import GeoWatch, SenderWatch
+from pipeline.adapters.streams.watch import GeoWatch, MissedWatch, SenderWatch
 from pipeline.adapters.streams.worker import Worker
+from pipeline.formats.reading.around.missed import MissedLines
 from pipeline.normalize.doubles import Doubles
 from pipeline.normalize.normalizer import Normalizer
 from pipeline.normalize.stage import NormalizeStage
@@ -22,13 +23,14 @@ def run(settings: Settings, metrics: str | None = None) -> None:
     """
     recorder = PrometheusRecorder()
     rules, zone, zones = load(settings.rules), ZoneInfo(settings.zone), settings.named_zones()
-    geo = GeoFile(settings.geoip)
+    geo, missed = GeoFile(settings.geoip), MissedLines()
 
     def make(topic: str, partition: int) -> NormalizeStage:
         normalizer = Normalizer(
             rules.trusted, zones.get(topic, zone), geo, zones, fixed=topic in zones, doubles=Doubles()
         )
-        return NormalizeStage(topic, partition, normalizer, settings.partitions, recorder, lambda: geo.edition)
+        return NormalizeStage(topic, partition, normalizer, settings.partitions, recorder, lambda: geo.edition, missed)
 
     job = StreamJob("normalize", settings, [MAILLOG, AUTHLOG], NORMALIZE_STATE, make, recorder)
-    Worker(job, recorder, metrics, GeoWatch(geo, recorder).poll, SenderWatch(recorder.total).poll).run()
+    looks = GeoWatch(geo, recorder).poll, SenderWatch(recorder.total).poll, MissedWatch(missed).poll
+    Worker(job, recorder, metrics, *looks).run()

@@ -90,6 +90,12 @@ NORMALIZE: tuple[MetricFamily, ...] = (
         ("host",),
     ),
     MetricFamily("sekimori_normalize_geoip_refused_total", "counter", "GeoIP files that could not be read"),
+    MetricFamily(
+        "sekimori_normalize_missed_total",
+        "counter",
+        "Lines that look like mail log and that no format claims, by host and form",
+        ("host", "form"),
+    ),
     MetricFamily("sekimori_normalize_forgotten_total", "counter", "Queue ids and sessions forgotten to stay in bounds"),
 )
 

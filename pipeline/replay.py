@@ -47,7 +47,8 @@ class LogFrame(msgspec.Struct, frozen=True, gc=False):
 class LineCounts(msgspec.Struct, gc=False):
     """How many lines there were, and what they became. ``moved``: events that got another time; ``clocks``: by
     host, the seconds that it was ahead at most; ``left``: events later than their file's change that kept theirs;
-    ``doubled``: lines that another file held too, and which did not count again."""
+    ``doubled``: lines that another file held too, and which did not count again; ``missed``: of the ignored lines,
+    those that look like mail log, and ``first_missed`` of them; ``blank``: files of which no line became an event."""
 
     lines: int = 0
     events: int = 0
@@ -57,6 +58,14 @@ class LineCounts(msgspec.Struct, gc=False):
     clocks: dict[str, int] = msgspec.field(default_factory=dict)
     left: int = 0
     doubled: int = 0
+    missed: int = 0
+    first_missed: str = ""
+    blank: list[str] = msgspec.field(default_factory=list)
+
+    @property
+    def is_blank(self) -> bool:
+        """Are there lines, and nothing that was understood?"""
+        return self.lines > 0 and not self.events
 
     def add(self, other: "LineCounts") -> None:
         """Adds the other's to these."""
@@ -67,6 +76,9 @@ class LineCounts(msgspec.Struct, gc=False):
         self.moved += other.moved
         self.left += other.left
         self.doubled += other.doubled
+        self.missed += other.missed
+        self.first_missed = self.first_missed or other.first_missed
+        self.blank += other.blank
         for host, ahead in other.clocks.items():
             self.clocks[host] = max(ahead, self.clocks.get(host, 0))
 
@@ -88,8 +100,9 @@ class NormalizedFrame(msgspec.Struct, frozen=True, gc=False):
     def counts(self) -> LineCounts:
         """Of its lines."""
         batch = self.batch
-        lines, moved = batch.lines, batch.moved
-        return LineCounts(lines, len(batch.events), batch.ignored, len(batch.dead_letters), *moved, batch.doubled)
+        missed, first = sum(found.lines for found in batch.missed), batch.missed[0].first if batch.missed else ""
+        dead, events = len(batch.dead_letters), len(batch.events)
+        return LineCounts(batch.lines, events, batch.ignored, dead, *batch.moved, batch.doubled, missed, first)
 
 
 def place_in_time(events: Sequence[Event]) -> int:
@@ -219,7 +232,8 @@ class Detection:
 
 
 class Replay:
-    """The whole flow. ``counts``: of all lines so far; ``unread``: the first ``MAX_UNREAD`` dead letters."""
+    """The whole flow. ``counts``: of all lines so far; ``of_source``: of each file's; ``unread``: the first
+    ``MAX_UNREAD`` dead letters."""
 
     def __init__(
         self,
@@ -233,6 +247,7 @@ class Replay:
         self._normalizers = Normalizers(rules.file.trusted, zone, lookup, zones)
         self._detection = Detection(rules, partitions)
         self.counts = LineCounts()
+        self.of_source: dict[str, LineCounts] = {}
         self.unread: list[DeadLetter] = []
 
     def run(self, files: Sequence[tuple[str, Iterable[LogFrame]]]) -> Iterator[tuple[NormalizedFrame, list[Decision]]]:
@@ -258,6 +273,8 @@ class Replay:
         self._detection.use(rules)
 
     def _decide(self, frame: NormalizedFrame) -> tuple[NormalizedFrame, list[Decision]]:
-        self.counts.add(frame.counts)
+        counts = frame.counts
+        self.counts.add(counts)
+        self.of_source.setdefault(frame.source, LineCounts()).add(counts)
         self.unread += frame.batch.dead_letters[: MAX_UNREAD - len(self.unread)]
         return frame, self._detection.count(frame.batch.tallies)

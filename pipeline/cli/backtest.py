@@ -7,7 +7,15 @@ import click
 import msgspec
 
 from pipeline.adapters.trials.backtest import Backtest, run_backtest
-from pipeline.cli.common import FILE, clock_notes, doubles_notes, rules_in_force, rules_option
+from pipeline.cli.common import (
+    FILE,
+    clock_notes,
+    doubles_notes,
+    missed_notes,
+    refuse_blank,
+    rules_in_force,
+    rules_option,
+)
 from pipeline.cli.terminal import json_option, parts_progress, plain_table, print_json, safe, table_console
 from pipeline.cli.trial import PIPED, Trial, trial_errors, trial_options
 from pipeline.trials.cases import Case
@@ -52,9 +60,10 @@ def backtest(rules_path: Path, baseline: Path | None, trial: Trial, as_json: boo
     what = "lines" if trial.files else "events"
     speed = f"{counts.lines / max(took, 1e-9):,.0f} {what}/s under two rule sets"
     click.echo(f"{counts.lines:,} {what} in {took:.1f} s ({speed}){unread}", err=True)
-    for note in clock_notes(counts) + doubles_notes(counts.doubled):
+    for note in clock_notes(counts) + doubles_notes(counts.doubled) + missed_notes(counts):
         click.echo(note, err=True)
     trial.note()
+    refuse_blank(counts.blank)
 
 
 def _compared(done: Backtest, baseline: Path | None, rules: Path, cases: list[Case]) -> Comparison:

@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ import click
 from pipeline.adapters.geoip import GeoFile, GeoFileError
 from pipeline.cli.configured import or_setting, settings_in_force
 from pipeline.cli.terminal import printable
+from pipeline.formats.reading.around.missed import shown
 from pipeline.networks import CountryOf, no_country
 from pipeline.ports import MessageRefused, StoreError, TopicMissing
 from pipeline.rules import RuleSet, build
@@ -164,6 +165,22 @@ def clock_notes(counts: "LineCounts") -> list[str]:
     if counts.left:
         notes.append(f"{counts.left:,} lines are later than the last change of their file: is the zone (--zone) right?")
     return notes
+
+
+def missed_notes(counts: "LineCounts") -> list[str]:
+    """What a summary says of lines that look like mail log and are of no known format."""
+    if not counts.missed:
+        return []
+    what = "lines look like mail log and were" if counts.missed > 1 else "line looks like mail log and was"
+    first = shown(counts.first_missed)
+    return [f"{counts.missed:,} {what} not understood (see docs/log-forms.md), the first: {first}"]
+
+
+def refuse_blank(names: Collection[str]) -> None:
+    """Ends the command with an error if there are files of which no line was understood: that is no quiet day."""
+    if names:
+        files = ", ".join(printable(name) for name in names)
+        raise click.ClickException(f"{files}: no line of it is understood; see docs/log-forms.md for what to do")
 
 
 def doubles_notes(doubled: int) -> list[str]:

@@ -19,7 +19,9 @@ from pipeline.cli.common import (
     country_lookup,
     doubles_notes,
     flow_options,
+    missed_notes,
     note_no_geoip,
+    refuse_blank,
     rules_in_force,
     zones_of_hosts,
 )
@@ -46,7 +48,7 @@ def load(
     with clear_errors(WorkerLost):
         rules = rules_in_force(rules_path, home)
         work = LogReader(rules.file.trusted, zone, country_lookup(geoip), zones_of_hosts())
-        started, loaded = time.monotonic(), Loaded()
+        started, loaded, blank = time.monotonic(), Loaded(), []
         with Prefetch(work) as reader, ChdbStore(folder) as store:
             apply_ddl(store)
             new = _new_files(store, files)
@@ -60,7 +62,9 @@ def load(
                         lambda to, at: show(at.source, at.position, to.counts.lines, to.decisions),
                         settings_in_force().partitions,
                     )
-                _remember(store, loaded, new)
+                blank = [file for file in new if loaded.of_source.get(file.source, LineCounts()).is_blank]
+                if len(blank) < len(new):
+                    _remember(store, loaded, [file for file in new if file not in blank])
     counts, took = loaded.counts, time.monotonic() - started
     if new:
         note_no_geoip(geoip)
@@ -69,8 +73,10 @@ def load(
         f"{counts.events:,} events, {loaded.decisions} decisions, "
         f"{counts.ignored:,} lines of no known format, {counts.unreadable:,} unreadable"
     )
-    for note in clock_notes(counts) + doubles_notes(counts.doubled) + brake_notes(loaded.would_hold):
+    notes = clock_notes(counts) + doubles_notes(counts.doubled) + missed_notes(counts)
+    for note in notes + brake_notes(loaded.would_hold):
         click.echo(note, err=True)
+    refuse_blank([str(file.path) for file in blank])
 
 
 def _new_files(store: RowStore, paths: Sequence[Path]) -> list[LogFile]:

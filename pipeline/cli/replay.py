@@ -19,7 +19,9 @@ from pipeline.cli.common import (
     country_lookup,
     doubles_notes,
     flow_options,
+    missed_notes,
     note_no_geoip,
+    refuse_blank,
     rules_in_force,
     zones_of_hosts,
 )
@@ -63,6 +65,7 @@ def replay(
         _print_decisions(flow, decisions)
     note_no_geoip(geoip)
     click.echo(_summary(flow, decisions, took), err=as_json)
+    refuse_blank([source for source, counts in flow.of_source.items() if counts.is_blank])
 
 
 def _decisions(flow: Replay, files: tuple[Path, ...]) -> Iterator[Decision]:
@@ -113,6 +116,6 @@ def _summary(flow: Replay, decisions: list[Decision], took: float) -> str:
         *(f"  {n:>5}  {rule}" for rule, n in rules.most_common()),
     ]
     lines += brake_notes(flow.would_hold)
-    lines += clock_notes(counts) + doubles_notes(counts.doubled)
+    lines += clock_notes(counts) + doubles_notes(counts.doubled) + missed_notes(counts)
     lines += [f"unreadable: {printable(d.reason)}: {json.dumps(d.raw[:200])}" for d in flow.unread[:5]]
     return "\n".join(lines)

@@ -13,10 +13,12 @@ from schemas.event import Event
 
 _NAME = "courier"
 _SERVICES = {
-    "imapd": "imap", "imapd-ssl": "imap", "imaplogin": "imap", "courier-imapd": "imap", "courier-imap": "imap",
-    "pop3d": "pop3", "pop3d-ssl": "pop3", "pop3login": "pop3", "courier-pop3d": "pop3", "courier-pop3": "pop3",
-    "courierimaplogin": "imap", "courierpop3login": "pop3",
-}  # fmt: skip
+    f"{courier}{server}{tls}": service
+    for service, servers in (("imap", ("imapd", "imaplogin")), ("pop3", ("pop3d", "pop3login")))
+    for server in servers
+    for courier in ("", "courier", "courier-")
+    for tls in ("", "-ssl")
+} | {"courier-imap": "imap", "courier-pop3": "pop3"}
 _TAIL = re.compile(r"(?P<ip>[^\s\[\]]+)\](?:, port=\[[0-9]+\])?(?:, [a-z]+=\S*)*")
 _MECHANISMS = frozenset(("PLAIN", "LOGIN", "CRAM-MD5", "CRAM-SHA1", "CRAM-SHA256", "EXTERNAL"))
 _OTHERS = (

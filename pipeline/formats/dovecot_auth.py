@@ -21,6 +21,8 @@ _NOBODY = re.compile(
     r"Username character disallowed by auth_username_chars: 0x[0-9a-f]+ \(username: .*\)",
     re.DOTALL,
 )
+_SESSION_LAST = re.compile(r"([\w-]+\([^()<>]*)\)<([^<>\s]*)>: ", re.DOTALL)  # within the parentheses, but in 2.4
+_LOOKS_LAST = re.compile(r"\)<[^<>\s]*>: ")
 # Of lines that name no user, so that no client's text is in them (db-ldap.c, driver-mysql.c, driver-pgsql.c). A user
 # that looks like a file's name is followed by one more end of parentheses.
 _DRIVERS = frozenset(("LDAP", "ldap", "mysql", "pgsql", "sqlpool", "cassandra", "redis"))
@@ -67,6 +69,11 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
         return event
     if first.startswith("conn unix:"):
         text = _WORKER.sub("", text, count=1)
+    if ")<" in text and _LOOKS_LAST.search(text):
+        last = _SESSION_LAST.match(text)
+        if last is None or "): " in text or _LOOKS_LAST.search(text, last.end()):
+            return Unreadable(_NAME, "two places look like the end of the user")
+        text = f"{last[1]},<{last[2]}>): {text[last.end() :]}"
     who, found, what = text.partition("): ")
     if not found or "(" not in who:
         return event

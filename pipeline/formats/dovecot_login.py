@@ -1,4 +1,4 @@
-"""Dovecot's login processes, 2.2 to 2.4: ``imap-login``, ``pop3-login``, ``managesieve-login``, ``submission-login``.
+"""Dovecot's login processes, 1.0 to 2.4: ``imap-login``, ``pop3-login``, ``managesieve-login``, ``submission-login``.
 
 ``user=<…>`` is the client's text: Dovecot replaces control characters, cuts it at 80 characters and escapes nothing.
 Address and session follow it, so they are found from the right; only a trusted proxy or webmail can set them.
@@ -25,12 +25,15 @@ _RIP_FIRST = re.compile(
 _LAST_USER = re.compile(r"(?:, (?!user=)[^<>,]+(?:<[^\s<>]*>)?)*, user=<(?P<user>[^<>]*)>", re.DOTALL)
 _SESSION = re.compile(r"(?:, |: )session=<([^\s<>]*)>")
 _FIELDS = re.compile(r": (?=(?:rip|lip|method|session|mpid)=)")
-_ATTEMPTS = re.compile(r"\((?:auth failed|authorization failed), ([0-9]+) attempts?")
+_ATTEMPTS = re.compile(r"\((?:(?:auth failed|authorization failed), )?([0-9]+) (?:authentication )?attempts?")
+_OLD = re.compile(rf"(?:Login: (?P<user>\S+)|Aborted login|Disconnected(?:: [\w ]+)?) \[(?P<ip>{_IP})\]")  # 0.99
 _WHY: tuple[tuple[str, AuthReason], ...] = (
     ("(auth failed", "password"),
+    (" authentication attempts)", "password"),  # 1.1
     ("(proxy dest auth failed", "password"),
     ("(authorization failed", "disabled"),
     ("(user disabled", "disabled"),
+    ("(login disabled", "disabled"),
     ("(password expired", "disabled"),
     ("(user is denied", "disabled"),
     ("(auth service reported temporary failure", "temporary"),
@@ -87,7 +90,7 @@ def _other_order(event: Event, first: str, rest: str) -> Event | Unreadable:
     text = f"{first}: {rest}"
     start = _FIELDS.search(text)
     if start is None:
-        return event
+        return _without_fields(event, text if rest else first)
     match = _RIP_FIRST.fullmatch(text, start.end())
     event.client_ip = CANONICAL_IP[match["rip"]] if match else None
     if match is None or event.client_ip is None:
@@ -96,6 +99,15 @@ def _other_order(event: Event, first: str, rest: str) -> Event | Unreadable:
     event.kind, event.session = "connect", own[1] if own else None
     last = _LAST_USER.fullmatch(match["rest"])  # a user that is not last may itself hold what seems to follow it
     return _result(event, text[: start.start()], last["user"] if last else "")
+
+
+def _without_fields(event: Event, text: str) -> Event:
+    old = _OLD.fullmatch(text)
+    if old is not None:
+        event.kind, event.client_ip = "connect", CANONICAL_IP[old["ip"]]
+        if old["user"] is not None:
+            event.kind, event.account = "auth_success", account_name(old["user"])
+    return event
 
 
 SERVICES = {

@@ -4,6 +4,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats import postfix_delivery, postfix_queue, postfix_smtpd
+from pipeline.formats.postfix_peers import peer_of
 from pipeline.formats.reading.format import Claim, ClientText, Escape, Format, Outcome, Reader, Role
 from schemas.event import Event
 
@@ -41,7 +42,7 @@ def instance(words: list[str]) -> Claim | None:
 
 def read_other(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:
     """postscreen, anvil, scache, master, tlsproxy, postlogd and so on: claimed, with nothing to count."""
-    return Event("other", time, host, program)
+    return Event("other", time, host, program, client_ip=peer_of(f"{first}: {rest}" if rest else first))
 
 
 def read_unnamed(time: datetime, host: str, program: str, service: str | None, first: str, rest: str) -> Outcome:

@@ -12,6 +12,7 @@ import re
 from datetime import datetime
 
 from pipeline.formats.postfix_delivery import queued_as
+from pipeline.formats.postfix_peers import peer_of_smtpd
 from pipeline.formats.reading.fields import CANONICAL_IP, MAX_REASON
 from pipeline.formats.reading.format import OF_PROCESS, ClientText, Escape, Format, Outcome, Role, Unreadable
 from schemas.event import Event
@@ -84,6 +85,7 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     if ": " in rest and first.isalnum():
         event.queue_id = first
         return _verdict(event, rest)
+    event.client_ip = peer_of_smtpd(first)
     return event
 
 
@@ -136,6 +138,7 @@ def _client(event: Event, rest: str) -> Event | Unreadable:
 def _warning(event: Event, rest: str) -> Event | Unreadable:
     match = _SASL.fullmatch(rest)
     if match is None:
+        event.client_ip = None if ": SASL " in rest else peer_of_smtpd(rest)  # nobody who imitates a failure
         return event
     event.client_ip = CANONICAL_IP[match["ip"]]
     said = match["rest"]

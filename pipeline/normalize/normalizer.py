@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pipeline.formats.reading.around.missed import Missed, MissedLines, looks_like_mail
 from pipeline.formats.reading.format import Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.networks import CountryOf, OurHosts, no_country
@@ -36,7 +37,8 @@ OUT_OF_TIME = Unreadable("time", "more than a day ahead of when the line was rec
 class Batch:
     """What one frame became. ``events``: of claims (see ``attempts``) those that were settled with it, whichever frame
     they are of. ``ignored``: lines that no format claims. ``moved``: those that got another time.
-    ``doubled``: those that another file held too, and which count no more: their events are of the kind ``other``."""
+    ``doubled``: those that another file held too, and which count no more: their events are of the kind ``other``.
+    ``missed``: of those ignored, the ones that look like mail log."""
 
     events: list[Event]
     tallies: list[Tally]
@@ -45,6 +47,7 @@ class Batch:
     ignored: int
     moved: Moved
     doubled: int = 0
+    missed: tuple[Missed, ...] = ()
 
 
 class Sender(NamedTuple):
@@ -130,13 +133,17 @@ class Normalizer:
         counted: list[Counted] = []
         openings: list[Counted] = []  # of sessions, and their ends: twice, they would end at once
         dead: list[DeadLetter] = []
-        ignored = 0
+        ignored, missed = 0, MissedLines()
         latest, checked, possible = _time(reference + AHEAD), EPOCH, True
         newest, repeated, scattered = EPOCH, False, self.joiner.scattered
         shared = self.doubles is not None and not self._apart
-        for line, read in zip(lines, self.reader_of(sender.zone).read_lines(lines, reference), strict=True):
+        reader = self.reader_of(sender.zone)
+        for line, read in zip(lines, reader.read_lines(lines, reference), strict=True):
             if read is None:
                 ignored += 1
+                if looks_like_mail(line):
+                    host, form = reader.form_of(line, reference)
+                    missed.add(host or sender.host, form, 1, line)
                 continue
             if isinstance(read, Unreadable):
                 dead.append(_dead_letter(source, offset, ignored + len(events) + len(dead), line, read, reference))
@@ -162,16 +169,24 @@ class Normalizer:
             counted = [(event, line) for event, line in counted if _may_count(event)]
         self.enricher.enrich([event for event, _ in counted])
         settled = self.attempts.settle(events, counted)
-        return self._batch(settled, dead, len(lines), ignored, moved, doubles)
+        return self._batch(settled, dead, len(lines), ignored, moved, doubles, missed)
 
     def finish(self) -> Batch:
         """What was held as long as another line might come: there is none. Of a file that was read to its end."""
-        return self._batch(self.attempts.finish(), [], 0, 0, NOTHING, 0)
+        return self._batch(self.attempts.finish(), [], 0, 0, NOTHING, 0, MissedLines())
 
     def _batch(
-        self, settled: Settled, dead: list[DeadLetter], lines: int, ignored: int, moved: Moved, doubles: int
+        self,
+        settled: Settled,
+        dead: list[DeadLetter],
+        lines: int,
+        ignored: int,
+        moved: Moved,
+        doubles: int,
+        missed: MissedLines,
     ) -> Batch:
-        return Batch(settled.events, self.tallier.tally(settled.counted), dead, lines, ignored, moved, doubles)
+        tallies = self.tallier.tally(settled.counted)
+        return Batch(settled.events, tallies, dead, lines, ignored, moved, doubles, tuple(missed.all()))
 
     def _join(self, events: list[Event], openings: list[Counted], counted: list[Counted], sender: Sender) -> int:
         """Joins events, and takes from doubles what they say; returns how many they are."""

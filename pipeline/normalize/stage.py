@@ -6,6 +6,7 @@ from itertools import islice
 
 import msgspec
 
+from pipeline.formats.reading.around.missed import Missed, MissedLines
 from pipeline.formats.reading.lines import split_frame
 from pipeline.metrics import Recorder
 from pipeline.normalize.normalizer import Normalizer, Sender
@@ -27,7 +28,8 @@ SHOWN = 100  # hosts with a wrong clock that are told one by one
 class NormalizeStage:
     """Raw lines -> events, dead letters and tallies, of one partition of ``maillog`` or ``authlog``.
 
-    ``edition``: tells a value that is another one when the GeoIP file is.
+    ``edition``: tells a value that is another one when the GeoIP file is. ``missed``: where lines that look like mail
+    log, and that no format claims, are noted for whoever tells of them.
     """
 
     without_state = (
@@ -43,6 +45,7 @@ class NormalizeStage:
         partitions: int,
         recorder: Recorder,
         edition: Callable[[], object],
+        missed: MissedLines | None = None,
     ) -> None:
         """``partitions``: of ``tallies``."""
         self._topic, self._partition = topic, partition
@@ -52,6 +55,7 @@ class NormalizeStage:
         self._recorder = recorder
         self._edition = edition
         self._looked_up_in = edition()
+        self._missed = MissedLines() if missed is None else missed
         self._forgotten = 0
         self._passing = Passing()
         self._shown: set[str] = set()  # hosts whose clock was told as wrong
@@ -100,6 +104,7 @@ class NormalizeStage:
             self._normalizer.scatter()
         batch = self._normalizer.normalize(frame, reference, source, record.offset, live, sender)
         self._measure(record, batch.lines, batch.ignored, len(batch.dead_letters))
+        self._measure_missed(batch.missed)
         self._recorder.add("sekimori_normalize_moved_total", batch.moved.lines)
         self._recorder.add("sekimori_normalize_doubled_lines_total", batch.doubled)
         origin = origin_headers(source, record.offset)
@@ -131,6 +136,11 @@ class NormalizeStage:
         self._recorder.add("sekimori_normalize_lines_total", unreadable, record.topic, "dead_letter")
         self._recorder.add("sekimori_normalize_forgotten_total", self._normalizer.forgotten - self._forgotten)
         self._forgotten = self._normalizer.forgotten
+
+    def _measure_missed(self, missed: Iterable[Missed]) -> None:
+        for found in missed:
+            pair = self._missed.add(*found)
+            self._recorder.add("sekimori_normalize_missed_total", found.lines, *pair)
 
     def restart(self, position: int) -> None:
         """See ``PartitionStage``."""

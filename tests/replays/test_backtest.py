@@ -218,6 +218,19 @@ def test_where_nothing_is_stored_is_told(loaded: Path, arguments: tuple[str, ...
     assert not list((place / "empty").iterdir())
 
 
+def test_a_file_of_which_nothing_is_understood_is_told(place: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "odd.log"
+    odd.write_bytes(b"24.11. 1:50 mx postfix/smtpd[1]: connect from unknown[192.0.2.7]\n" * 3)
+    (tmp_path / "rules.toml").write_text(LOOSER)
+    rules = str(tmp_path / "rules.toml")
+    for more in ((str(odd),), (str(odd), "mail.log"), (str(odd), "mail.log", "mail.log")):  # the last is read together
+        done = sekimori(place, "backtest", "--rules", rules, *more, check=False)
+        assert done.returncode == 1, more
+        assert "odd.log: no line of it is understood" in done.stderr
+        assert "3 lines look like mail log and were not understood" in done.stderr
+        assert " mail.log" not in done.stderr.partition("Error: ")[2]
+
+
 def test_the_same_rules_make_no_difference(place: Path) -> None:
     it = compared(place, "")
     assert (it["changes"], it["accounts"]) == ([], [])

@@ -14,6 +14,7 @@ from pipeline.normalize.normalizer import Normalizer
 from pipeline.rules.config import load
 from pipeline.storage.rows import decision_columns
 from tests.support.cluster import RECORDED
+from tests.support.lines import frame, sent
 from tests.support.servers import sekimori
 from tests.support.truth import replay_files
 
@@ -39,8 +40,8 @@ def dump(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def assert_same(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> None:
-    for name, frame in one.items():
-        pd.testing.assert_frame_equal(frame, other[name], obj=name)
+    for name, table in one.items():
+        pd.testing.assert_frame_equal(table, other[name], obj=name)
 
 
 def test_the_folder_holds_what_the_flow_makes(tmp_path: Path) -> None:
@@ -151,3 +152,16 @@ def test_what_cannot_be_loaded_is_told(tmp_path: Path) -> None:
         assert run.returncode != 0
         assert said in run.stderr
         assert "Traceback" not in run.stderr
+
+
+def test_a_file_of_which_nothing_is_understood_is_told_and_may_be_loaded_again(tmp_path: Path) -> None:
+    odd, well = tmp_path / "odd.log", tmp_path / "well.log"
+    odd.write_bytes(b"24.11. 1:50 mx postfix/smtpd[1]: connect from unknown[192.0.2.7]\n" * 3)
+    well.write_bytes(frame(sent(5)))
+    for _ in range(2):
+        done = run_load(tmp_path / "store", odd, well)
+        assert done.returncode == 1
+        assert "3 lines look like mail log and were not understood" in done.stderr
+        assert "odd.log: no line of it is understood" in done.stderr
+        assert "odd.log: is there already" not in done.stderr
+    assert "well.log: is there already" in done.stderr

@@ -158,6 +158,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         with KafkaOutbox(broker.bootstrap) as out:
             out.send("maillog", b"fast", line_of("fast", timedelta(hours=9)))
             out.send("maillog", None, line_of("scattered", timedelta(0)), partition=0)
+            out.send("maillog", b"odd", b"24.11. 1:50 Uhr odd postfix/smtpd[1]: connect from unknown[192.0.2.1]")
             out.send("tallies", b"x", b"?")
             out.flush()
         rules.write_text("[rules.account_send_rate]\nlimit = 1\n")

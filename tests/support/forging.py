@@ -214,6 +214,8 @@ MARKS = (
     f"sasl_username={EVIL_ACCOUNT}", ", session=<x>", f",{EVIL_IP},<x>", "): Password mismatch", ": unknown user",
     f"> to=<{EVIL_ACCOUNT}> proto=ESMTP helo=<x", f" rhost={EVIL_IP}  user={EVIL_ACCOUNT}", f" ({EVIL_IP})",
     f" [{EVIL_IP}]: ", f" from {EVIL_IP}. ", f" from {EVIL_IP}. AUTHENTICATE PLAIN: x", f" from {EVIL_IP} in session x",
+    "mx-1  | ", "[pod/mx-0/a] ", "<22>", "mail.info ", "Nov 24 01:50:43 evil postfix/smtpd[9]: ", '{"message":"',
+    "2026-11-24T01:50:43Z stdout F ", " Message forwarded from evil: ",
     "Temporary", "unavailable", "timeout", "disabled", "Could not connect",
 )  # fmt: skip
 

@@ -17,6 +17,7 @@ from pipeline.adapters.kafka.tables import Table, TableReader, applied
 from pipeline.detect.granted import Granted
 from pipeline.detect.release import Released, release_of
 from pipeline.detect.standing import Hidden, time_of, told_by, told_of
+from pipeline.formats.reading.around.missed import MissedLines, shown
 from pipeline.metrics import Recorder
 from pipeline.ports import FollowedLog, Record
 from pipeline.rules import RuleSet, build
@@ -26,6 +27,7 @@ from schemas.enforcement import HELD, OVER
 from schemas.topics import ENFORCEMENT, SETTINGS, Topic
 
 AGAIN: Final = 600.0  # seconds between two warnings of one thing
+MISSED_AGAIN: Final = 3600.0  # seconds between two warnings of lines of one host and form
 _log = structlog.get_logger()
 
 
@@ -132,6 +134,28 @@ class SenderWatch:
             if count > told and now >= at + AGAIN:
                 _log.warning(event, **{unit: int(count - told)}, next=what_to_do)
                 self._told[metric] = count, now
+
+
+class MissedWatch:
+    """Says which lines look like mail log and were not understood: of each host and form, at most once in
+    ``MISSED_AGAIN``, and the first such line."""
+
+    def __init__(self, missed: MissedLines, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._missed, self._monotonic = missed, monotonic
+        self._told: dict[tuple[str, str], tuple[int, float]] = {}  # how many were told, and when
+
+    def poll(self) -> None:
+        """To be called now and then."""
+        now = self._monotonic()
+        for host, form, count, first in self._missed.all():
+            told, at = self._told.get((host, form), (0, float("-inf")))
+            if count > told and now >= at + MISSED_AGAIN:
+                _log.warning(
+                    "mail_log_not_understood",
+                    host=shown(host), form=form, lines=count - told, first=shown(first),
+                    next="nothing in these lines counts: see docs/log-forms.md",
+                )  # fmt: skip
+                self._told[host, form] = count, now
 
 
 class _TableWatch:

@@ -156,6 +156,8 @@ def _read_file(plan: Plan, logs: Logs, folder: Path, number: int) -> SourceRead:
             tick(number, first.position)
             if names is not None:
                 named.write(names.take())
+    if source.counts.is_blank:
+        source.counts.blank.append(str(logs.files[number]))
     return source
 
 
@@ -167,13 +169,16 @@ def _read_together(plan: Plan, logs: Logs, folder: Path, number: int) -> SourceR
         tick(place, 0)
     normalizers = _normalizers(plan, logs)
     streams = [of.in_order(named_frames(logs.files)) for of in normalizers.values()]
+    of_source = {path: LineCounts() for path in places}
     with _spooling(plan, folder, number) as write:
         for normalized in zip(*streams, strict=True):
             write({v: of.batch.tallies for v, of in zip(normalizers, normalized, strict=True)}, len(source.times))
             first = normalized[0]  # they are in the same order, see above
             source.times.append(first.at)
             source.counts.add(first.counts)
+            of_source[first.source].add(first.counts)
             tick(places[first.source], first.position)
+    source.counts.blank += [path for path, counts in of_source.items() if counts.is_blank]
     return source
 
 

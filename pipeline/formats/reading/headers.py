@@ -11,10 +11,6 @@ from typing import NamedTuple
 from pipeline.formats.reading.stamps import Stamps
 
 PRI = re.compile(r"<[0-9]{1,3}>")
-CONTAINER = re.compile(r"[0-9]{4}-[0-9:T.Z+-]{15,40} (?:stdout|stderr) [FP] ")
-"""What Kubernetes puts before a line (CRI logging format)."""
-TAGGED = re.compile(r"([A-Za-z][\w./-]{0,80})(?:\[[0-9]+\])?: ")
-"""A tag without a time before it."""
 _RFC5424 = re.compile(r"1 (\S+) (\S+) (\S+) (\S+) (\S+) ")
 _PID = re.compile(r"\[[0-9]+\]: ")
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}\S* ")

@@ -9,9 +9,13 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 
 from pipeline.formats import FORMATS
+from pipeline.formats.reading.around.batches import BATCHES, has_batches, records, taken_apart
+from pipeline.formats.reading.around.folded import FOLDED, REPEATED, read_body, times, told
+from pipeline.formats.reading.around.missed import form_of
+from pipeline.formats.reading.around.wrappings import TAGGED, WRAPPER, Unwrapped, unwrapped
 from pipeline.formats.reading.envelopes import Envelope, decode_object, open_envelope
 from pipeline.formats.reading.format import OF_PROCESS, Outcome, Reader, Unreadable
-from pipeline.formats.reading.headers import CONTAINER, PRI, TAGGED, read_header
+from pipeline.formats.reading.headers import PRI, read_header
 from pipeline.formats.reading.routes import Route, Routes
 from pipeline.formats.reading.stamps import Stamps
 from schemas.event import Event
@@ -20,13 +24,10 @@ TABLE = Routes(FORMATS)
 _NEVER_TWICE = re.compile(r"[(<]")  # a user's name and session, or the whole header of RFC 5424
 _ROUTES = 4096  # tags are written by whoever writes to syslog: the cache is bounded
 _HEADS = 65_536
-_REPEATED = "message repeated "
-_TIMES = re.compile(rf"{_REPEATED}([0-9]{{1,6}}) times")
-_POSTFIX = ("smtpd", "postfix")
-_NOT_PLAIN = (_REPEATED, *OF_PROCESS[1:])
+_NOT_PLAIN = (REPEATED, *OF_PROCESS[1:])
 _OF_CLIENT = ("client=", "proxy-")
 _NO_HEADER = ("{", "[", "<")
-_DEEPEST = 3  # envelopes within envelopes
+_DEEPEST = 3  # envelopes within envelopes, and whatever else is wrapped around a line
 _LONGEST_HEAD = 200
 
 
@@ -52,7 +53,7 @@ class LineReader:
         """The outcome of each line, in order; the same as ``read`` one by one, and faster."""
         if sum([stamps.refer(reference) for stamps in (self._stamps, *self._zoned.values())]):
             self._heads.clear()
-        heads, repeated, not_plain = self._heads, _REPEATED, _NOT_PLAIN
+        heads, repeated, not_plain = self._heads, REPEATED, _NOT_PLAIN
         outcomes: list[Outcome] = []
         append = outcomes.append
         for line in lines:
@@ -79,20 +80,22 @@ class LineReader:
                 append(self._read_new(line, parts, reference))
         return outcomes
 
+    def form_of(self, line: str, reference: float) -> tuple[str, str]:
+        """(host, form) of a line that no format claims, see ``missed``."""
+        return form_of(line, self._stamps, reference)
+
     def _read_other(self, line: str, parts: list[str], reference: float) -> Outcome:
-        if len(parts) == 3 and parts[1].startswith(_REPEATED):
+        if len(parts) == 3 and parts[1].startswith(REPEATED):
             return self._read_repeated(line, parts, reference)
         return self._read_new(line, parts, reference)
 
-    def _read_repeated(self, line: str, parts: list[str], reference: float) -> Outcome:
+    def _read_repeated(self, line: str, parts: list[str], reference: float, depth: int = 0) -> Outcome:
         """rsyslog writes one line for equal ones that came one after another: it stands for as many as it says."""
-        repeated = _TIMES.fullmatch(parts[1])
-        if repeated is None or not parts[2].startswith("[ ") or not parts[2].endswith("]"):
-            return self._read_new(line, parts, reference)
-        outcome = self._read_inner(f"{parts[0]}: {parts[2][2:-1]}", reference, 0)
-        if isinstance(outcome, Event):
-            outcome.count *= int(repeated[1])
-        return outcome
+        folded = FOLDED.fullmatch(f"{parts[1]}: {parts[2]}")
+        if folded is None:
+            return self._read_new(line, parts, reference, depth)
+        unfolded = f"{parts[0]}: {folded[2]}"
+        return times(self._read_one(unfolded, unfolded.split(": ", 2), reference, depth), folded)
 
     def _read_new(self, line: str, parts: list[str], reference: float, depth: int = 0) -> Outcome:
         """A line whose head is new. If its time and its tag are not, nothing more need be looked at."""
@@ -113,6 +116,9 @@ class LineReader:
         if outcome is not None:
             return outcome
         stamp, _, origin = head.partition(" ")
+        known = None if own_log else self._heads.get(origin)
+        if known is not None and depth < _DEEPEST and _is_whole(parts, head):  # as docker logs -t has a plain line
+            return self._read_inner(line[len(stamp) + 1 :], reference, depth + 1)
         time = self._stamps.iso(stamp) if stamp[4:17:3] == "--T::" else None  # not all of ISO 8601 is a log's stamp
         route = self._routes.get(origin)
         again = "." not in stamp  # with fractions no two heads are the same
@@ -144,13 +150,15 @@ class LineReader:
         route = None if header is None else TABLE.tagged(header.host, header.tag)
         if header is None or route is None:
             return self._read_bare(line, reference, depth)
+        if not route.known and WRAPPER.fullmatch(header.tag):
+            return self._read_within(Unwrapped(header.text, header.time, header.host.strip("-")), reference, depth + 1)
         if header.time is None:
             return Unreadable("syslog", "there is no such date or time") if route.known else None
         origin = f"{header.host} {header.tag}" if header.host else header.tag
         # What is kept must be all that tells: whatever line has this head, it means the same.
         whole = _is_whole(parts, head) and head.endswith(origin) and not _NEVER_TWICE.search(head)
         if not whole or (own_log and not route.known):
-            return _read_text(route, header.time, header.host, header.text, header.pid)
+            return read_body(route, header.time, header.host, header.text, header.pid)
         if own_log:
             return self._read_parts(parts, header.time, route, "")
         if len(self._routes) >= _ROUTES:
@@ -167,12 +175,18 @@ class LineReader:
             self._heads[head] = route.reader, time, route.host, route.program, service
         if route.told_pid or (parts[1] >= "N" and parts[1] in OF_PROCESS):
             pid = parts[0].rpartition("[")[2].removesuffix("]") if parts[0].endswith("]") else None
-            service = _told(route, parts[1], pid)
+            service = told(route, parts[1], pid)
         return route.reader(time, route.host, route.program, service, parts[1], parts[2] if len(parts) > 2 else "")
 
     def _read_inner(self, line: str, reference: float, depth: int) -> Outcome:
         """A line out of what was wrapped around it."""
         parts = line.split(": ", 2)
+        if len(parts) == 3 and parts[1].startswith(REPEATED):
+            return self._read_repeated(line, parts, reference, depth)
+        return self._read_one(line, parts, reference, depth)
+
+    def _read_one(self, line: str, parts: list[str], reference: float, depth: int) -> Outcome:
+        """A line that stands for itself alone."""
         head = parts[0].partition("[")[0]
         known = self._heads.get(head)
         if known is None or not _is_whole(parts, head) or parts[1].startswith(OF_PROCESS):
@@ -181,14 +195,34 @@ class LineReader:
         return reader(time, host, program, service, parts[1], parts[2] if len(parts) == 3 else "")
 
     def _read_bare(self, line: str, reference: float, depth: int) -> Outcome:
-        """A line that begins with no syslog header that we know: JSON, a program's own log, a container's output."""
+        """A line that begins with no syslog header that we know: JSON, a program's own log, what others wrapped."""
         if line.startswith("{"):
             return self._read_object(line, reference, depth)
         outcome = TABLE.bare(line, self._stamps)
         if outcome is None and depth < _DEEPEST:
-            wrapped = CONTAINER.match(line)
-            if wrapped is not None:
-                return self._read_inner(line[wrapped.end() :], reference, depth + 1)
+            inner = unwrapped(line, (self._stamps, *self._zoned.values()))
+            if inner is not None:
+                return self._read_within(inner, reference, depth + 1)
+        return outcome
+
+    def _read_within(self, inner: Unwrapped, reference: float, depth: int) -> Outcome:
+        """A line out of what was wrapped around it, which tells only what the line itself does not."""
+        if depth > _DEEPEST:
+            return None
+        outcome = self._read_inner(inner.line, reference, depth)
+        if outcome is None and not inner.line.startswith(_NO_HEADER):
+            tagged = TAGGED.match(inner.line)
+            if tagged is not None:
+                route = TABLE.tagged(inner.host, tagged[1])
+                outcome = _read_routed(route, inner.time, inner.host, inner.line[tagged.end() :], tagged[2])
+        if outcome is None:
+            return None
+        if inner.trouble:
+            return Unreadable("syslog", inner.trouble)
+        if isinstance(outcome, Event):
+            outcome.host = outcome.host or inner.host
+            if inner.microseconds:
+                outcome.time = outcome.time.replace(microsecond=inner.microseconds)
         return outcome
 
     def _read_object(self, line: str, reference: float, depth: int) -> Outcome:
@@ -197,28 +231,33 @@ class LineReader:
         if fields is None:
             return None
         outcome = TABLE.object(fields, self._stamps)
-        envelope = open_envelope(fields, self._stamps) if outcome is None and depth < _DEEPEST else None
+        if outcome is not None or depth >= _DEEPEST:
+            return outcome
+        batch = None if fields.keys().isdisjoint(BATCHES) else records(fields)
+        if batch is not None:
+            if len(batch) > 1:
+                return Unreadable("envelope", "several records in one, within another")
+            fields = batch[0] if batch else {}
+        envelope = open_envelope(fields, self._stamps)
         if envelope is not None and envelope.host in self._zoned:
             envelope = open_envelope(fields, self._zoned[envelope.host])
-        return outcome if envelope is None else self._read_envelope(envelope, reference, depth + 1)
+        return None if envelope is None else self._read_envelope(envelope, reference, depth + 1)
 
     def _read_envelope(self, envelope: Envelope, reference: float, depth: int) -> Outcome:
-        time, host, tag, message, pid = envelope
-        if not tag:
-            outcome = self._read_inner(message, reference, depth)
-            if outcome is None and not message.startswith(_NO_HEADER):
-                tagged = TAGGED.match(message)
-                tag, message = (tagged[1], message[tagged.end() :]) if tagged else ("", message)
-            if not tag:
-                if isinstance(outcome, Event) and not outcome.host:
-                    outcome.host = host
-                return outcome
-        route = TABLE.tagged(host, tag)
-        if route is None:
-            return None
-        if time is None:
-            return Unreadable("envelope", "no time that can be read") if route.known else None
-        return _read_text(route, time, host, message, pid)
+        time, host, tag, message, pid, contained = envelope
+        route = TABLE.tagged(host, tag) if tag else None
+        if not tag or ((route is None or not route.known) and (contained or WRAPPER.fullmatch(tag))):
+            return self._read_within(Unwrapped(message, time, host), reference, depth)
+        return _read_routed(route, time, host, message, pid)
+
+
+def _read_routed(route: Route | None, time: datetime | None, host: str, text: str, pid: str | None) -> Outcome:
+    """A text of which the program is told, and of which others told the rest."""
+    if route is None:
+        return None
+    if time is None:
+        return Unreadable("envelope", "no time that can be read") if route.known else None
+    return read_body(route, time, host, text, pid)
 
 
 def _is_whole(parts: list[str], head: str) -> bool:
@@ -227,20 +266,6 @@ def _is_whole(parts: list[str], head: str) -> bool:
     if len(parts) == 1 or len(head) > _LONGEST_HEAD:
         return False
     return len(before) == len(head) or before[len(head) + 1 : -1].isdigit()
-
-
-def _read_text(route: Route, time: datetime, host: str, text: str, pid: str | None) -> Outcome:
-    first, _, rest = text.partition(": ")
-    return route.reader(time, host, route.program, _told(route, first, pid), first, rest)
-
-
-def _told(route: Route, first: str, pid: str | None) -> str | None:
-    """What a reader is told in place of the service, or with it."""
-    if route.told_pid:
-        return pid
-    if first in OF_PROCESS and route.program in _POSTFIX:
-        return f"{route.service or ''}[{pid or ''}]"
-    return route.service
 
 
 def split_frame(frame: bytes, *, keep_empty: bool = False) -> list[str]:
@@ -253,6 +278,8 @@ def split_frame(frame: bytes, *, keep_empty: bool = False) -> list[str]:
     lines = text.split("\n")
     if "\r" in text or "\0" in text:
         lines = [line.removesuffix("\r").strip("\0") for line in lines]
+    if has_batches(text):
+        lines = [record for line in lines for record in taken_apart(line)]
     if keep_empty:
         return lines if lines[-1] else lines[:-1]
     return [line for line in lines if line]

@@ -38,9 +38,10 @@ SHARED_SESSIONS = _joined(Session.SHARED) | RELAYED
 SUMMED_SESSIONS = _joined(Session.SUM)
 TWICE_TOLD_SESSIONS = _joined(Session.TWICE)
 
-SMTP_AUTH = frozenset(("smtp", "smtps", "submission"))
+SMTP_AUTH = frozenset(("smtp", "smtps", "submission", "submissions"))
 """Entrances (``Event.service``) where SMTP AUTH is taken."""
 CHANNELS: Mapping[str, str] = {
-    "submission": "smtp", "smtps": "smtp", "webmail": "webmail", "imap": "access", "pop3": "access",
+    "submission": "smtp", "submissions": "smtp", "smtps": "smtp", "webmail": "webmail", "imap": "access",
+    "pop3": "access",
 }  # fmt: skip
 """Entrance -> channel. ``smtp`` is not among them: others' mail comes in there, too."""

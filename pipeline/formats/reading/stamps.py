@@ -17,6 +17,7 @@ _REPEATED = 300.0  # seconds: of an hour that is repeated, the second is meant u
 _DMY = re.compile(
     r"([0-9]{1,2})[-/](\w{3})[-/]([0-9]{4})[: ]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?(?: ([+-][0-9]{4}))?"
 )
+_UTC = ("UTC", "GMT", "UCT", "Z")
 _DIGITS = re.compile(r"[0-9]{1,19}(?:\.[0-9]{1,9})?")
 _UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))  # seconds until the year 5138, then ms, µs, ns
 
@@ -119,6 +120,24 @@ class Stamps:
             return None
         day, month, year, clock, fraction, zone = match.groups("")
         return self.iso(f"{year}-{_MONTHS[month]:02}-{int(day):02}T{clock}{fraction}{zone}")
+
+    def named(self, text: str, zone: str) -> datetime | None:
+        """``2026-11-24T01:50:43`` in a zone by its offset, or by an abbreviation, which must be that of UTC or of the
+        zone here; else ``None``."""
+        if zone in _UTC or zone.startswith(("+", "-")):
+            return self.iso(text + ("+00:00" if zone in _UTC else zone))
+        try:
+            local = datetime.fromisoformat(text).replace(tzinfo=self._zone)
+            meant = next((time for time in (local, local.replace(fold=1)) if time.tzname() == zone), None)
+            return None if meant is None else meant.astimezone(UTC)
+        except (ValueError, OverflowError):
+            return None
+
+    @staticmethod
+    def day(year: str, month: str, day: str) -> str | None:
+        """A date of which the month is told by its English name, as ISO 8601 has it; ``None`` if there is no such
+        month."""
+        return f"{year}-{_MONTHS[month]:02}-{int(day):02}" if month in _MONTHS else None
 
     def any(self, value: object) -> datetime | None:
         """What a shipper may write: a stamp in text, or seconds, ms, µs or ns since 1970; ``None`` if it is none."""

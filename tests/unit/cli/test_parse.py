@@ -82,3 +82,35 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=20) == 0
+
+
+ODD = b"24.11. 1:50 mx postfix/smtpd[1]: \x1b[31m connect from unknown[192.0.2.7]\n"
+
+
+def test_lines_that_look_like_mail_log_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "mail.log"
+    path.write_bytes(ODD * 2 + LINES)
+    result = CliRunner().invoke(parse, [str(path), "--year", "2026"])
+    assert result.exit_code == 0
+    assert "2 lines look like mail log and were not understood" in result.stderr
+    assert r"24.11. 1:50 mx postfix/smtpd[1]: \x1b[31m connect" in result.stderr
+    assert "docs/log-forms.md" in result.stderr
+    path.write_bytes(LINES)
+    assert CliRunner().invoke(parse, [str(path), "--year", "2026"]).stderr == ""
+
+
+@pytest.mark.parametrize("content", [ODD, b"Nov 24 01:50:43 mx kernel: hello\n", LINES.splitlines()[-1]])
+def test_a_file_of_which_nothing_is_understood_is_an_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mail.log"
+    path.write_bytes(content)
+    result = CliRunner().invoke(parse, [str(path)])
+    assert result.exit_code == 1
+    assert "mail.log: no line of it is understood" in result.stderr
+    path.write_bytes(b"\n")
+    assert CliRunner().invoke(parse, [str(path)]).exit_code == 0
+
+
+def test_a_line_of_many_records_gives_an_object_for_each() -> None:
+    one = {"log": "Nov 24 01:50:43 mx postfix/qmgr[1]: 4jYQJg4KFnzJB9r: removed"}
+    objects = run("-", "--year", "2026", stdin=json.dumps([one, one]).encode())
+    assert [entry["status"] for entry in objects] == ["removed", "removed"]

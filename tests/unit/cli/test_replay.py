@@ -1,6 +1,7 @@
 """``sekimori replay``: what it prints, and what it says of wrong arguments."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -130,3 +131,38 @@ def test_each_partition_of_the_installation_counts_for_itself(
     held = CUSTOMERS - 3 * int(partitions)
     assert f"would have held {held} decisions ({told}); here it holds nothing" in table
     assert table.count("(would be held)") == held
+
+
+def test_a_file_of_which_nothing_is_understood_is_no_quiet_day(tmp_path: Path) -> None:
+    odd, well = tmp_path / "odd.log", tmp_path / "well.log"
+    odd.write_bytes(b"24.11. 1:50 mx postfix/smtpd[1]: connect from unknown[192.0.2.7]\n" * 3)
+    well.write_bytes(frame(sent(700)))
+    status, out, err = replayed(str(odd), str(well))
+    assert status == 1
+    assert "odd.log: no line of it is understood" in err
+    assert "well.log" not in err
+    assert "3 lines look like mail log and were not understood" in out
+    assert "alice@x.example" in out
+    assert replayed(str(well))[0] == 0
+    odd.write_bytes(b"")
+    assert replayed(str(odd))[0] == 0
+
+
+def test_a_log_behind_the_stamps_of_docker_gives_the_same_decisions(tmp_path: Path) -> None:
+    plain, docker = tmp_path / "plain.log", tmp_path / "docker.log"
+    lines = [
+        f"Nov 24 10:{n // 60:02}:{n % 60:02} mx1 postfix/submission/smtpd[812]: warning: unknown[198.18.112.5]: SASL "
+        "LOGIN authentication failed: (reason unavailable), sasl_username=alice@example.org"
+        for n in range(200)
+    ]
+    plain.write_bytes(frame(lines))
+    docker.write_bytes(frame([f"2026-11-24T{line[7:15]}.123456789Z {line}" for line in lines]))
+    found = []
+    for path in (plain, docker):
+        os.utime(path, (1795514400, 1795514400))
+        status, out, _ = replayed(str(path), "--json")
+        assert status == 0
+        found.append([decode_decision(line.encode()) for line in out.splitlines()])
+    told = [[(d.rule, d.subject, d.action, d.issued_at) for d in decisions] for decisions in found]
+    assert told[0] == told[1]
+    assert len(told[0]) > 1

@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from random import Random
 
 import pytest
 
@@ -11,6 +12,7 @@ from pipeline.formats.reading.lines import LineReader, split_frame
 from schemas.event import Event
 from tests.support.forging import PLACES, Forger, Place, undeclared, wrong
 from tests.support.formats import REFERENCE
+from tests.support.wrapped import FORMS, plain, whole_second
 
 WHOLE, RANDOM = 60, 30  # texts for each field of each example; of the former there are some 300
 
@@ -50,6 +52,27 @@ def test_no_field_of_a_client_is_taken_for_another(name: str) -> None:
             tried += len(texts)
             assert mistakes(place, texts, reader) == []
     assert tried > WHOLE
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in FORMATS])
+def test_what_is_around_a_line_changes_nothing(name: str) -> None:
+    """Whatever a client writes, a line says in any form what it says in its plain one."""
+    forger, pick, tried = Forger(name, seed=2), Random(name), 0
+    warm = LineReader()
+    for place in PLACES:
+        of = plain(place.line) if place.format == name else None
+        if of is None:
+            continue
+        for text in forger.some(place, 8, 8):
+            (line,) = split_frame(place.forged(text).encode(errors="replace"))
+            forged = plain(line)
+            if forged is None or forged.text != forged.text.strip() or forged[:4] != of[:4]:
+                continue  # blanks at the ends are not kept by all
+            expected, tried = whole_second(LineReader().read(line, REFERENCE)), tried + 1
+            for form in pick.sample(sorted(FORMS), 3):
+                for record in split_frame(FORMS[form](forged).encode()):
+                    assert (form, line, whole_second(warm.read(record, REFERENCE))) == (form, line, expected)
+    assert tried or not any(plain(place.line) for place in PLACES if place.format == name)
 
 
 def careless_login(line: str) -> Outcome:

@@ -10,7 +10,16 @@ from structlog.testing import capture_logs
 
 from pipeline.adapters.kafka.memory import MemoryLog, MemoryReader
 from pipeline.adapters.prometheus import PrometheusRecorder
-from pipeline.adapters.streams.watch import AGAIN, AllowlistWatch, ReleaseWatch, RulesWatch, SenderWatch
+from pipeline.adapters.streams.watch import (
+    AGAIN,
+    MISSED_AGAIN,
+    AllowlistWatch,
+    MissedWatch,
+    ReleaseWatch,
+    RulesWatch,
+    SenderWatch,
+)
+from pipeline.formats.reading.around.missed import MissedLines
 from pipeline.ports import BrokerUnavailable
 from pipeline.rules.config import RulesError
 from schemas.codec import encode
@@ -268,3 +277,26 @@ def test_what_else_senders_can_mend_is_told(name: str, event: str, unit: str) ->
         now[0] += AGAIN
         watch.poll()
     assert [(log["event"], log[unit]) for log in logs] == [(event, 2), (event, 4)]
+
+
+def test_lines_that_were_not_understood_are_told_once_an_hour_by_host_and_form() -> None:
+    missed, now = MissedLines(), [0.0]
+    watch = MissedWatch(missed, lambda: now[0])
+    with capture_logs() as logs:
+        watch.poll()
+        assert not logs
+        for second in range(int(2 * MISSED_AGAIN)):
+            now[0] = second
+            missed.add("mx", "stamp", 1, f"24.11. {second} postfix/smtpd[1]: \x1b[31m")
+            if second in (5, 9):
+                missed.add("mx", "json", 2, "{}")
+            watch.poll()
+    told = [(log["host"], log["form"], log["lines"], log["first"]) for log in logs]
+    first = r"24.11. 0 postfix/smtpd[1]: \x1b[31m"
+    assert told == [
+        ("mx", "stamp", 1, first),
+        ("mx", "json", 2, "{}"),
+        ("mx", "stamp", MISSED_AGAIN, first),
+        ("mx", "json", 2, "{}"),
+    ]
+    assert all("docs/log-forms.md" in log["next"] and log["event"] == "mail_log_not_understood" for log in logs)
