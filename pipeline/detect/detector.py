@@ -129,7 +129,7 @@ class Detector:
             if runs and active.config.accuse and active.rule.accuses:
                 look.accuse(episode.until)
                 if not self.allowlist.covers(tally):
-                    now = look.since(episode.mark)[-1]
+                    now = look.since(episode.mark)
                     self._accuse(active.rule.accuses, episode, now, now.peers, tally, findings)
         look.close()
 
@@ -141,6 +141,8 @@ class Detector:
             if active.config.accuse and active.rule.accuses is not None:
                 episode = shard.episodes.get((active.rule.id, tally.kind, tally.subject))
                 if episode is None or episode.is_lifted or episode.held or tally.peer in episode.looked_at:
+                    continue
+                if len(episode.looked_at) >= MAX_ACCUSED:
                     continue
                 if int(episode.until) // SLOT > latest(state):
                     view = View(entries(state), latest(state), peer, self._judge.home, since=episode.mark)

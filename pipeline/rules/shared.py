@@ -1,9 +1,11 @@
 """Conditions and choices that several rules share."""
 
+from bisect import bisect_left
+
 from pipeline.rules.config import RuleConfig
-from pipeline.windows.layout import ERROR, SLOT
+from pipeline.windows.layout import ERROR, NEVER, SLOT
 from pipeline.windows.metrics import METRICS
-from pipeline.windows.view import HOUR, View
+from pipeline.windows.view import HOUR, View, leaves
 from schemas.times import DAY
 
 RECENT = 3600  # seconds
@@ -13,6 +15,16 @@ LEARNING = 6 * HOUR  # a usual level means something after that much history
 def total(metric: str, view: View, window: int) -> int:
     """A metric's count over all countries."""
     return METRICS[metric].within(view, window)
+
+
+def room_of_share(part: str, whole: str, view: View, window: int, share: float) -> tuple[float, int]:
+    """Where the ``part`` is less than its share of the ``whole``, both metrics that are sums: half of what is lacking
+    must be added, or as much of the whole leave the window, before it can be otherwise. See ``Rule.room``."""
+    measure = METRICS[whole]
+    within = view.window(measure.entries, window)
+    lacking = share * measure.counts(view, within) - total(part, view, window)
+    number = bisect_left(range(len(within)), lacking, key=lambda n: 2 * share * measure.counts(view, within[: n + 1]))
+    return lacking / 2, leaves(within[number][0], window) if number < len(within) else NEVER
 
 
 def misuses(view: View, peer: bytes) -> bool:

@@ -10,7 +10,7 @@ from typing import Final
 
 from pipeline.windows.layout import ACCUSED, ERROR, NOWHERE, SEEN, SEND, SENDER, Entry
 from pipeline.windows.peers import NOBODY
-from pipeline.windows.view import Counts, View
+from pipeline.windows.view import Counts, View, span
 
 SUMS, PEERS, UNNEEDED = 0, 1, 2
 """Which of a subject's margins a unit takes its share of; see ``detect.judge``. None is needed where rules are asked
@@ -55,7 +55,8 @@ class Measure:
     * When time passes and nothing is added, its count in a window of any length stays or falls. (Peers that are
       forgotten may raise what is counted of unknown ones; compaction asks the rules.)
     * A tally raises it by no more than the tally has of its unit.
-    * Of more entries it counts no less: never more in a window than over all that is remembered.
+    * Of more entries it counts no less: never more in a window than over all that is remembered. Of the same entries it
+      counts the same, whenever the window ends.
 
     What sums counters, or counts distinct peers, keeps it. A share, a mean, or "no more than so many" does not: that is
     for the ``condition`` of a rule.
@@ -69,7 +70,11 @@ class Measure:
 
     def within(self, view: View, window: int) -> int:
         """Its count within the last ``window`` seconds."""
-        return self.counts(view, view.window(self.entries, window))
+        key = self, *span(view.end, window)
+        found = view.counted.get(key)
+        if found is None:
+            found = view.counted[key] = self.counts(view, view.window(self.entries, window))
+        return found
 
     def bound(self, view: View) -> int:
         """At most so much any window can hold, whenever it ends: its count over all that is remembered."""
