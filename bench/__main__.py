@@ -37,9 +37,9 @@ def main() -> None:
             part = "" if program == "unknown" else f"{share:.0%} of reading, "
             add(f"  lines of {program}", f"{part}{took:.2f} µs")
         shapes = replay.realistic(Path(folder))
-        for shape, (rate, expressions, _) in shapes.items():
-            add(f"replay of {shape}", f"{rate:,.0f} /s of CPU", "100,000 /s")
-            add("  / a reader of regular expressions, two filters", f"{rate / expressions:.2f}", "1.00")
+        for shape, (lines, expressions, _) in shapes.items():
+            add(f"replay of {shape}", f"{lines:,.0f} /s of CPU", "100,000 /s")
+            add("  / a reader of regular expressions, two filters", f"{lines / expressions:.2f}", "1.00")
         add("  a line, late by 30 min / by 0 s", f"{shapes[LATE[0]][0] / shapes[LATE[1]][0]:.2f}", "1.00")
         add("  a line, at the end of a day / at its beginning", f"{shapes[DAY][2]:.2f}", "1.00")
         for what, value in replay.scaling().items():

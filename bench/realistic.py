@@ -76,13 +76,13 @@ SHAPES: dict[str, Shape] = {
 }
 
 
-def country_of(address: str) -> str | None:
+def country_of(address: str) -> str:
     """The home country and eight others, as the addresses of these logs lie."""
     if address.startswith(("198.18.", "198.19.", "2001:db8:0:")):
         return "JP"
     if address.startswith("100."):
         return ABROAD[int(address[4:].partition(".")[0]) % 8]
-    return "US" if address.startswith("2001:db8:f:") else None
+    return "US" if address.startswith("2001:db8:f:") else ""
 
 
 class Traffic(Generator):
@@ -213,6 +213,7 @@ class Traffic(Generator):
 
 
 def _line(host: Host, at: float, tag: str, text: str) -> str:
+    fields: dict[str, object]
     program, _, pid = tag.removesuffix("]").partition("[")
     if host.envelope == "journald":
         fields = {

@@ -120,7 +120,7 @@ class Detector:
             key = (active.rule.id, tally.kind, tally.subject)
             episode = shard.episodes.get(key)
             if not is_running(episode, tally.at):
-                verdict = look.ask(question, episode.mark if episode is not None else 0)
+                verdict = look.ask(question, *((episode.mark, episode.until) if episode is not None else ()))
                 if verdict is None:
                     continue
                 episode = shard.episodes[key] = self._open(verdict, tally, episode, state, findings)

@@ -70,21 +70,24 @@ class Look:
     """
 
     __slots__ = (
-        "_accuse_until", "_ask_from", "_bounded", "_late", "_left", "_now", "_state", "_views", "ends", "first", "view",
+        "_accuse_until", "_ask_from", "_bounded", "_due", "_late", "_left", "_now", "_spans", "_state", "_views",
+        "ends", "first", "view",
     )  # fmt: skip
 
     def __init__(self, state: bytearray, tally: Tally, peer: bytes, home: bytes) -> None:
         self._state = state
         before, slot, found = header(state), int(tally.at) // SLOT, entries(state)
         now = self._now = before.latest
+        self._due = before.ask_from
         self.view = View(found, now, peer, home, tally.successes > 0)
         self._views: dict[int, View] = {}
+        self._spans: dict[tuple[int, bytes, int, frozenset[bytes]], list[tuple[int, int]]] = {}
         self._left = [1.0, 1.0, 1.0]
         self._bounded = 0.0  # the largest share of a limit that any window can hold, by all that is remembered
         self._ask_from, self._accuse_until = NEVER, 0
         if slot >= now - GRACE:
             self.ends, self.first = [now], 0
-            self._late = before.late if slot < before.ask_from else 0.0
+            self._late = before.late if before.ask_from else 0.0
         else:
             oldest = now - LATENESS // SLOT
             filled = {e[0] for e in found if oldest <= e[0] < now}
@@ -101,8 +104,10 @@ class Look:
             view = self._views[slot] = self.view.later(slot)
         return view
 
-    def ask(self, question: Question, since: int = 0) -> Verdict | None:
+    def ask(self, question: Question, since: int = 0, quiet_until: float = 0.0) -> Verdict | None:
         """The rule's verdict, at the earliest end of a window where it fires. If it does not: notes what is left.
+
+        ``quiet_until``: until then it was not asked, seconds since 1970.
 
         ``since``: see the method of that name. What a peer did just before takes nothing of a margin when it does it
         again; where windows begin at ``since`` it may count there, so until that is long ago the rule is always asked.
@@ -133,54 +138,64 @@ class Look:
                 used.note(margin, share, over)
         verdict = self._first_to_fire(question, view, sorted(reached), used) if reached else None
         if verdict is None:
-            self._note(question.active.rule.patience, used, bounded)
+            rule, is_due = question.active.rule, self._due <= self._now
+            if int(quiet_until) // SLOT >= self._due or (is_due and rule.room) or (rule.patience and not used.reached):
+                used.kept = max(used.kept, bounded)  # it may not have been asked when the margin was found
+            self._note(rule.patience, used)
         return verdict
 
     def _windows(
         self, view: View, active: Active, group: str, limit: Limit, metric: Measure
     ) -> tuple[Callable[[int, int], int], list[tuple[int, int]]]:
-        """A limit's windows at all ends: where each begins and ends in a list of entries, and what counts in it."""
+        """A limit's windows at all ends: what counts in them, and where each begins and ends."""
         slots, found = view.in_order(metric.entries)
-        after = view.since + 1
-        begin = bisect_left(slots, max(span(self.ends[0], limit.window)[0], after))
-        found = found[begin : bisect_left(slots, span(self.ends[-1], limit.window)[1], begin)]
-        if group != "all" and found:
-            chosen = active.choose(group, view.countries, view.home)
-            if chosen is not view.countries:
-                found = [e for e in found if e[2] in chosen]
-        spans = [(0, len(found))]
-        if len(self.ends) > 1:
+        after, ends = view.since + 1, self.ends
+        begin = bisect_left(slots, max(span(ends[0], limit.window)[0], after))
+        end = bisect_left(slots, span(ends[-1], limit.window)[1], begin)
+        found = found[begin:end]
+        chosen = view.countries if group == "all" else active.choose(group, view.countries, view.home)
+        if chosen is not view.countries:
+            found = [e for e in found if e[2] in chosen]
+        if len(ends) == 1:
+            return metric.counter(view, found, many=False), [(0, len(found))]
+        key = view.since, metric.entries, limit.window, chosen
+        spans = self._spans.get(key)
+        if spans is None:
             slots, spans = [e[0] for e in found], []
-            for end in self.ends:
+            for end in ends:
                 first, until = span(end, limit.window)
                 begin = bisect_left(slots, max(first, after))
                 spans.append((begin, bisect_left(slots, until, begin)))
-        return lambda a, b: metric.counts(view, found[a:b]) if b > a else 0, spans
+            self._spans[key] = spans
+        return metric.counter(view, found, many=True), spans
 
     def _first_to_fire(
         self, question: Question, view: View, reached: list[tuple[int, int, int]], used: "Used"
     ) -> Verdict | None:
         """``reached``: (place of an end, of a limit, count there), in order. Where the rule's condition does not hold,
         notes how much must come before it can."""
-        active, rule = question.active, question.active.rule
+        rule, config = question.active.rule, question.active.config
+        lacking: dict[tuple[int, int], float] = {}
         for end, place, observed in reached:
-            group, limit, _, margin, least = question.limits[place]
-            is_now = end == len(self.ends) - 1
-            there = view if is_now else view.at(self.ends[end])
-            holds = rule.condition is None or (
-                (end >= self.first or rule.room is not None) and rule.condition(there, limit.window, active.config)
-            )
-            if holds and end >= self.first:
-                known = there.known_sources() if rule.spares_known else ()
-                return Verdict(active, limit, observed, group, known)
-            if rule.momentary:
-                continue
-            units, until = (0.0, 0) if holds or rule.room is None else rule.room(there, limit.window, active.config)
-            share = 1.0 - units * least if until > self._now else 1.0
-            if share < 1.0:
-                self._ask_from = min(self._ask_from, until)
-            used.note_reached(margin, share, is_now)
+            group, limit, metric, margin, least = question.limits[place]
+            is_now, window = end == len(self.ends) - 1, span(self.ends[end], limit.window)
+            share = 1.0 if rule.room is None else lacking.get((place, window[0]), 1.0)
+            if share >= 1.0 and (end >= self.first or rule.room):
+                there = view if is_now else view.at(self.ends[end])
+                if group == "all":
+                    there.counted[metric, *window] = observed
+                holds = rule.condition is None or rule.condition(there, limit.window, config)
+                if holds and end >= self.first:
+                    known = there.known_sources() if rule.spares_known else ()
+                    return Verdict(question.active, limit, observed, group, known)
+                if rule.room and not holds:
+                    units, until = rule.room(there, limit.window, config)
+                    if until > self._now and units * least > 0.0:
+                        share = lacking[place, window[0]] = 1.0 - units * least
+                        self._ask_from = min(self._ask_from, until)
             used.reached = used.reached or end >= self.first
+            if not rule.momentary:
+                used.note_reached(margin, share, is_now)
         return None
 
     def rules_out(self, metric: Measure, count: int) -> bool:
@@ -193,11 +208,11 @@ class Look:
             used.note(metric.unit.margin, bound / count, bound / count)
             if metric.unit.margin != UNNEEDED:
                 self._bounded = max(self._bounded, bound / count)
-            self._note(0, used, 0.0)
+            self._note(0, used)
         return True
 
-    def _note(self, patience: int, used: "Used", bounded: float) -> None:
-        """What a rule leaves that did not fire. ``bounded``: as that of the look, by the rule's limits."""
+    def _note(self, patience: int, used: "Used") -> None:
+        """What a rule leaves that did not fire."""
         if used.reached and patience:
             self._ask_from = min(self._ask_from, self._now + patience // SLOT)
             return
@@ -205,10 +220,9 @@ class Look:
         for margin in (SUMS, PEERS):
             if 1.0 - used.now[margin] < left[margin]:
                 left[margin] = 1.0 - used.now[margin]
-        if len(self.ends) > 1:
-            self._late = min(self._late, 1.0 - used.late)
-        elif patience:  # it may not have been asked when the margin was found
-            self._late = min(self._late, 1.0 - bounded)
+        late = 1.0 - (used.late if len(self.ends) > 1 else used.kept)
+        if late < self._late:
+            self._late = late
 
     def restricted(self, until: float) -> bool:
         """A restriction runs, and the rule is asked again in the slot in which it ends. Returns whether that is later.
@@ -229,13 +243,14 @@ class Look:
 
 class Used:
     """The largest share of a limit that is used up, of those of one rule: in windows that end ``now``, by margin, and
-    in any that a ``late`` tally may fall into. ``reached``: the tally's windows hold as many as a limit."""
+    in any that a ``late`` tally may fall into. ``kept``: what the margin for those must know if it is not found anew.
+    ``reached``: the tally's windows hold as many as a limit."""
 
-    __slots__ = ("late", "now", "reached")
+    __slots__ = ("kept", "late", "now", "reached")
 
     def __init__(self) -> None:
         self.now = [0.0, 0.0, 0.0]
-        self.late = 0.0
+        self.late = self.kept = 0.0
         self.reached = False
 
     def note(self, margin: int, now: float, late: float) -> None:
@@ -249,5 +264,6 @@ class Used:
         """Of one that was reached where the condition does not hold. 1: it may hold at any tally."""
         if is_now:
             self.note(SUMS if share >= 1.0 else margin, share, share)
+            self.kept = max(self.kept, share)
         elif share > self.late:
             self.late = share

@@ -12,7 +12,8 @@ Condition = Callable[[View, int, RuleConfig], bool]
 
 Room = Callable[[View, int, RuleConfig], tuple[float, int]]
 """(view, window in seconds, configuration), where the condition does not hold -> so many units of the metric must be
-added before it can, and until that slot; 0 units, or a slot that is over: nobody knows"""
+added before it can, and until that slot; 0 units, or a slot that is over: nobody knows. Both look at windows alone, not
+at the slot in which they end"""
 
 Accuses = Callable[[View, bytes], bool]
 """(view of an account that the rule holds against, network) -> is the network to be accused?"""

@@ -2,7 +2,6 @@
 
 from bisect import bisect_left
 from collections.abc import Callable
-from copy import copy
 from functools import cached_property
 from operator import itemgetter
 from typing import Final
@@ -59,7 +58,8 @@ class View:
     def at(self, end: int) -> "View":
         """The same at the end of another slot. What has nothing to do with the end is not found out again."""
         self._oldest, self.seen  # noqa: B018  # so that the copy has them
-        other = copy(self)
+        other = View.__new__(View)  # as copy.copy does, and several times as fast
+        other.__dict__ |= self.__dict__
         other.end, other._windows = end, {}
         other.__dict__.pop("history", None)
         return other
