@@ -37,7 +37,7 @@ class Host:
 @dataclass(frozen=True)
 class Shape:
     """What a log is made of. ``shared``: part of the accounts that are behind shared addresses, 0 to 1. ``devices``:
-    with old passwords: at home some 25 errors a minute, abroad some 13 in ten. ``newsletter``: one account sends 280
+    with old passwords: at home some 14 errors a minute, abroad some 13 in ten. ``newsletter``: one account sends 280
     messages in ten minutes through each of the first two hosts. ``gap``: mean seconds between sessions."""
 
     hosts: tuple[Host, ...] = (Host("mx1"),)
@@ -105,7 +105,7 @@ class Traffic(Generator):
         at_home = number < self.shape.devices[0]
         address = self.home_ip(7 * number + 1, 1) if at_home else self.foreign_ip()
         host = self.shape.hosts[number % len(self.shape.hosts)]
-        return self.user(7 * number + 1), address, 60 / 25 if at_home else 600 / 13, host
+        return self.user(7 * number + 1), address, 60 / 14 if at_home else 600 / 13, host
 
     def home_ip(self, i: int, k: int = 0) -> str:
         if i * 2654435761 % 1000 < 1000 * self.shape.shared:

@@ -3,7 +3,8 @@
 **Margin.** To ask all rules at every tally would cost a hundred times more than to count it, and is hardly ever needed.
 When the rules have been asked, each limit is used up to some share: 12 of 20 messages are 0.6. The margin is what is
 left of the nearest one, 0.4. Each tally takes its share from it, in ``windows.state.add``: a message takes 1 / 20 where
-twenty is the strictest limit on messages (``Weights``). Before the margin is used up, no limit can have been reached,
+twenty is the strictest limit on messages (``Weights``). Where a limit of 600 is the nearest, 40 messages are left: that
+is as much margin as forty messages take. Before the margin is used up, no limit can have been reached,
 and nobody needs to be asked. This is exact, since every metric keeps a promise (``windows.metrics.Measure``): what is
 added raises a count at most by its units, and time that passes only lowers it.
 
@@ -52,7 +53,8 @@ class Judge:
             for kind, active in rules.by_kind.items()
         }
         self.questions = {
-            kind: tuple(question(a, self.weights[kind]) for a in active) for kind, active in rules.by_kind.items()
+            kind: tuple(question(a, self.weights[kind], rules.home) for a in active)
+            for kind, active in rules.by_kind.items()
         }
 
 
@@ -127,15 +129,16 @@ class Look:
             self._bounded = bounded
         reached: list[tuple[int, int, int]] = []
         if near:
-            for place, (group, limit, metric, margin, _) in enumerate(question.limits):
-                share = over = metric.bound(view) / limit.count
-                if share >= NEAR:
+            for place, (group, limit, metric, margin, least, _) in enumerate(question.limits):
+                now = most = metric.bound(view)
+                if now >= limit.count * NEAR:
                     count_in, spans = self._windows(view, question.active, group, limit, metric)
                     full, most = fullest(count_in, spans, limit.count)
                     reached += ((end, place, count_in(*spans[end])) for end in full)
                     now = count_in(*spans[-1])
-                    share, over = (now / limit.count if now < limit.count else 0.0), most / limit.count
-                used.note(margin, share, over)
+                    if now >= limit.count:
+                        now = 0  # it is among those that are reached
+                used.note(margin, 1.0 - (limit.count - now) * least, 1.0 - (limit.count - most) * least)
         verdict = self._first_to_fire(question, view, sorted(reached), used) if reached else None
         if verdict is None:
             rule, is_due = question.active.rule, self._due <= self._now
@@ -177,7 +180,7 @@ class Look:
         rule, config = question.active.rule, question.active.config
         lacking: dict[tuple[int, int], float] = {}
         for end, place, observed in reached:
-            group, limit, metric, margin, least = question.limits[place]
+            group, limit, metric, margin, _, least = question.limits[place]
             is_now, window = end == len(self.ends) - 1, span(self.ends[end], limit.window)
             share = 1.0 if rule.room is None else lacking.get((place, window[0]), 1.0)
             if share >= 1.0 and (end >= self.first or rule.room):
@@ -242,9 +245,9 @@ class Look:
 
 
 class Used:
-    """The largest share of a limit that is used up, of those of one rule: in windows that end ``now``, by margin, and
-    in any that a ``late`` tally may fall into. ``kept``: what the margin for those must know if it is not found anew.
-    ``reached``: the tally's windows hold as many as a limit."""
+    """How much of the margins is used up, 0 to 1, by the limits of one rule: in windows that end ``now``, by margin,
+    and in any that a ``late`` tally may fall into. ``kept``: what the margin for those must know if it is not found
+    anew. ``reached``: the tally's windows hold as many as a limit."""
 
     __slots__ = ("kept", "late", "now", "reached")
 

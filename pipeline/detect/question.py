@@ -14,32 +14,35 @@ LONGEST_RECENT = 3600  # seconds: however long windows are, a peer that comes ba
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A rule, laid out to be asked quickly. ``limits``: group, limit, its metric, which margin it is about, and what
-    one unit takes of that at least. ``strictest``: of each metric the smallest count of any group or window, and which
-    margin."""
+    """A rule, laid out to be asked quickly.
+
+    ``limits``: group, limit, its metric, which margin it is about, and what one more takes of that at least: one that
+    the limit counts, and any at all. ``strictest``: of each metric the smallest count of any group or window, and which
+    margin.
+    """
 
     active: Active
-    limits: tuple[tuple[str, Limit, Measure, int, float], ...]
+    limits: tuple[tuple[str, Limit, Measure, int, float, float], ...]
     strictest: tuple[tuple[Measure, int, int], ...]
 
 
-def question(active: Active, weights: Iterable[Weights] = ()) -> Question:
-    """What to ask for a rule. ``weights``: one of them weighs the tallies that come; none: nobody knows."""
+def question(active: Active, weights: tuple[Weights, Weights] | None = None, home: str = "") -> Question:
+    """What to ask for a rule. ``weights``: of what comes from at ``home`` and from abroad, by which all tallies are
+    weighed; None: nobody knows, but that they do not weigh less than the rule's limits."""
     smallest: dict[str, int] = {}
     for _, limit in active.limits:
         smallest[limit.metric] = min(limit.count, smallest.get(limit.metric, limit.count))
-    limits = ((group, limit, METRICS[limit.metric]) for group, limit in active.limits)
+    limits = []
+    for group, limit in active.limits:
+        metric = METRICS[limit.metric]
+        least, of_any = 1.0 / limit.count, 0.0
+        if weights is not None and metric.unit.weight:
+            at_home, abroad = (getattr(of, metric.unit.weight) for of in weights)
+            of_any = min(at_home, abroad)
+            least = of_any if group == "all" else at_home if group in ("home", home) else abroad
+        limits.append((group, limit, metric, metric.unit.margin, least, of_any))
     strictest = ((METRICS[name], count) for name, count in smallest.items())
-    known = tuple(weights)
-
-    def least(unit: Unit) -> float:
-        return min((getattr(of, unit.weight) for of in known if unit.weight), default=0.0)
-
-    return Question(
-        active,
-        tuple((group, limit, metric, metric.unit.margin, least(metric.unit)) for group, limit, metric in limits),
-        tuple((metric, count, metric.unit.margin) for metric, count in strictest),
-    )
+    return Question(active, tuple(limits), tuple((metric, count, metric.unit.margin) for metric, count in strictest))
 
 
 def weights_of(limits: Iterable[tuple[str, Limit]], home: str) -> tuple[Weights, Weights]:
