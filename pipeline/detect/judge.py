@@ -164,11 +164,14 @@ class Look:
         key = view.since, metric.entries, limit.window, chosen
         spans = self._spans.get(key)
         if spans is None:
-            slots, spans = [e[0] for e in found], []
+            slots, spans, before = [e[0] for e in found], [], (-1, -1)
             for end in ends:
-                first, until = span(end, limit.window)
-                begin = bisect_left(slots, max(first, after))
-                spans.append((begin, bisect_left(slots, until, begin)))
+                window = span(end, limit.window)
+                if window != before:
+                    before = window
+                    begin = bisect_left(slots, max(window[0], after))
+                    place = begin, bisect_left(slots, window[1], begin)
+                spans.append(place)
             self._spans[key] = spans
         return metric.counter(view, found, many=True), spans
 

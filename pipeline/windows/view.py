@@ -26,6 +26,7 @@ HOUR: Final = 3600 // SLOT
 KNOWN_AFTER: Final = 6 * HOUR  # a source is the owner's once it has been used for so long
 
 _SLOT_OF: Final = itemgetter(0)
+_KIND_OF: Final = itemgetter(1)
 
 Counts = Callable[["View", list[Entry]], int]
 """(view, entries of one kind within a window) -> how many of what a metric is about"""
@@ -67,8 +68,8 @@ class View:
     @cached_property
     def _by_kind(self) -> dict[bytes, list[Entry]]:
         by_kind: dict[bytes, list[Entry]] = {SEND: [], ERROR: [], SEEN: [], SENDER: [], ACCUSED: [], MARK: []}
-        for entry in self._entries:
-            by_kind[entry[1]].append(entry)
+        for kind in set(map(_KIND_OF, self._entries)):
+            by_kind[kind] = [e for e in self._entries if e[1] == kind]
         return by_kind
 
     def window(self, kind: bytes, seconds: int) -> list[Entry]:
