@@ -26,13 +26,12 @@ does not hold, the rule may know how much must come before it can (``Rule.room``
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
 
 from pipeline.detect.decide import Verdict
 from pipeline.detect.question import LONGEST_RECENT, Question, question, weights_of
 from pipeline.rules import Active, RuleSet
 from pipeline.rules.config import Limit
-from pipeline.windows.layout import GRACE, LATENESS, NEVER, SLOT, entries, header
+from pipeline.windows.layout import GRACE, LATENESS, NEVER, SLOT, Entry, entries, header
 from pipeline.windows.metrics import PEERS, SUMS, UNNEEDED, Measure
 from pipeline.windows.sliding import fullest
 from pipeline.windows.state import write_margins
@@ -132,12 +131,8 @@ class Look:
             for place, (group, limit, metric, margin, least, _) in enumerate(question.limits):
                 now = most = metric.bound(view)
                 if now >= limit.count * NEAR:
-                    count_in, spans = self._windows(view, question.active, group, limit, metric)
-                    full, most = fullest(count_in, spans, limit.count)
-                    reached += ((end, place, count_in(*spans[end])) for end in full)
-                    now = count_in(*spans[-1])
-                    if now >= limit.count:
-                        now = 0  # it is among those that are reached
+                    full, now, most = self._count(view, question.active, group, limit, metric)
+                    reached += ((end, place, observed) for end, observed in full)
                 used.note(margin, 1.0 - (limit.count - now) * least, 1.0 - (limit.count - most) * least)
         verdict = self._first_to_fire(question, view, sorted(reached), used) if reached else None
         if verdict is None:
@@ -147,33 +142,45 @@ class Look:
             self._note(rule.patience, used)
         return verdict
 
-    def _windows(
+    def _count(
         self, view: View, active: Active, group: str, limit: Limit, metric: Measure
-    ) -> tuple[Callable[[int, int], int], list[tuple[int, int]]]:
-        """A limit's windows at all ends: what counts in them, and where each begins and ends."""
+    ) -> tuple[list[tuple[int, int]], int, int]:
+        """What a limit counts: (place of an end, count there) of the windows that reach it, and of the others what the
+        one that ends now holds (0 if it is none of them), and what none of them exceeds."""
+        ends, after = self.ends, view.since + 1
         slots, found = view.in_order(metric.entries)
-        after, ends = view.since + 1, self.ends
         begin = bisect_left(slots, max(span(ends[0], limit.window)[0], after))
-        end = bisect_left(slots, span(ends[-1], limit.window)[1], begin)
-        found = found[begin:end]
+        found = found[begin : bisect_left(slots, span(ends[-1], limit.window)[1], begin)]
         chosen = view.countries if group == "all" else active.choose(group, view.countries, view.home)
         if chosen is not view.countries:
             found = [e for e in found if e[2] in chosen]
+        whole = metric.counts(view, found) if found else 0
+        if whole < limit.count * NEAR:
+            return [], whole, whole
         if len(ends) == 1:
-            return metric.counter(view, found, many=False), [(0, len(found))]
-        key = view.since, metric.entries, limit.window, chosen
+            return ([(0, whole)], 0, 0) if whole >= limit.count else ([], whole, whole)
+        spans = self._spans_of(found, after, limit.window, (view.since, metric.entries, limit.window, chosen))
+        count_in = metric.counter(view, found)
+        full, most = fullest(count_in, spans, limit.count)
+        now = count_in(*spans[-1])
+        return [(end, count_in(*spans[end])) for end in full], now if now < limit.count else 0, most
+
+    def _spans_of(
+        self, found: list[Entry], after: int, seconds: int, key: tuple[int, bytes, int, frozenset[bytes]]
+    ) -> list[tuple[int, int]]:
+        """Where the windows of that length begin and end among the entries. ``key``: tells these from others."""
         spans = self._spans.get(key)
         if spans is None:
-            slots, spans, before = [e[0] for e in found], [], (-1, -1)
-            for end in ends:
-                window = span(end, limit.window)
+            spans = self._spans[key] = []
+            slots, before = [e[0] for e in found], (-1, -1)
+            for end in self.ends:
+                window = span(end, seconds)
                 if window != before:
                     before = window
                     begin = bisect_left(slots, max(window[0], after))
                     place = begin, bisect_left(slots, window[1], begin)
                 spans.append(place)
-            self._spans[key] = spans
-        return metric.counter(view, found, many=True), spans
+        return spans
 
     def _first_to_fire(
         self, question: Question, view: View, reached: list[tuple[int, int, int]], used: "Used"
@@ -182,12 +189,17 @@ class Look:
         notes how much must come before it can."""
         rule, config = question.active.rule, question.active.config
         lacking: dict[tuple[int, int], float] = {}
+        there = view
         for end, place, observed in reached:
+            if rule.patience and end < self.first:
+                used.late = 1.0
+                continue
             group, limit, metric, margin, _, least = question.limits[place]
             is_now, window = end == len(self.ends) - 1, span(self.ends[end], limit.window)
             share = 1.0 if rule.room is None else lacking.get((place, window[0]), 1.0)
             if share >= 1.0 and (end >= self.first or rule.room):
-                there = view if is_now else view.at(self.ends[end])
+                if there.end != self.ends[end]:
+                    there = view.at(self.ends[end])
                 if group == "all":
                     there.counted[metric, *window] = observed
                 holds = rule.condition is None or rule.condition(there, limit.window, config)

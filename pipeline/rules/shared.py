@@ -22,7 +22,7 @@ def room_of_share(part: str, whole: str, view: View, window: int, share: float) 
     must be added, or as much of the whole leave the window, before it can be otherwise. See ``Rule.room``."""
     measure = METRICS[whole]
     within = view.window(measure.entries, window)
-    first_ones = measure.counter(view, within, many=True)
+    first_ones = measure.counter(view, within)
     lacking = share * total(whole, view, window) - total(part, view, window)
     number = bisect_left(range(len(within)), lacking, key=lambda n: 2 * share * first_ones(0, n + 1))
     return lacking / 2, leaves(within[number][0], window) if number < len(within) else NEVER

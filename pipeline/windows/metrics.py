@@ -78,9 +78,9 @@ class Measure:
             found = view.counted[key] = self.counts(view, view.window(self.entries, window))
         return found
 
-    def counter(self, view: View, found: list[Entry], many: bool) -> Callable[[int, int], int]:
-        """(first, after) -> what it counts of ``found[first:after]``. ``many``: it will be asked often."""
-        if many and isinstance(self.counts, Sum):
+    def counter(self, view: View, found: list[Entry]) -> Callable[[int, int], int]:
+        """(first, after) -> what it counts of ``found[first:after]``; to be asked often."""
+        if isinstance(self.counts, Sum):
             return self.counts.running(view, found)
         return lambda first, after: self.counts(view, found[first:after]) if after > first else 0
 
