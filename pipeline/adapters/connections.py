@@ -58,8 +58,8 @@ class Connection:
 
 
 class Connections:
-    """Those that are open. ``waiting``: without a question yet, or in the middle of one; ``idle``: the others. Both are
-    in order of time. To be used in one event loop. ``most``: open at once."""
+    """Those that are open. ``waiting``: without a question yet, or in the middle of one, in order of time; ``idle``:
+    the others. To be used in one event loop. ``most``: open at once."""
 
     def __init__(self, recorder: Recorder, most: int = MOST) -> None:
         self.most = most
@@ -93,6 +93,9 @@ class Connections:
 
     def answered(self, connection: Connection) -> None:
         """All its requests are answered."""
+        if connection in self.idle:
+            connection.since = asyncio.get_running_loop().time()
+            return
         connection.begun = False
         self._move(connection, self.idle)
 

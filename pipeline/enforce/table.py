@@ -269,7 +269,7 @@ def _holds(restriction: Restriction, purpose: Purpose, now: float, protocol: str
 
 
 def _same(one: Restriction, other: Restriction) -> bool:
-    return (one.text, one.told, one.expires_at, one.terms) == (other.text, other.told, other.expires_at, other.terms)
+    return (one.text, one.why, one.expires_at, one.terms) == (other.text, other.why, other.expires_at, other.terms)
 
 
 def _split(key: str) -> tuple[SubjectKind, str, str]:

@@ -37,7 +37,7 @@ class Restriction(msgspec.Struct, gc=False, eq=False):
     """One decision as the table keeps it; seconds since 1970 UTC.
 
     ``text`` is what the client is told: one line of printable ASCII (``wording.refusal``). ``live`` ends when it is
-    lifted or replaced. ``told``: reason and id as operators are shown them, where ``text`` differs.
+    lifted or replaced.
     """
 
     terms: Terms
@@ -46,25 +46,29 @@ class Restriction(msgspec.Struct, gc=False, eq=False):
     issued_at: float
     expires_at: float
     live: bool = True
-    told: tuple[str, str] | None = None
 
     @property
     def why(self) -> tuple[str, str]:
         """The reason of the decision, as it is ``wording.shown``, and the begin of its id."""
-        return self.told or reason_of(self.text)
+        return reason_of(self.text)
+
+
+class Reworded(Restriction, gc=False, eq=False):
+    """One of which ``text`` does not tell reason and id as operators are shown them; few are."""
+
+    told: tuple[str, str] = ("", "")
+
+    @property
+    def why(self) -> tuple[str, str]:
+        """See ``Restriction``."""
+        return self.told
 
 
 def restriction_of(decision: Decision) -> Restriction:
     """The slim record of a decision. Raises ValueError if it cannot be obeyed."""
     text, whole = refusal(decision.reason, decision.id), (shown(decision.reason), decision.id[:SHOWN_ID])
-    return Restriction(
-        terms=terms_of(decision),
-        subject=decision.subject,
-        text=text,
-        issued_at=decision.issued_at.timestamp(),
-        expires_at=decision.expires_at.timestamp(),
-        told=None if reason_of(text) == whole else whole,
-    )
+    held = (terms_of(decision), decision.subject, text, decision.issued_at.timestamp(), decision.expires_at.timestamp())
+    return Restriction(*held) if reason_of(text) == whole else Reworded(*held, told=whole)
 
 
 def terms_of(decision: Decision) -> Terms:

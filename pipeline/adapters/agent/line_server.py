@@ -95,13 +95,9 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        self._buffer += data
         hook, context = self._hook, self._server.context
         answers: list[bytes] = []
-        while (end := self._buffer.find(hook.end, self._scanned)) >= 0:
-            request = bytes(self._buffer[:end])
-            del self._buffer[: end + len(hook.end)]
-            self._scanned = 0
+        for request in self._whole(data):
             try:
                 if len(request) > hook.longest:
                     raise RequestTooLong(f"a request has at most {hook.longest} bytes")
@@ -123,6 +119,19 @@ class _Connection(asyncio.Protocol):
         elif self._buffer.find(_CRLF, max(0, self._scanned - len(_CRLF))) >= 0:
             self._refuse("unreadable", "its lines end with CR LF, and LF alone is wanted")
         self._scanned = max(0, len(self._buffer) - len(hook.end) + 1)
+
+    def _whole(self, data: bytes) -> list[bytes]:
+        """The requests that ``data`` completes, mostly one; the rest stays in the buffer."""
+        end = self._hook.end
+        if not self._buffer and data.endswith(end) and data.find(end) == len(data) - len(end):
+            return [data[: -len(end)]]
+        self._buffer += data
+        if self._buffer.find(end, self._scanned) < 0:
+            return []
+        *requests, rest = bytes(self._buffer).split(end)
+        self._buffer[:] = rest
+        self._scanned = 0
+        return requests
 
     def end(self) -> None:
         """Sends what is to be sent, then closes."""

@@ -22,7 +22,7 @@ import structlog
 from pipeline.adapters.agent import snapshot_lines
 from pipeline.adapters.agent.snapshot_lines import SnapshotError
 from pipeline.enforce.table import DecisionTable
-from pipeline.enforce.terms import Restriction, Terms
+from pipeline.enforce.terms import Restriction, Reworded, Terms
 from schemas.setting import Setting
 
 __all__ = ["SnapshotError", "candidates", "load_slices", "read_snapshot", "write_snapshot", "written_at"]
@@ -170,7 +170,7 @@ def _block(some: Iterable[Restriction]) -> _Block:
     numbers: dict[Terms, int] = {}
     live = [r for r in some if r.live]
     held = [(numbers.setdefault(r.terms, len(numbers)), r.subject, r.text, r.issued_at, r.expires_at) for r in live]
-    return _Block(list(numbers), held, told={n: r.told for n, r in enumerate(live) if r.told is not None})
+    return _Block(list(numbers), held, told={n: r.told for n, r in enumerate(live) if isinstance(r, Reworded)})
 
 
 def _framed(block: _Block) -> bytes:
@@ -185,7 +185,8 @@ def _take(table: DecisionTable, block: _Block, after: float) -> None:
         for number, subject, text, issued, expires in block.held
     ]
     for place, told in block.told.items():
-        made[place].told = told
+        number, subject, text, issued, expires = block.held[place]
+        made[place] = Reworded(terms[number], subject, text, issued, expires, told=told)
     for why in table.restore_all(
         r for r in made if r.expires_at > after
     ):  # another version may obey what this one does not

@@ -33,7 +33,7 @@ def save(made: DecisionTable, path: Path) -> None:
 
 
 def shown(made: DecisionTable) -> set[str]:
-    known = {f"{r.terms}{r.subject}{r.text}{r.told}{r.issued_at}{r.expires_at}" for r in made.decisions() if r.live}
+    known = {f"{r.terms}{r.subject}{r.text}{r.why}{r.issued_at}{r.expires_at}" for r in made.decisions() if r.live}
     return known | {str(entry) for entry in made.allowlist()}
 
 
