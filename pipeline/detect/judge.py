@@ -122,10 +122,10 @@ class Look:
                 near = True
             else:
                 used.note(margin, share, share)
-            if share > bounded and margin != UNNEEDED:
+            if share > bounded:
                 bounded = share
-        if bounded > self._bounded:
-            self._bounded = bounded
+            if share > self._bounded and margin != UNNEEDED:
+                self._bounded = share
         reached: list[tuple[int, int, int]] = []
         if near:
             for place, (group, limit, metric, margin, least, _) in enumerate(question.limits):
@@ -188,32 +188,31 @@ class Look:
         """``reached``: (place of an end, of a limit, count there), in order. Where the rule's condition does not hold,
         notes how much must come before it can."""
         rule, config = question.active.rule, question.active.config
-        lacking: dict[tuple[int, int], float] = {}
+        shares: dict[tuple[int, int], float] = {}  # by the place of a limit and where its window begins
         there = view
         for end, place, observed in reached:
-            if rule.patience and end < self.first:
-                used.late = 1.0
-                continue
+            judged = end >= self.first
             group, limit, metric, margin, _, least = question.limits[place]
             is_now, window = end == len(self.ends) - 1, span(self.ends[end], limit.window)
-            share = 1.0 if rule.room is None else lacking.get((place, window[0]), 1.0)
-            if share >= 1.0 and (end >= self.first or rule.room):
+            share = shares.get((place, window[0]))
+            if share is None and (judged or rule.room or rule.momentary):
                 if there.end != self.ends[end]:
                     there = view.at(self.ends[end])
                 if group == "all":
                     there.counted[metric, *window] = observed
                 holds = rule.condition is None or rule.condition(there, limit.window, config)
-                if holds and end >= self.first:
+                if holds and judged:
                     known = there.known_sources() if rule.spares_known else ()
                     return Verdict(question.active, limit, observed, group, known)
-                if rule.room and not holds:
+                if rule.momentary and not holds:
+                    share = shares[place, window[0]] = 0.0
+                elif rule.room and not holds:
                     units, until = rule.room(there, limit.window, config)
                     if until > self._now and units * least > 0.0:
-                        share = lacking[place, window[0]] = 1.0 - units * least
+                        share = shares[place, window[0]] = 1.0 - units * least
                         self._ask_from = min(self._ask_from, until)
-            used.reached = used.reached or end >= self.first
-            if not rule.momentary:
-                used.note_reached(margin, share, is_now)
+            used.reached = used.reached or judged
+            used.note_reached(margin, 1.0 if share is None else share, is_now)
         return None
 
     def rules_out(self, metric: Measure, count: int) -> bool:
@@ -241,6 +240,7 @@ class Look:
         late = 1.0 - (used.late if len(self.ends) > 1 else used.kept)
         if late < self._late:
             self._late = late
+        self._bounded = max(self._bounded, used.late, used.kept)
 
     def restricted(self, until: float) -> bool:
         """A restriction runs, and the rule is asked again in the slot in which it ends. Returns whether that is later.
