@@ -33,7 +33,6 @@ from pipeline.rules import Active, RuleSet
 from pipeline.rules.config import Limit
 from pipeline.windows.layout import GRACE, LATENESS, NEVER, SLOT, Entry, entries, header
 from pipeline.windows.metrics import PEERS, SUMS, UNNEEDED, Measure
-from pipeline.windows.sliding import fullest
 from pipeline.windows.state import write_margins
 from pipeline.windows.view import View, span
 from schemas.tally import Tally
@@ -82,7 +81,7 @@ class Look:
         self._due = before.ask_from
         self.view = View(found, now, peer, home, tally.successes > 0)
         self._views: dict[int, View] = {}
-        self._spans: dict[tuple[int, bytes, int, frozenset[bytes]], list[tuple[int, int]]] = {}
+        self._spans: dict[tuple[int, bytes, int, frozenset[bytes] | None], list[tuple[int, int]]] = {}
         self._left = [1.0, 1.0, 1.0]
         self._bounded = 0.0  # the largest share of a limit that any window can hold, by all that is remembered
         self._ask_from, self._accuse_until = NEVER, 0
@@ -151,8 +150,8 @@ class Look:
         slots, found = view.in_order(metric.entries)
         begin = bisect_left(slots, max(span(ends[0], limit.window)[0], after))
         found = found[begin : bisect_left(slots, span(ends[-1], limit.window)[1], begin)]
-        chosen = view.countries if group == "all" else active.choose(group, view.countries, view.home)
-        if chosen is not view.countries:
+        chosen = None if group == "all" else active.choose(group, view.countries, view.home)
+        if chosen is not None and chosen is not view.countries:
             found = [e for e in found if e[2] in chosen]
         whole = metric.counts(view, found) if found else 0
         if whole < limit.count * NEAR:
@@ -160,13 +159,10 @@ class Look:
         if len(ends) == 1:
             return ([(0, whole)], 0, 0) if whole >= limit.count else ([], whole, whole)
         spans = self._spans_of(found, after, limit.window, (view.since, metric.entries, limit.window, chosen))
-        count_in = metric.counter(view, found)
-        full, most = fullest(count_in, spans, limit.count)
-        now = count_in(*spans[-1])
-        return [(end, count_in(*spans[end])) for end in full], now if now < limit.count else 0, most
+        return metric.over(view, found, spans, limit.count)
 
     def _spans_of(
-        self, found: list[Entry], after: int, seconds: int, key: tuple[int, bytes, int, frozenset[bytes]]
+        self, found: list[Entry], after: int, seconds: int, key: tuple[int, bytes, int, frozenset[bytes] | None]
     ) -> list[tuple[int, int]]:
         """Where the windows of that length begin and end among the entries. ``key``: tells these from others."""
         spans = self._spans.get(key)

@@ -1,7 +1,5 @@
 """Conditions and choices that several rules share."""
 
-from bisect import bisect_left
-
 from pipeline.rules.config import RuleConfig
 from pipeline.windows.layout import ERROR, NEVER, SLOT
 from pipeline.windows.metrics import METRICS
@@ -22,10 +20,13 @@ def room_of_share(part: str, whole: str, view: View, window: int, share: float) 
     must be added, or as much of the whole leave the window, before it can be otherwise. See ``Rule.room``."""
     measure = METRICS[whole]
     within = view.window(measure.entries, window)
-    first_ones = measure.counter(view, within)
     lacking = share * total(whole, view, window) - total(part, view, window)
-    number = bisect_left(range(len(within)), lacking, key=lambda n: 2 * share * first_ones(0, n + 1))
-    return lacking / 2, leaves(within[number][0], window) if number < len(within) else NEVER
+    left = lacking / 2 / share
+    for entry in within:
+        left -= measure.counts(view, [entry])
+        if left <= 0:
+            return lacking / 2, leaves(entry[0], window)
+    return lacking / 2, NEVER
 
 
 def misuses(view: View, peer: bytes) -> bool:

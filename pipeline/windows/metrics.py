@@ -3,7 +3,7 @@
 A metric of your own is one more entry in ``METRICS``; docs/add-a-rule.md adds one.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate
@@ -12,6 +12,7 @@ from typing import Final
 
 from pipeline.windows.layout import ACCUSED, ERROR, NOWHERE, SEEN, SEND, SENDER, Entry
 from pipeline.windows.peers import NOBODY
+from pipeline.windows.sliding import fullest
 from pipeline.windows.view import Counts, View, span
 
 SUMS, PEERS, UNNEEDED = 0, 1, 2
@@ -78,11 +79,21 @@ class Measure:
             found = view.counted[key] = self.counts(view, view.window(self.entries, window))
         return found
 
-    def counter(self, view: View, found: list[Entry]) -> Callable[[int, int], int]:
-        """(first, after) -> what it counts of ``found[first:after]``; to be asked often."""
+    def over(
+        self, view: View, found: list[Entry], spans: Sequence[tuple[int, int]], limit: int
+    ) -> tuple[list[tuple[int, int]], int, int]:
+        """Of many windows, the ``spans`` of ``found``: (place, count) of those that hold ``limit`` or more; of the
+        others, what the last one holds (0 if it is none of them), and a number that none exceeds, see ``fullest``."""
         if isinstance(self.counts, Sum):
-            return self.counts.running(view, found)
-        return lambda first, after: self.counts(view, found[first:after]) if after > first else 0
+            counted = self.counts.each(view, found, spans)
+            reached = [(place, count) for place, count in enumerate(counted) if count >= limit]
+            most, last = max((count for count in counted if count < limit), default=0), counted[-1]
+        else:
+            counts = self.counts
+            places, most = fullest(lambda first, after: counts(view, found[first:after]), spans, limit)
+            reached = [(place, counts(view, found[slice(*spans[place])])) for place in places]
+            last = counts(view, found[slice(*spans[-1])])
+        return reached, last if last < limit else 0, most
 
     def bound(self, view: View) -> int:
         """At most so much any window can hold, whenever it ends: its count over all that is remembered."""
@@ -119,13 +130,13 @@ class Sum:
             found = [e for e in found if (e[3] in peers) is inside]
         return self._total(*[sum(map(counter, found)) for counter in self._counters])
 
-    def running(self, view: View, found: list[Entry]) -> Callable[[int, int], int]:
-        """(first, after) -> what it counts of ``found[first:after]``, by running sums."""
+    def each(self, view: View, found: list[Entry], spans: Sequence[tuple[int, int]]) -> list[int]:
+        """What it counts of ``found[first:after]``, for each span, by running sums."""
         if self._peers is not None:
             peers, inside = self._peers(view), self._inside
             found = [e if (e[3] in peers) is inside else _NOTHING for e in found]
         sums = [list(accumulate(map(counter, found), initial=0)) for counter in self._counters]
-        return lambda first, after: self._total(*[of[after] - of[first] for of in sums])
+        return list(map(self._total, *([of[after] - of[first] for first, after in spans] for of in sums)))
 
 
 _NOTHING: Final[Entry] = (0, b"", b"", b"", 0, 0, 0, 0)
