@@ -135,8 +135,9 @@ class Look:
                 used.note(margin, 1.0 - (limit.count - now) * least, 1.0 - (limit.count - most) * least)
         verdict = self._first_to_fire(question, view, sorted(reached), used) if reached else None
         if verdict is None:
-            rule, is_due = question.active.rule, self._due <= self._now
-            if int(quiet_until) // SLOT >= self._due or (is_due and rule.room) or (rule.patience and not used.reached):
+            rule, due = question.active.rule, self._due
+            waited = rule.patience and not used.reached and due <= self._now + rule.patience // SLOT
+            if waited or int(quiet_until) // SLOT >= due or (rule.room and due <= self._now):
                 used.kept = max(used.kept, bounded)  # it may not have been asked when the margin was found
             self._note(rule.patience, used)
         return verdict
@@ -207,7 +208,7 @@ class Look:
                     if until > self._now and units * least > 0.0:
                         share = shares[place, window[0]] = 1.0 - units * least
                         self._ask_from = min(self._ask_from, until)
-            used.reached = used.reached or judged
+            used.reached = used.reached or (judged and share is None)
             used.note_reached(margin, 1.0 if share is None else share, is_now)
         return None
 
