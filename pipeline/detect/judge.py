@@ -28,9 +28,9 @@ does not hold, the rule may know how much must come before it can (``Rule.room``
 from bisect import bisect_left
 
 from pipeline.detect.decide import Verdict
-from pipeline.detect.question import LONGEST_RECENT, Question, question, weights_of
 from pipeline.rules import Active, RuleSet
 from pipeline.rules.config import Limit
+from pipeline.rules.question import LONGEST_RECENT, Question, question, weights_of
 from pipeline.windows.layout import GRACE, LATENESS, NEVER, SLOT, Entry, entries, header
 from pipeline.windows.metrics import PEERS, SUMS, UNNEEDED, Measure
 from pipeline.windows.state import write_margins

@@ -13,10 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.detect.judge import Look
-from pipeline.detect.question import Question, question
 from pipeline.rules import RULES as RULED
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import Limit, RuleConfig, load
+from pipeline.rules.question import Question, question
 from pipeline.trials.cases import Case, parse_cases
 from pipeline.trials.maxima import Maxima, Seen, Watched, Watching
 from pipeline.trials.suggest import Suggestion, as_toml, honest, limit_text, suggest
