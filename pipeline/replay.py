@@ -9,7 +9,6 @@ file's place among those that were given; those of one file always stay in their
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, tzinfo
-from itertools import repeat
 from operator import itemgetter
 from types import MappingProxyType
 from typing import TypeVar
@@ -148,6 +147,27 @@ class Normalizers:
         batch = normalizer.normalize(frame.content, frame.reference, frame.source, number, sender=Sender(file=file))
         return NormalizedFrame(frame.source, number, frame.position, batch)
 
+    def rest(self, source: str, position: int, file: int = 0) -> NormalizedFrame | None:
+        """Of a source that was read to its end: what was held for a line that did not come."""
+        normalizer = self._of.get((file, source))
+        batch = normalizer.finish() if normalizer is not None else None
+        if batch is None or not batch.events:
+            return None
+        number = self._numbers[file, source]
+        self._numbers[file, source] = number + 1
+        return NormalizedFrame(source, number, position, batch)
+
+    def read_all(self, frames: Iterable[LogFrame], file: int = 0) -> Iterator[NormalizedFrame]:
+        """All frames of a source to its end, and the ``rest``."""
+        source, position = "", 0
+        for frame in frames:
+            source, position = frame.source, frame.position
+            yield self.normalize(frame, file)
+            del frame  # the next one can take its memory
+        rest = self.rest(source, position, file)
+        if rest is not None:
+            yield rest
+
     def in_order(self, files: Sequence[tuple[str, Iterable[LogFrame]]]) -> Iterator[NormalizedFrame]:
         """All frames of several files, given as (base name, frames), in the order that is told above.
 
@@ -155,7 +175,7 @@ class Normalizers:
         """
         if len(files) > 1:
             self._doubles = Doubles()
-        streams = [map(self.normalize, frames, repeat(file)) for file, (_, frames) in enumerate(files)]
+        streams = [self.read_all(frames, file) for file, (_, frames) in enumerate(files)]
         merged = in_order(streams, [name for name, _ in files], lambda frame: frame.at)
         return map(itemgetter(1), merged)
 

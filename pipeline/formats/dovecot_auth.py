@@ -21,6 +21,15 @@ _NOBODY = re.compile(
     r"Username character disallowed by auth_username_chars: 0x[0-9a-f]+ \(username: .*\)",
     re.DOTALL,
 )
+# Of lines that name no user, so that no client's text is in them (db-ldap.c, driver-mysql.c, driver-pgsql.c). A user
+# that looks like a file's name is followed by one more end of parentheses.
+_DRIVERS = frozenset(("LDAP", "ldap", "mysql", "pgsql", "sqlpool", "cassandra", "redis"))
+_OUTAGE = re.compile(
+    r"(?:(?:mysql|pgsql|sqlpool)(?:\([^(),]*\))?|cassandra|redis|(?:LDAP|ldap(?:\(/[^(),]*\))?)(?!.*: .*\): )): .*"
+    r"(?:[Cc]an't (?:connect|contact)|[Cc]onnect(?:ion)?(?:\(\))? (?:failed|lost|refused|timed out)|[Ll]ost connection|"
+    r"[Nn]ot connected|binding failed|[Tt]imed out|has gone away|[Ss]erver is (?:down|unavailable)).*",
+    re.DOTALL,
+)
 _REFUSED = "Authentication failure due to policy server refusal"
 _REASONS: tuple[tuple[str, AuthReason], ...] = (
     ("Password mismatch", "password"),
@@ -53,6 +62,9 @@ def read(time: datetime, host: str, program: str, service: str | None, first: st
     """One line of auth or auth-worker."""
     event = Event("other", time, host, program)
     text = f"{first}: {rest}"
+    if first.partition("(")[0] in _DRIVERS and _OUTAGE.fullmatch(text):
+        event.reason = "temporary"
+        return event
     if first.startswith("conn unix:"):
         text = _WORKER.sub("", text, count=1)
     who, found, what = text.partition("): ")

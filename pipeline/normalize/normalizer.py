@@ -1,4 +1,5 @@
-"""Frames of raw lines of one source -> events, tallies and dead letters: formats, join, enrich and tally, composed."""
+"""Frames of raw lines of one source -> events, tallies and dead letters: formats, join, enrich, attempts and tally,
+composed."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import msgspec
 from pipeline.formats.reading.format import Unreadable
 from pipeline.formats.reading.lines import LineReader, split_frame
 from pipeline.networks import CountryOf, OurHosts, no_country
+from pipeline.normalize.attempts.attempts import Attempts, AttemptState, Settled
 from pipeline.normalize.clocks import NOTHING, Clocks, HostClock, Moved
 from pipeline.normalize.doubles import Counted, Doubles, after_join, before_join
 from pipeline.normalize.enrich import Enricher
@@ -32,7 +34,8 @@ OUT_OF_TIME = Unreadable("time", "more than a day ahead of when the line was rec
 
 @dataclass(frozen=True)
 class Batch:
-    """What one frame became. ``ignored``: lines that no format claims. ``moved``: those that got another time.
+    """What one frame became. ``events``: of claims (see ``attempts``) those that were settled with it, whichever frame
+    they are of. ``ignored``: lines that no format claims. ``moved``: those that got another time.
     ``doubled``: those that another file held too, and which count no more: their events are of the kind ``other``."""
 
     events: list[Event]
@@ -62,6 +65,7 @@ class NormalizerState(msgspec.Struct, array_like=True):
     joined: bytes
     clocks: dict[str, HostClock]
     doubles: bytes = b""
+    attempts: AttemptState | None = None
 
 
 class Normalizer:
@@ -90,7 +94,17 @@ class Normalizer:
         self.clocks = Clocks()
         self.joiner = Joiner(ours.webmails())
         self.enricher = Enricher(lookup)
+        self.attempts = Attempts()
         self.tallier = Tallier(ours.predicate())
+
+    def scatter(self) -> None:
+        """From now on lines that belong together may come in any order."""
+        self.joiner.scattered = self.attempts.scattered = True
+
+    @property
+    def forgotten(self) -> int:
+        """Queue ids and sessions that had to be forgotten to stay in bounds."""
+        return self.joiner.forgotten + self.attempts.forgotten
 
     def reader_of(self, zone: tzinfo | None) -> LineReader:
         """What reads the lines of a sender who tells this zone, or none."""
@@ -138,16 +152,26 @@ class Normalizer:
                 dead.append(_dead_letter(source, offset, ignored + len(events) + len(dead), line, why, reference))
                 continue
             events.append(read)
-            if read.kind in COUNTED or read.status == "queued" or scattered:
+            if read.kind in COUNTED or read.status == "queued" or scattered or read.reason == "temporary":
                 counted.append((read, line))
             elif shared and read.session is not None and read.kind == "connect":
                 openings.append((read, line))
         moved = self.clocks.hold(events, newest, reference, live, repeated) if events else NOTHING
         doubles = self._join(events, openings, counted, sender)
         if scattered:  # a client's line, too, may have turned out to be the one that makes a submission
-            counted = [(event, line) for event, line in counted if event.kind in COUNTED or event.status == "queued"]
+            counted = [(event, line) for event, line in counted if _may_count(event)]
         self.enricher.enrich([event for event, _ in counted])
-        return Batch(events, self.tallier.tally(counted), dead, len(lines), ignored, moved, doubles)
+        settled = self.attempts.settle(events, counted)
+        return self._batch(settled, dead, len(lines), ignored, moved, doubles)
+
+    def finish(self) -> Batch:
+        """What was held as long as another line might come: there is none. Of a file that was read to its end."""
+        return self._batch(self.attempts.finish(), [], 0, 0, NOTHING, 0)
+
+    def _batch(
+        self, settled: Settled, dead: list[DeadLetter], lines: int, ignored: int, moved: Moved, doubles: int
+    ) -> Batch:
+        return Batch(settled.events, self.tallier.tally(settled.counted), dead, lines, ignored, moved, doubles)
 
     def _join(self, events: list[Event], openings: list[Counted], counted: list[Counted], sender: Sender) -> int:
         """Joins events, and takes from doubles what they say; returns how many they are."""
@@ -170,19 +194,32 @@ class Normalizer:
     def dump(self) -> bytes:
         """The state, to be kept with the offset up to which frames were normalised."""
         doubles = b"" if self.doubles is None else self.doubles.dump()
-        return msgspec.msgpack.encode(NormalizerState(self.joiner.dump(), self.clocks.dump(), doubles))
+        state = NormalizerState(self.joiner.dump(), self.clocks.dump(), doubles, self.attempts.dump())
+        return msgspec.msgpack.encode(state)
 
     def load(self, dumped: bytes) -> None:
         """Inverse of ``dump``. Raises msgspec.DecodeError."""
         state = msgspec.msgpack.decode(dumped, type=NormalizerState)
-        self.joiner.load(state.joined)
+        self.load_joined(state.joined)
         self.clocks.load(state.clocks)
         if self.doubles is not None and state.doubles:
             self.doubles.load(state.doubles)
+        if state.attempts is not None:
+            self.attempts.load(state.attempts)
+
+    def load_joined(self, dumped: bytes) -> None:
+        """The same, of a version whose state was no more than what it joined."""
+        joined = self.joiner.load(dumped)
+        self.attempts.take_over(joined.sessions, *joined.echoes)
 
     def retell(self, events: Iterable[Event]) -> list[Tally]:
         """The events of one frame, normalised before (stored ones, say) -> the same tallies, but for sample lines."""
         return self.tallier.tally((event, "") for event in events)
+
+
+def _may_count(event: Event) -> bool:
+    """Or tells that others may not."""
+    return event.kind in COUNTED or event.status == "queued" or event.reason == "temporary"
 
 
 def _dead_letter(source: str, offset: int, index: int, line: str, why: Unreadable, reference: float) -> DeadLetter:

@@ -18,7 +18,7 @@ from schemas.origin import origin_headers
 from schemas.tally import Tally
 from schemas.topics import DEAD_LETTERS, EVENTS, TALLIES
 
-NEWEST = 4  # version of states' format; 1 had no clocks, 2 nothing of what is passed on, 3 no doubles
+NEWEST = 5  # version of states' format; 1 had no clocks, 2 nothing of what is passed on, 3 no doubles, 4 no claims
 PIECE = 1_048_576  # bytes: what comes of so many, some twelve times as much, is never too large for a message
 MOST = 64 * PIECE  # bytes of a message, unpacked: a few packed bytes may stand for any number, and end every worker
 SHOWN = 100  # hosts with a wrong clock that are told one by one
@@ -97,7 +97,7 @@ class NormalizeStage:
         source = source_of(self._topic, self._partition, self.life, number)
         reference, live = arrival_of(record)
         if PASSED in dict(record.headers):
-            self._normalizer.joiner.scattered = True
+            self._normalizer.scatter()
         batch = self._normalizer.normalize(frame, reference, source, record.offset, live, sender)
         self._measure(record, batch.lines, batch.ignored, len(batch.dead_letters))
         self._recorder.add("sekimori_normalize_moved_total", batch.moved.lines)
@@ -129,8 +129,8 @@ class NormalizeStage:
         self._recorder.add("sekimori_normalize_lines_total", lines - ignored - unreadable, record.topic, "event")
         self._recorder.add("sekimori_normalize_lines_total", ignored, record.topic, "ignored")
         self._recorder.add("sekimori_normalize_lines_total", unreadable, record.topic, "dead_letter")
-        self._recorder.add("sekimori_normalize_forgotten_total", self._normalizer.joiner.forgotten - self._forgotten)
-        self._forgotten = self._normalizer.joiner.forgotten
+        self._recorder.add("sekimori_normalize_forgotten_total", self._normalizer.forgotten - self._forgotten)
+        self._forgotten = self._normalizer.forgotten
 
     def restart(self, position: int) -> None:
         """See ``PartitionStage``."""
@@ -169,7 +169,7 @@ class NormalizeStage:
                         self.position, dumped, seen = msgspec.msgpack.decode(state, type=tuple[int, bytes, msgspec.Raw])
                         self._passing.seen.load(bytes(seen))
                     if part.version == 1:
-                        self._normalizer.joiner.load(dumped)
+                        self._normalizer.load_joined(dumped)
                     else:
                         self._normalizer.load(dumped)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, tee
 from math import inf
 from pathlib import Path
 from typing import TypeVar
@@ -144,15 +144,16 @@ def _read_file(plan: Plan, logs: Logs, folder: Path, number: int) -> SourceRead:
     """In a worker. Spools the file's tallies, and of several files what its lines are called."""
     names = LineNames() if len(logs.files) > 1 else None
     normalizers = _normalizers(plan, logs, names)
+    copies = tee(frames(logs.files[number]), len(normalizers))
     source = SourceRead(logs.files[number].name, [], LineCounts())
     with _spooling(plan, folder, number) as write, _names(folder, number).open("wb") as named:
-        for frame in frames(logs.files[number]):
-            normalized = {leader: normalizer.normalize(frame) for leader, normalizer in normalizers.items()}
-            write({leader: of.batch.tallies for leader, of in normalized.items()}, len(source.times))
-            first = normalized[plan.leaders[0]]  # they differ in joins and tallies only
+        read = [of.read_all(copy) for of, copy in zip(normalizers.values(), copies, strict=True)]
+        for normalized in zip(*read, strict=True):
+            write({v: of.batch.tallies for v, of in zip(normalizers, normalized, strict=True)}, len(source.times))
+            first = normalized[0]  # they differ in joins and tallies only
             source.times.append(first.at)
             source.counts.add(first.counts)
-            tick(number, frame.position)
+            tick(number, first.position)
             if names is not None:
                 named.write(names.take())
     return source

@@ -1,1 +1,1 @@
-"""Lines that speak of the same are joined: of a message, a session, or a failure that two programs tell."""
+"""Lines that speak of the same message are joined, those of webmail and MTA, too."""

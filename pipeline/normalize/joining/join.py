@@ -1,25 +1,24 @@
-"""Joins lines that speak of the same: message, session, or failure. Host by host; memory is bounded."""
+"""Joins lines that speak of the same message. Host by host; memory is bounded."""
 
 from collections.abc import Iterable
 
 import msgspec
 
 from pipeline.formats.reading.programs import SHARED_SESSIONS
-from pipeline.normalize.joining.echoes import Echoes, EchoState
-from pipeline.normalize.joining.generations import Dumped
+from pipeline.normalize.generations import Dumped, Key
 from pipeline.normalize.joining.messages import MtaMessage, MtaMessages
-from pipeline.normalize.joining.sessions import FailedSessions
 from pipeline.normalize.joining.webmail import WebmailMessage, WebmailMessages
 from schemas.event import Event
 
 
 class JoinState(msgspec.Struct, array_like=True):
-    """What is saved. Fields are read by their places: new ones come last, and have defaults."""
+    """What is saved. Fields are read by their places: new ones come last, and have defaults. ``sessions`` and
+    ``echoes``: of failures, as earlier versions joined them here (see ``attempts``)."""
 
     messages: Dumped[MtaMessage]
-    sessions: Dumped[int]
+    sessions: Dumped[int] = msgspec.field(default_factory=lambda: [[], []])
     webmails: Dumped[WebmailMessage] = msgspec.field(default_factory=lambda: [[], []])
-    echoes: EchoState = ([], [])
+    echoes: tuple[list[tuple[Key, float]], list[tuple[Key, float]]] = ([], [])
 
 
 class Joiner:
@@ -32,13 +31,11 @@ class Joiner:
     def __init__(self, webmail_hosts: frozenset[str] = frozenset(), limit: int = 200_000) -> None:
         self._webmails = WebmailMessages(max(2, limit // 4))
         self._messages = MtaMessages(webmail_hosts, self._webmails, limit)
-        self._sessions = FailedSessions(max(2, limit // 4))
-        self._echoes = Echoes()
 
     @property
     def forgotten(self) -> int:
-        """Queue ids and sessions that had to be forgotten to stay in bounds."""
-        return self._messages.forgotten + self._sessions.forgotten + self._webmails.forgotten
+        """Queue ids that had to be forgotten to stay in bounds."""
+        return self._messages.forgotten + self._webmails.forgotten
 
     def join(self, events: Iterable[Event]) -> None:
         """Completes events in place, in the order of their lines."""
@@ -48,12 +45,6 @@ class Joiner:
                 self._messages.see_session(event, event.session)
             if event.queue_id is not None:
                 see_message(event, event.queue_id)
-            elif event.kind == "auth_failure":
-                self._echoes.see(event)
-                if event.session is not None:
-                    self._sessions.see(event, event.session)
-            elif event.reason == "temporary" and event.kind == "other":
-                self._echoes.trouble(event)
 
     @property
     def scattered(self) -> bool:
@@ -62,20 +53,18 @@ class Joiner:
 
     @scattered.setter
     def scattered(self, value: bool) -> None:
-        self._messages.overtaken = self._sessions.overtaken = value
+        self._messages.overtaken = value
 
     def dump(self) -> bytes:
         """The state, to be kept with the offset up to which lines were joined."""
-        messages, sessions = self._messages.dump(), self._sessions.dump()
-        return _PACK.encode(JoinState(messages, sessions, self._webmails.dump(), self._echoes.dump()))
+        return _PACK.encode(JoinState(self._messages.dump(), webmails=self._webmails.dump()))
 
-    def load(self, dumped: bytes) -> None:
-        """Inverse of ``dump``. Raises msgspec.DecodeError."""
+    def load(self, dumped: bytes) -> JoinState:
+        """Inverse of ``dump``; returns what it found. Raises msgspec.DecodeError."""
         state = _UNPACK.decode(dumped)
         self._messages.load(state.messages)
-        self._sessions.load(state.sessions)
         self._webmails.load(state.webmails)
-        self._echoes.load(state.echoes)
+        return state
 
 
 _PACK = msgspec.msgpack.Encoder()

@@ -11,7 +11,7 @@
 import msgspec
 
 from pipeline.formats.reading.programs import LOCAL, WEBMAILS
-from pipeline.normalize.joining.generations import Dumped, Generations, Key
+from pipeline.normalize.generations import Dumped, Generations, Key
 from pipeline.normalize.joining.webmail import WebmailMessages
 from schemas.event import Event
 

@@ -6,7 +6,7 @@ comes first is counted; the other one is not, but for what only the webmail know
 
 import msgspec
 
-from pipeline.normalize.joining.generations import Dumped, Generations, Key
+from pipeline.normalize.generations import Dumped, Generations, Key
 from schemas.event import Event
 
 SAME_MESSAGE = 60.0  # seconds between the webmail's line and the MTA's; queue ids are used again

@@ -144,8 +144,16 @@ def test_what_rules_count_is_the_same(name: Named, partitions: int, chosen: Call
         calm.write(b"mx", line, 0)
     scattered.run()
     calm.run()
-    assert calm.counts()
-    assert scattered.counts() == calm.counts()
+    found, wanted = scattered.counts(), calm.counts()
+    assert wanted
+    assert without_errors(found) == without_errors(wanted)
+    errors, right = found - without_errors(found), wanted - without_errors(wanted)
+    # What is one try, or one mistake, is told by the order of lines, which is lost here.
+    assert 0.9 * right.total() < errors.total() < 1.15 * right.total()
+
+
+def without_errors(counts: Counter[tuple[str, ...]]) -> Counter[tuple[str, ...]]:
+    return Counter({key: count for key, count in counts.items() if not key[-1].startswith("errors")})
 
 
 @settings(max_examples=6, deadline=None)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.formats.reading.lines import LineReader
+from pipeline.normalize.attempts.attempts import Attempts
 from pipeline.normalize.joining.join import Joiner
 from schemas.event import Event
 
@@ -214,42 +215,19 @@ SAVED = bytes.fromhex(
 def test_a_state_saved_by_an_earlier_version_is_read() -> None:
     """It holds two messages, one of them accepted, a login of a process, a failure, a webmail's message, front ends."""
     joiner = Joiner()
-    joiner.load(SAVED)
+    before = joiner.load(SAVED)
     again = Joiner()
     again.load(joiner.dump())
     assert again.dump() == joiner.dump()
-    events = joined([active(SHORT), active("A0DED23C18D"), gave_up("one", 3)], joiner)
-    assert submissions(events) == [ALICE]
-    assert events[-1].count == 2
+    assert submissions(joined([active(SHORT), active("A0DED23C18D")], joiner)) == [ALICE]
+    attempts = Attempts()
+    attempts.take_over(before.sessions, *before.echoes)
+    (event,) = joined([GAVE_UP], joiner)
+    attempts.settle([event], [(event, GAVE_UP)])
+    assert event.count == 2
 
 
-# --- sessions -------------------------------------------------------------------------------------------------------
-
-
-def wrong_password(session: str, user: str = "bob@x.example") -> str:
-    return f"Nov 24 02:30:20 auth: Info: passwd-file({user},198.51.100.9,<{session}>): Password mismatch"
-
-
-def gave_up(session: str, attempts: int) -> str:
-    return (
-        f"Nov 24 02:30:30 imap-login: Info: Disconnected (auth failed, {attempts} attempts in 9 secs): "
-        f"user=<bob@x.example>, method=PLAIN, rip=198.51.100.9, lip=192.0.2.1, session=<{session}>"
-    )
-
-
-@pytest.mark.parametrize(("seen", "attempts", "total"), [(0, 3, 3), (2, 2, 2), (3, 3, 3), (1, 3, 3), (3, 1, 3)])
-def test_each_password_error_of_a_session_counts_once(seen: int, attempts: int, total: int) -> None:
-    events = joined([*[wrong_password("abcdef")] * seen, gave_up("abcdef", attempts)])
-    assert sum(e.count for e in events if e.kind == "auth_failure") == total
-
-
-def test_sessions_are_told_apart_and_end() -> None:
-    lines = [wrong_password("one"), wrong_password("two"), gave_up("one", 1), gave_up("one", 1), gave_up("two", 2)]
-    assert [e.count for e in joined(lines)] == [1, 1, 0, 1, 1]
-
-
-def test_a_restart_in_the_middle_of_a_session_changes_nothing() -> None:
-    before, after = Joiner(), Joiner()
-    joined([wrong_password("one")], before)
-    after.load(before.dump())
-    assert [e.count for e in joined([gave_up("one", 2)], after)] == [1]
+GAVE_UP = (
+    "Nov 24 02:30:30 imap-login: Info: Disconnected (auth failed, 3 attempts in 9 secs): user=<bob@x.example>, "
+    "method=PLAIN, rip=198.51.100.9, lip=192.0.2.1, session=<one>"
+)

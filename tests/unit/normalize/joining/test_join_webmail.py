@@ -1,8 +1,6 @@
 """A webmail's line and the MTA's line on the same message: counted once, with the browser's address."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pipeline.formats.reading.lines import LineReader
 from pipeline.normalize.enrich import Enricher
@@ -107,22 +105,6 @@ def test_a_message_of_another_account_is_another_message() -> None:
     tallies = counted([SENT, other, ACTIVE])
     assert sums(tallies, "account", ACCOUNT) == (1, 2, 1)
     assert sums(tallies, "account", "eve") == (1, 2, 0)
-
-
-@given(st.permutations([("e", 1), ("e", 2), ("u", 1), ("u", 2), ("e", 3), ("u", 4)]), st.integers(0, 6))
-@settings(max_examples=40, deadline=None)
-def test_a_failure_told_by_two_logs_counts_once(order: list[tuple[str, int]], cut: int) -> None:
-    """Sessions 1 and 2 fail in both logs, 3 and 4 in one of them."""
-    texts = {
-        "e": "IMAP Error: Login failed for bob against h from 198.51.100.7. LOGIN: Authentication failed. in /x",
-        "u": "Failed login for bob from 198.51.100.7 in session s (error: 0)",
-    }
-    events = read([f"[24-Nov-2026 01:50:45 +0000]: <session{n}> {texts[log]}" for log, n in order])
-    first, second = Joiner(), Joiner()
-    first.join(events[:cut])
-    second.load(first.dump())
-    second.join(events[cut:])
-    assert sum(e.count for e in events) == 4
 
 
 def test_memory_is_bounded() -> None:

@@ -1,4 +1,4 @@
-"""Failures of one session that several lines tell: joined by host and session, so that each counts once.
+"""Failures of one session that several lines tell, by host and session, so that each counts once.
 
 * An access server logs each failure (auth line) and then all of a session once more (login line, ``N attempts``): the
   login line counts only what was not seen.
@@ -7,7 +7,7 @@
 """
 
 from pipeline.formats.reading.programs import SUMMED_SESSIONS, TWICE_TOLD_SESSIONS
-from pipeline.normalize.joining.generations import Dumped, Generations, Key
+from pipeline.normalize.generations import Dumped, Generations, Key
 from schemas.event import Event
 
 

@@ -1,6 +1,6 @@
 """Bounded memory forgets what was not touched for longest."""
 
-from pipeline.normalize.joining.generations import Generations
+from pipeline.normalize.generations import Generations
 
 
 def test_generations_hold_what_was_touched_last() -> None:
