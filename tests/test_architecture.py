@@ -20,9 +20,9 @@ CLIENTS = frozenset(
 )
 CORE_MAY = frozenset(
     (
-        *("array", "collections", "contextlib", "csv", "dataclasses", "datetime", "enum", "functools", "hashlib"),
-        *("heapq", "importlib", "io", "ipaddress", "itertools", "json", "math", "operator", "pathlib", "re", "socket"),
-        *("struct", "tomllib", "types", "typing", "zlib", "zoneinfo", "msgspec", "numpy", "pandas"),
+        *("array", "bisect", "collections", "contextlib", "csv", "dataclasses", "datetime", "enum", "functools"),
+        *("hashlib", "heapq", "importlib", "io", "ipaddress", "itertools", "json", "math", "operator", "pathlib", "re"),
+        *("socket", "struct", "tomllib", "types", "typing", "zlib", "zoneinfo", "msgspec", "numpy", "pandas"),
     )
 )
 """All that the core may import from outside: no clock, no chance, no world."""

@@ -1,13 +1,15 @@
 """Lives of subjects, made by chance: tallies in the order in which they are counted, and rules with low limits."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from pipeline.detect.detector import Findings
+from pipeline.detect.allowlist import Allowlist
+from pipeline.detect.detector import Detector, Findings
 from pipeline.rules import RULES, RuleSet, build
 from pipeline.rules.config import RuleConfig, load
 from pipeline.rules.rule import Rule
@@ -249,3 +251,27 @@ def is_in(group: str, country: str) -> bool:
     """Does a group of limits hold for a country?"""
     home = country in ("", HOME)
     return group in ("all", country) or (group == "home" and home) or (group == "abroad" and not home)
+
+
+# --- held against asking always -------------------------------------------------------------------------------------
+
+
+def assert_the_same(rules: RuleSet, life: Iterable[Tally]) -> list[int]:
+    """Counts a life twice, and asks every rule at every tally once. Returns at which tallies something was told."""
+    nobody, told_at = Allowlist(rules.file.allow), []
+    rarely, always = Detector(rules, nobody), Detector(rules, nobody)
+    for position, tally in enumerate(life):
+        always.use(rules, nobody)  # forgets every margin
+        wanted = told(always.count([tally], position))
+        assert told(rarely.count([tally], position)) == wanted, (position, tally)
+        if wanted != ([], []):
+            told_at.append(position)
+    return told_at
+
+
+def did(at: float, peer: str = "198.18.0.1", country: str = "JP", **counts: Any) -> Tally:
+    return Tally("account", ALICE, peer, country, START + at, **counts)
+
+
+def sent(at: float, messages: int = 1, peer: str = "198.18.0.1", country: str = "JP") -> Tally:
+    return did(at, peer, country, messages=messages, recipients=messages)

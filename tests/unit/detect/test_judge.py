@@ -4,7 +4,6 @@ Each drawn life is one that is told wrongly when one part of the margin is left 
 """
 
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,31 +12,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.detect.allowlist import Allowlist
-from pipeline.detect.detector import Detector
-from pipeline.detect.judge import Look, question
-from pipeline.rules import RuleSet
+from pipeline.detect.judge import Look
+from pipeline.rules.question import question
 from pipeline.windows.layout import NEVER, NOWHERE, header, new_state
 from pipeline.windows.origins import make_origin
 from pipeline.windows.peers import NOBODY
 from pipeline.windows.state import Weights, add
 from schemas.tally import Tally
-from tests.support.lives import ALICE, SHIPPED, START, late_life, one_rule, random_rules, rules_of, subjects, told
+from tests.support.lives import (
+    SHIPPED,
+    START,
+    assert_the_same,
+    did,
+    late_life,
+    one_rule,
+    random_rules,
+    rules_of,
+    sent,
+    subjects,
+)
 
 DAY = 86400
-
-
-def assert_the_same(rules: RuleSet, life: Iterable[Tally]) -> list[int]:
-    """Counts a life twice, and asks every rule at every tally once. Returns at which tallies something was told."""
-    nobody, told_at = Allowlist(rules.file.allow), []
-    rarely, always = Detector(rules, nobody), Detector(rules, nobody)
-    for position, tally in enumerate(life):
-        always.use(rules, nobody)  # forgets every margin
-        wanted = told(always.count([tally], position))
-        assert told(rarely.count([tally], position)) == wanted, (position, tally)
-        if wanted != ([], []):
-            told_at.append(position)
-    return told_at
 
 
 @settings(max_examples=40)
@@ -103,14 +98,6 @@ class Drawn:
     life: list[Tally]
     tells: list[int]
     table: dict[str, Any] = field(default_factory=dict)
-
-
-def did(at: float, peer: str = "198.18.0.1", country: str = "JP", **counts: Any) -> Tally:
-    return Tally("account", ALICE, peer, country, START + at, **counts)
-
-
-def sent(at: float, messages: int = 1, peer: str = "198.18.0.1", country: str = "JP") -> Tally:
-    return did(at, peer, country, messages=messages, recipients=messages)
 
 
 def used(at: float, number: int, country: str = "BR") -> Tally:

@@ -36,7 +36,7 @@ from schemas.kinds import ACTIONS
 from schemas.tally import CountedKind, Tally
 
 FOLDER = Path(pipeline.rules.__file__).parent
-HELPERS = {"__init__", "config", "rule", "shared"}
+HELPERS = {"__init__", "config", "question", "rule", "shared"}
 START = 1_795_478_400  # midnight
 BY_ID = {rule.id: rule for rule in RULES}
 
