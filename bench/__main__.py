@@ -11,6 +11,8 @@ from bench import agent, backtest, cluster, policy, replay, store
 
 LINES = 1_000_000
 STORED = 10_000_000
+LATE = ("a host late by 0 s", "a host late by 30 min")
+DAY = "a whole day"
 RESULT = Path(__file__).parent / "RESULT.md"
 
 
@@ -34,6 +36,12 @@ def main() -> None:
         for program, (share, took) in sorted(replay.programs(log).items(), key=lambda item: -item[1][0]):
             part = "" if program == "unknown" else f"{share:.0%} of reading, "
             add(f"  lines of {program}", f"{part}{took:.2f} µs")
+        shapes = replay.realistic(Path(folder))
+        for shape, (lines, expressions, _) in shapes.items():
+            add(f"replay of {shape}", f"{lines:,.0f} /s of CPU", "100,000 /s")
+            add("  / a reader of regular expressions, two filters", f"{lines / expressions:.2f}", "1.00")
+        add("  a line, late by 30 min / by 0 s", f"{shapes[LATE[0]][0] / shapes[LATE[1]][0]:.2f}", "1.00")
+        add("  a line, at the end of a day / at its beginning", f"{shapes[DAY][2]:.2f}", "1.00")
         for what, value in replay.scaling().items():
             if what.startswith("bytes"):
                 add(what, f"{value:.0f}", "500")

@@ -1,4 +1,5 @@
-"""The whole flow in memory against the floor, in one run; where the time goes; memory and speed by accounts."""
+"""The whole flow in memory against the floor, in one run; where the time goes; realistic logs; memory and speed by
+accounts."""
 
 import gc
 import subprocess
@@ -8,7 +9,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from bench import regexes
 from bench.baseline import count
+from bench.realistic import SHAPES, country_of, write
 from pipeline.adapters.files.logfile import frames, named_frames
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector
@@ -46,6 +49,28 @@ def speed(path: Path) -> dict[str, float]:
         "floor lines/s": sorted(floors)[middle],
         "floor / replay": ratios[middle],
     }
+
+
+def realistic(folder: Path, lines: int = 100_000) -> dict[str, tuple[float, float, float]]:
+    """Of each shape of a log: lines a second of CPU, the same of a reader of regular expressions on the same file, and
+    what a line near the end costs by one near the beginning."""
+    found = {}
+    for shape in SHAPES:
+        path = write(folder / "realistic.log", shape, lines)
+        started = time.process_time()
+        regexes.count(path)
+        expressions = time.process_time() - started
+        replay = Replay(build(load(None), "JP"), lookup=country_of)
+        marks, done = [time.process_time()], [0]
+        for _ in replay.run(named_frames([path])):
+            marks.append(time.process_time())
+            done.append(replay.counts.lines)
+        fifth = len(marks) // 5
+        begun, ended = ((marks[b] - marks[a]) / (done[b] - done[a]) for a, b in ((fifth, 2 * fifth), (-1 - fifth, -1)))
+        found[shape] = lines / (marks[-1] - marks[0]), lines / expressions, ended / begun
+        del replay
+        gc.collect()
+    return found
 
 
 def shares(path: Path) -> dict[str, float]:

@@ -120,7 +120,7 @@ class Detector:
             key = (active.rule.id, tally.kind, tally.subject)
             episode = shard.episodes.get(key)
             if not is_running(episode, tally.at):
-                verdict = look.ask(question, episode.mark if episode is not None else 0)
+                verdict = look.ask(question, *((episode.mark, episode.until) if episode is not None else ()))
                 if verdict is None:
                     continue
                 episode = shard.episodes[key] = self._open(verdict, tally, episode, state, findings)
@@ -129,7 +129,7 @@ class Detector:
             if runs and active.config.accuse and active.rule.accuses:
                 look.accuse(episode.until)
                 if not self.allowlist.covers(tally):
-                    now = look.since(episode.mark)[-1]
+                    now = look.since(episode.mark)
                     self._accuse(active.rule.accuses, episode, now, now.peers, tally, findings)
         look.close()
 
@@ -141,6 +141,8 @@ class Detector:
             if active.config.accuse and active.rule.accuses is not None:
                 episode = shard.episodes.get((active.rule.id, tally.kind, tally.subject))
                 if episode is None or episode.is_lifted or episode.held or tally.peer in episode.looked_at:
+                    continue
+                if len(episode.looked_at) >= MAX_ACCUSED:
                     continue
                 if int(episode.until) // SLOT > latest(state):
                     view = View(entries(state), latest(state), peer, self._judge.home, since=episode.mark)

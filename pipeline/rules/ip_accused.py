@@ -8,7 +8,10 @@ from pipeline.windows.view import View
 
 
 def only_accusers(view: View, window: int, config: RuleConfig) -> bool:
-    """Is nobody else using the network well? Then an office or a NAT is not locked for one bad account."""
+    """Is nobody else using the network well? Then an office or a NAT is not locked for one bad account.
+
+    Users only come, and accusers leave the window: so it comes to hold when somebody accuses, or not at all.
+    """
     accusers = {e[3] for e in view.window(ACCUSED, window) + view.before(ACCUSED)}
     return not (view.seen.keys() - accusers - {NOBODY})
 
@@ -22,4 +25,5 @@ RULE = Rule(
     hurts="A customer whose own machine sent the spam: at home only sending is stopped.",
     misuse="Whoever guesses from an address that nobody logged in from shuts it for those who come after him.",
     condition=only_accusers,
+    momentary=True,
 )

@@ -1,9 +1,9 @@
 """Conditions and choices that several rules share."""
 
 from pipeline.rules.config import RuleConfig
-from pipeline.windows.layout import ERROR, SLOT
+from pipeline.windows.layout import ERROR, NEVER, SLOT
 from pipeline.windows.metrics import METRICS
-from pipeline.windows.view import HOUR, View
+from pipeline.windows.view import HOUR, View, leaves
 from schemas.times import DAY
 
 RECENT = 3600  # seconds
@@ -13,6 +13,20 @@ LEARNING = 6 * HOUR  # a usual level means something after that much history
 def total(metric: str, view: View, window: int) -> int:
     """A metric's count over all countries."""
     return METRICS[metric].within(view, window)
+
+
+def room_of_share(part: str, whole: str, view: View, window: int, share: float) -> tuple[float, int]:
+    """Where the ``part`` is less than its share of the ``whole``, both metrics that are sums: half of what is lacking
+    must be added, or as much of the whole leave the window, before it can be otherwise. See ``Rule.room``."""
+    measure = METRICS[whole]
+    within = view.window(measure.entries, window)
+    lacking = share * total(whole, view, window) - total(part, view, window)
+    left = lacking / 2 / share
+    for entry in within:
+        left -= measure.counts(view, [entry])
+        if left <= 0:
+            return lacking / 2, leaves(entry[0], window)
+    return lacking / 2, NEVER
 
 
 def misuses(view: View, peer: bytes) -> bool:

@@ -21,5 +21,6 @@ RULE = Rule(
     hurts="An owner who tried every password that he ever had; at home only errors at machine speed count.",
     misuse="Whoever shares the owner's address fails at his account there; when the owner logs in, his sending stops.",
     condition=succeeded,
+    momentary=True,
     accuses=misuses,
 )

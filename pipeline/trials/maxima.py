@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from pipeline.detect.allowlist import Allowlist
 from pipeline.detect.detector import Detector, Findings
-from pipeline.detect.judge import Look, Question, ask_at_next_tally, question, weights_of
+from pipeline.detect.judge import Look, ask_at_next_tally
+from pipeline.detect.question import Question, question, weights_of
 from pipeline.rules import Active, RuleSet
 from pipeline.rules.config import Limit
 from pipeline.windows.layout import new_state

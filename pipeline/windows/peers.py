@@ -25,6 +25,7 @@ def pack_network(text: str) -> bytes:
         raise ValueError(f"{text[:64]!r} is neither an IPv4 address nor an IPv6 /64") from None
 
 
+@lru_cache(maxsize=1 << 16)
 def unpack_network(peer: bytes) -> str:
     """Inverse of ``pack_network``."""
     if peer.startswith(_V4):

@@ -119,7 +119,7 @@ def add(state: bytearray, tally: Tally, origin: Origin, weights: Weights) -> int
         latest = slot
     if len(state) >= HEAD + compact_at * SIZE:
         compact(state, latest)
-        ask = True  # errors of sources that are forgotten count as guesses from now on
+        ask, late_margin = True, 0.0  # errors of sources that are forgotten count as guesses from now on
         compact_at = min(max(FIRST_COMPACTION, 2 * (len(state) - HEAD) // SIZE), MAX_ENTRIES * 2)
     _pack_header(state, 0, sums, peers, late_margin, latest, accuse_until, ask_from, compact_at, failed_before)
     if ask or sums <= ROUNDING or peers <= ROUNDING or (late and late_margin <= ROUNDING):

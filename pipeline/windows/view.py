@@ -1,13 +1,16 @@
 """What rules look at: the windows of one subject, as they stand at the end of one slot."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import cached_property
+from operator import itemgetter
 from typing import Final
 
 from pipeline.windows.layout import (
     ACCUSED,
     ERROR,
     MARK,
+    NEVER,
     NOWHERE,
     SEEN,
     SEND,
@@ -21,6 +24,9 @@ from pipeline.windows.peers import NOBODY, unpack_network
 
 HOUR: Final = 3600 // SLOT
 KNOWN_AFTER: Final = 6 * HOUR  # a source is the owner's once it has been used for so long
+
+_SLOT_OF: Final = itemgetter(0)
+_KIND_OF: Final = itemgetter(1)
 
 Counts = Callable[["View", list[Entry]], int]
 """(view, entries of one kind within a window) -> how many of what a metric is about"""
@@ -44,25 +50,44 @@ class View:
         self.since = since
         self._entries = entries
         self._windows: dict[tuple[bytes, int], list[Entry]] = {}
+        self._in_order: dict[bytes, tuple[list[int], list[Entry]]] = {}
         self.bounds: dict[object, int] = {}
         """What ``Measure.bound`` has found, by metric."""
+        self.counted: dict[tuple[object, int, int], int] = {}
+        """What ``Measure.within`` has found, by metric and window."""
+
+    def at(self, end: int) -> "View":
+        """The same at the end of another slot. What has nothing to do with the end is not found out again."""
+        self._oldest, self.seen  # noqa: B018  # so that the copy has them
+        other = View.__new__(View)  # as copy.copy does, and several times as fast
+        other.__dict__ |= self.__dict__
+        other.end, other._windows = end, {}
+        other.__dict__.pop("history", None)
+        return other
 
     @cached_property
     def _by_kind(self) -> dict[bytes, list[Entry]]:
         by_kind: dict[bytes, list[Entry]] = {SEND: [], ERROR: [], SEEN: [], SENDER: [], ACCUSED: [], MARK: []}
-        for entry in self._entries:
-            by_kind[entry[1]].append(entry)
+        for kind in set(map(_KIND_OF, self._entries)):
+            by_kind[kind] = [e for e in self._entries if e[1] == kind]
         return by_kind
 
     def window(self, kind: bytes, seconds: int) -> list[Entry]:
         """Entries of a kind within the last ``seconds``; of SEEN, those of peers whose latest success is."""
         found = self._windows.get((kind, seconds))
         if found is None:
-            step = resolution(seconds)
-            until = (self.end // step + 1) * step
-            since = max(until - seconds // SLOT, self.since + 1)
-            found = [e for e in self._by_kind[kind] if since <= e[0] < until]
-            self._windows[kind, seconds] = found
+            slots, entries = self.in_order(kind)
+            since, until = span(self.end, seconds)
+            first = bisect_left(slots, max(since, self.since + 1))
+            found = self._windows[kind, seconds] = entries[first : bisect_left(slots, until, first)]
+        return found
+
+    def in_order(self, kind: bytes) -> tuple[list[int], list[Entry]]:
+        """All entries of a kind by their slots, and these slots."""
+        found = self._in_order.get(kind)
+        if found is None:
+            entries = sorted(self._by_kind[kind], key=_SLOT_OF)
+            found = self._in_order[kind] = [e[0] for e in entries], entries
         return found
 
     def remembered(self, kind: bytes) -> list[Entry]:
@@ -97,9 +122,14 @@ class View:
     @cached_property
     def history(self) -> int:
         """Slots since the first thing counted, or the first success remembered, at most a day, nor since ``since``."""
-        firsts = (first_slot(e) if e[1] == SEEN else e[0] for e in self._entries if e[1] != MARK)
-        history = min(24 * HOUR, max((self.end - first for first in firsts), default=0))
-        return min(history, max(0, self.end - self.since))
+        return min(24 * HOUR, self.end - min(self._oldest, self.end), max(0, self.end - self.since))
+
+    @cached_property
+    def _oldest(self) -> int:
+        """The slot of the first thing counted, or of the first success remembered."""
+        kinds = self._by_kind
+        firsts = [e[0] for kind, found in kinds.items() if kind not in (SEEN, MARK) for e in found]
+        return min(min(firsts, default=NEVER), min(map(first_slot, kinds[SEEN]), default=NEVER))
 
     @cached_property
     def peers(self) -> frozenset[bytes]:
@@ -123,3 +153,16 @@ class View:
     @cached_property
     def _earliest(self) -> Entry:
         return min(self.seen.values(), key=first_slot)
+
+
+def span(end: int, seconds: int) -> tuple[int, int]:
+    """The window of that length that ends with slot ``end``: its first slot, and the first one after it."""
+    step = resolution(seconds)
+    until = (end // step + 1) * step
+    return until - seconds // SLOT, until
+
+
+def leaves(slot: int, seconds: int) -> int:
+    """The first end of a window of that length that no longer holds that slot, which one before held."""
+    step = resolution(seconds)
+    return (slot + seconds // SLOT) // step * step

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.detect.judge import Look, Question, question
+from pipeline.detect.judge import Look
+from pipeline.detect.question import Question, question
 from pipeline.rules import RULES as RULED
 from pipeline.rules import RuleSet, build
 from pipeline.rules.config import Limit, RuleConfig, load
@@ -130,7 +131,8 @@ def model(tallies: list[Tally], watched: Watched) -> int:
         ends = {now} | {e[0] for e in found if int(tally.at) // SLOT <= e[0] <= now}
         for end in sorted(ends):
             look = Look(state, tally, origin.peer, b"JP")
-            look.views = [View(found, end, origin.peer, b"JP", tally.successes > 0)]
+            look.view = View(found, end, origin.peer, b"JP", tally.successes > 0)
+            look.ends, look.first = [end], 0
             while (verdict := look.ask(with_count(watched, most + 1))) is not None:
                 most = verdict.observed
     return most
