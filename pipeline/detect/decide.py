@@ -21,6 +21,7 @@ from schemas.tally import Tally
 
 ACTOR = "sekimori"
 MAX_EXCEPTIONS = 50
+_TRUSTED = "[trusted] in the rules file"
 DELAY = 5  # seconds, where a login is only delayed
 
 
@@ -116,6 +117,12 @@ def decide(verdict: Verdict, tally: Tally, episode: Episode, home: str) -> Decis
         actor=ACTOR,
         parameters=parameters,
     )
+
+
+def asking(decision: Decision) -> Decision:
+    """A notice in place of a decision about what may be a host of our own."""
+    whose = f"several accounts log in from this private address: if it is a host of yours, name it under {_TRUSTED}"
+    return msgspec.structs.replace(decision, action="notify", parameters={}, reason=f"{decision.reason}; {whose}")
 
 
 def _spare(action: Action, parameters: dict[str, object], known: Sequence[str]) -> tuple[Action, dict[str, object]]:

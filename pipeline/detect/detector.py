@@ -13,7 +13,7 @@ from zlib import crc32
 
 from pipeline.detect.allowlist import Allowlist, Ours
 from pipeline.detect.brake import Brakes, HourlyBrake, held, hurts_customers
-from pipeline.detect.decide import Episode, Verdict, decide, following, is_running, open_episode
+from pipeline.detect.decide import Episode, Verdict, asking, decide, following, is_running, open_episode
 from pipeline.detect.judge import Judge, Look, ask_at_next_tally
 from pipeline.detect.release import Released, accused_from, release
 from pipeline.detect.shard import KINDS, SHARDS, SavedShard, Shard, check_number
@@ -157,6 +157,9 @@ class Detector:
             return following(before, tally.at, tally.at + ALLOWED_QUIET, strikes)
         episode = open_episode(verdict.active, before, tally.at)
         decision, at = decide(verdict, tally, episode, self.rules.home), tally.at
+        if verdict.active.config.action != "notify" and self._ours.may_be_gateway(tally, entries(state)):
+            findings.decisions.append(asking(decision))
+            return episode
         if hurts_customers(verdict, tally, entries(state)) and self._brakes.holds(
             self.rules.file.brake, decision, at, lambda: self.active_accounts(at)
         ):

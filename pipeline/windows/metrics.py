@@ -174,6 +174,13 @@ METRICS: Final[dict[str, Measure]] = {
         "{n} password error from an unknown network",
         "{n} password errors from unknown networks",
     ),
+    "strange_errors": Measure(
+        ERROR,
+        Sum(0, 1, 2, total=_errors, peers=lambda view: view.seen, inside=False),
+        Unit.ERROR,
+        "{n} password error at an account that was never used from there",
+        "{n} password errors at accounts that were never used from there",
+    ),
     "peer_errors": Measure(
         ERROR,
         Sum(0, 1, 2, total=_errors, peers=lambda view: (view.peer,)),
