@@ -17,7 +17,7 @@ from tests.support.servers import EmbeddedBroker, start_broker
 HOSTS = 2
 JOBS = ("normalize", "normalize", "detect", "detect")
 SESSION = 6.0  # seconds, see ``Job``
-SETTLED = 400.0  # seconds that the work may take when the last fault is over: a job that is stuck notices after 100
+SETTLED = 400.0  # seconds that the work may take when the last fault is over, on a machine that does other work, too
 FAULTS = (
     ("kill -9 of a job", 30),
     ("freeze of a job past its session", 10),
