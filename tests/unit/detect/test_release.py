@@ -47,7 +47,7 @@ def fired(findings: Findings) -> set[tuple[str, str]]:
 
 # --- against the obvious --------------------------------------------------------------------------------------------
 
-SUMS = ("account_send_rate", "ip_send_rate", "ip_password_errors", "country_send_rate", "foreign_senders",
+SUMS = ("account_send_rate", "ip_send_rate", "country_send_rate", "foreign_senders",
         "account_many_origins", "failed_recipients")  # fmt: skip
 """Rules that ask nothing of what was long before: to them, somebody released is somebody new."""
 
