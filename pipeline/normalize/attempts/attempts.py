@@ -17,8 +17,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from pipeline.formats.reading.format import Role
-from pipeline.formats.reading.programs import MTAS, ROLES, SUMMED_SESSIONS
+from pipeline.formats.reading.programs import ASKED, MTAS, SASL, SUMMED_SESSIONS
 from pipeline.normalize.attempts.bursts import Burst, Bursts, NetworkFailures
 from pipeline.normalize.attempts.claims import HOLD, Claim, Claims, key_of
 from pipeline.normalize.attempts.front_ends import FrontEnds, FrontEndState, entrance, may_echo
@@ -29,7 +28,8 @@ from schemas.event import Event
 
 CHAIN: Final = timedelta(seconds=2)
 """Stores are asked one after the other; Dovecot lets the next try of a session wait for two seconds."""
-_CLAIMED: Final = frozenset((Role.SASL, Role.ASKED))
+_CLAIMED: Final = SASL | ASKED
+_OF_ATTEMPTS: Final = frozenset(("auth_failure", "auth_success", "other"))
 SESSIONS: Final = 50_000
 
 Counted = tuple[Event, str]
@@ -83,9 +83,10 @@ class Attempts:
     def settle(self, events: list[Event], counted: list[Counted]) -> Settled:
         """Completes a frame's events in place. ``counted``: those of them that may count, or that tell of trouble."""
         claims = self._claims
-        if not claims and not any(event.kind == "auth_failure" for event, _ in counted):
-            for event, _ in counted:
-                self._see(event, "")
+        if not claims and not any(event.program in _CLAIMED and event.kind == "auth_failure" for event, _ in counted):
+            for event, _ in counted:  # the usual frame: nothing waits for another line, and nothing is moved
+                if event.kind in _OF_ATTEMPTS:
+                    self._see(event, "")
             return Settled(events, counted)
         lines = {id(event): line for event, line in counted}
         settled = Settled([], [])
@@ -115,7 +116,7 @@ class Attempts:
             for due in claims.due(event.host, event.time):
                 self._failed(due)
         if kind == "auth_failure":
-            if ROLES.get(event.program) in _CLAIMED:
+            if event.program in _CLAIMED:
                 return self._claim(event, line)
             self._word(event)
         elif kind == "auth_success":
