@@ -88,7 +88,7 @@ def shares(path: Path) -> dict[str, float]:
         normalizer.joiner.join(events)
         marks.append(time.perf_counter())
         counted = [pair for pair in zip(events, lines, strict=False) if pair[0].kind in COUNTED]
-        normalizer.enricher.enrich(event for event, _ in counted)
+        normalizer.enricher.enrich(counted)
         marks.append(time.perf_counter())
         tallies = normalizer.tallier.tally(counted)
         marks.append(time.perf_counter())

@@ -15,10 +15,10 @@ class Enricher:
         self._limit = limit
         self._known: dict[str, tuple[str, str]] = {}
 
-    def enrich(self, events: Iterable[Event]) -> None:
-        """Completes events in place."""
+    def enrich(self, counted: Iterable[tuple[Event, str]]) -> None:
+        """Completes events in place, which come with their lines."""
         known = self._known
-        for event in events:
+        for event, _ in counted:
             address = event.client_ip
             if address is None:
                 continue

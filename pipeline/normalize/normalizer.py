@@ -26,6 +26,7 @@ from schemas.times import DAY
 
 # Connections and the rest are neither looked up nor counted; a queued message may turn out to be a submission.
 COUNTED = frozenset({"submission", "delivery", "auth_failure", "auth_success", "reject"})
+_TELLING = frozenset(("queued", "temporary"))  # a message that may be a submission, a server's trouble
 MAX_ZONES = 16  # that senders tell, each with the caches of its reader
 MAX_RAW = 4096  # characters of an unreadable line that are kept
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -159,7 +160,7 @@ class Normalizer:
                 dead.append(_dead_letter(source, offset, ignored + len(events) + len(dead), line, why, reference))
                 continue
             events.append(read)
-            if read.kind in COUNTED or read.status == "queued" or scattered or read.reason == "temporary":
+            if read.kind in COUNTED or (read.status or read.reason) in _TELLING or scattered:
                 counted.append((read, line))
             elif shared and read.session is not None and read.kind == "connect":
                 openings.append((read, line))
@@ -167,7 +168,7 @@ class Normalizer:
         doubles = self._join(events, openings, counted, sender)
         if scattered:  # a client's line, too, may have turned out to be the one that makes a submission
             counted = [(event, line) for event, line in counted if _may_count(event)]
-        self.enricher.enrich([event for event, _ in counted])
+        self.enricher.enrich(counted)
         settled = self.attempts.settle(events, counted)
         return self._batch(settled, dead, len(lines), ignored, moved, doubles, missed)
 
@@ -234,7 +235,7 @@ class Normalizer:
 
 def _may_count(event: Event) -> bool:
     """Or tells that others may not."""
-    return event.kind in COUNTED or event.status == "queued" or event.reason == "temporary"
+    return event.kind in COUNTED or (event.status or event.reason) in _TELLING
 
 
 def _dead_letter(source: str, offset: int, index: int, line: str, why: Unreadable, reference: float) -> DeadLetter:

@@ -29,7 +29,8 @@ from schemas.event import Event
 CHAIN: Final = timedelta(seconds=2)
 """Stores are asked one after the other; Dovecot lets the next try of a session wait for two seconds."""
 _CLAIMED: Final = SASL | ASKED
-_OF_ATTEMPTS: Final = frozenset(("auth_failure", "auth_success", "other"))
+_ALONE: Final = frozenset(("auth_failure", "other"))
+_KINDS: Final = _ALONE | {"auth_success"}  # which says something only where something is known
 SESSIONS: Final = 50_000
 
 Counted = tuple[Event, str]
@@ -83,11 +84,13 @@ class Attempts:
     def settle(self, events: list[Event], counted: list[Counted]) -> Settled:
         """Completes a frame's events in place. ``counted``: those of them that may count, or that tell of trouble."""
         claims = self._claims
-        if not claims and not any(event.program in _CLAIMED and event.kind == "auth_failure" for event, _ in counted):
-            for event, _ in counted:  # the usual frame: nothing waits for another line, and nothing is moved
-                if event.kind in _OF_ATTEMPTS:
+        if not claims:
+            kinds = _KINDS if self._outages or self.scattered else _ALONE
+            own = [event for event, _ in counted if event.kind in kinds]
+            if _CLAIMED.isdisjoint([event.program for event in own]):  # nothing waits for another line
+                for event in own:
                     self._see(event, "")
-            return Settled(events, counted)
+                return Settled(events, counted)
         lines = {id(event): line for event, line in counted}
         settled = Settled([], [])
         for event in events:

@@ -152,10 +152,9 @@ class MtaMessages:
     def _entrance(self, event: Event) -> str | None:
         """``webmail`` for mail of a webmail's host, and of whoever logs in from the mail host itself."""
         address = event.client_ip
-        if address is None:
-            return event.service
-        ours = address in self._webmail_hosts or (address.startswith(_LOOPBACK) and event.account is not None)
-        return "webmail" if ours else event.service
+        if address is not None and (address in self._webmail_hosts or address.startswith(_LOOPBACK)):
+            return "webmail" if event.account is not None or address in self._webmail_hosts else event.service
+        return event.service
 
     def _open(self, key: Key, event: Event) -> None:
         service = self._entrance(event)

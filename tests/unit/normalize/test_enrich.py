@@ -9,7 +9,7 @@ AT = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 def enriched(event: Event, country: str = "BR") -> Event:
-    Enricher(lambda _: country).enrich([event])
+    Enricher(lambda _: country).enrich([(event, "")])
     return event
 
 
@@ -51,7 +51,7 @@ def test_addresses_are_looked_up_once_until_the_file_changes_and_memory_is_bound
 
     def see(*addresses: str) -> list[str]:
         asked.clear()
-        enricher.enrich(Event("auth_failure", AT, "mx", "auth", client_ip=address) for address in addresses)
+        enricher.enrich((Event("auth_failure", AT, "mx", "auth", client_ip=address), "") for address in addresses)
         return list(asked)
 
     one, two, three, four = (f"198.51.100.{n}" for n in range(4))

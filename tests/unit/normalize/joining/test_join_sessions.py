@@ -146,6 +146,6 @@ DOVECOT = "Nov 24 01:50:43 mx dovecot: auth: passwd-file(al,198.51.100.7): Passw
 def test_a_failure_that_the_sasl_server_logs_too_is_told_apart(line: str) -> None:
     lines = [line, DOVECOT]
     events = joined(lines)
-    Enricher().enrich(events)
+    Enricher().enrich(zip(events, lines, strict=True))
     tallies = Tallier(lambda _: False).tally(zip(events, lines, strict=True))
     assert [(t.errors, t.errors_mta, t.errors_sasl) for t in tallies if t.kind == "account"] == [(0, 1, 1)]

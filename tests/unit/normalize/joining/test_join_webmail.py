@@ -44,7 +44,7 @@ def counted(lines: list[str], hosts: tuple[str, ...] = (WEB,), cut: int | None =
         restarted.join(events[cut:])
     else:
         joiner.join(events)
-    Enricher().enrich(events)
+    Enricher().enrich((event, "") for event in events)
     return Tallier(lambda address: address == WEB).tally(zip(events, lines, strict=True))
 
 
