@@ -16,6 +16,7 @@ from pipeline.adapters.demo.broker import EmbeddedBroker
 from pipeline.adapters.geoip import GeoFile
 from pipeline.adapters.kafka.client import KafkaLog, TopicReader, admin
 from pipeline.adapters.kafka.outbox import KafkaOutbox
+from pipeline.normalize.normalizer import Normalizer
 from pipeline.ports import BrokerUnavailable
 from pipeline.replay import LogFrame, Replay
 from pipeline.rules import build
@@ -65,10 +66,16 @@ class Feeder:
     def __init__(self, bootstrap: str) -> None:
         self._frames = [_frames(lines) for lines in copies(COPIES)]
         self._bootstrap = bootstrap
-        self.lines = self.lines_of(slice(None))
+        self.events = self.events_of(None)
 
-    def lines_of(self, share: slice) -> int:
-        return sum(frame.count(b"\n") + 1 for frames in self._frames for frame in frames[share])
+    def events_of(self, stop: int | None) -> int:
+        """Of the first frames of each copy: an event for each line, but for claims that wait for another line."""
+        events = 0
+        for frames in self._frames:
+            normalizer = Normalizer(build(load(None), "JP").file.trusted)
+            for number, frame in enumerate(frames[:stop]):
+                events += len(normalizer.normalize(frame, REFERENCE, "maillog", number).events)
+        return events
 
     def feed(self, share: slice) -> None:
         with KafkaOutbox(self._bootstrap) as out:
@@ -108,7 +115,7 @@ def test_the_cluster_decides_what_replay_decides(
     feeder, events = Feeder(fresh_broker.bootstrap), Events(fresh_broker.bootstrap)
     with running(*jobs):
         feeder.feed(slice(None))
-        wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, *jobs)
+        wait_for(lambda: events.count() == feeder.events, "all events", 90, *jobs)
         settle(fresh_broker, expected, *jobs)
         assert [job.stop() for job in jobs] == [0, 0]
     events.close()
@@ -128,7 +135,7 @@ def test_killed_workers_change_nothing(
         jobs[2].kill()
         feeder.feed(slice(24, None))
         rest = [jobs[1], jobs[3]]
-        wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, *rest)
+        wait_for(lambda: events.count() == feeder.events, "all events", 90, *rest)
         settle(fresh_broker, expected, *rest)
         assert [job.stop() for job in rest] == [0, 0]
     events.close()
@@ -148,7 +155,7 @@ def test_a_restarted_job_goes_on_where_it_was(
             assert [job.stop() for job in jobs] == [0, 0]
     jobs = _jobs(fresh_broker.bootstrap, tmp_path, ("normalize", "detect"))
     with running(*jobs):
-        wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, *jobs)
+        wait_for(lambda: events.count() == feeder.events, "all events", 90, *jobs)
         settle(fresh_broker, expected, *jobs)
     events.close()
 
@@ -165,11 +172,11 @@ def test_a_worker_that_was_frozen_and_comes_back_changes_nothing(
         for job in jobs[::2]:
             job.freeze()
         feeder.feed(slice(12, 24))
-        wait_for(lambda: events.count() >= feeder.lines_of(slice(0, 24)), "events without the frozen", 90, *jobs)
+        wait_for(lambda: events.count() >= feeder.events_of(24), "events without the frozen", 90, *jobs)
         for job in jobs[::2]:
             job.thaw()
         feeder.feed(slice(24, None))
-        wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, *jobs)
+        wait_for(lambda: events.count() == feeder.events, "all events", 90, *jobs)
         settle(fresh_broker, expected, *jobs)
         assert [job.stop() for job in jobs] == [0] * 4
     events.close()
@@ -185,7 +192,7 @@ def test_what_the_consumer_leaves_out_is_read_all_the_same(
     wait_for(lambda: _move(fresh_broker, "sekimori-detect", "tallies", 3), "a coordinator", 60)
     jobs = _jobs(fresh_broker.bootstrap, tmp_path, ("normalize", "detect"))
     with running(*jobs):
-        wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, *jobs)
+        wait_for(lambda: events.count() == feeder.events, "all events", 90, *jobs)
         settle(fresh_broker, expected, *jobs)
         assert [job.stop() for job in jobs] == [0, 0]
     assert all("messages_left_out" in job.log.read_text() for job in jobs)
@@ -200,7 +207,7 @@ def test_a_state_that_cannot_be_read_ends_the_job_which_says_what_to_do(
     feeder.feed(slice(0, 24))
     jobs = _jobs(fresh_broker.bootstrap, tmp_path, ("normalize", "detect"))
     with running(*jobs):
-        wait_for(lambda: events.count() == feeder.lines_of(slice(0, 24)), "the first events", 90, *jobs)
+        wait_for(lambda: events.count() == feeder.events_of(24), "the first events", 90, *jobs)
         wait_for(lambda: len(decisions(fresh_broker.bootstrap)) > 5, "the first decisions", 90, *jobs)
         assert [job.stop() for job in jobs] == [0, 0]
     for topic, newest in (("normalize-state", b"4"), ("detect-state", b"2")):
@@ -215,7 +222,7 @@ def test_a_state_that_cannot_be_read_ends_the_job_which_says_what_to_do(
     _delete_as_told(fresh_broker, told, "normalize-state", 1)
     normalize = Job("normalize", fresh_broker.bootstrap, tmp_path)
     with running(normalize):
-        wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, normalize)
+        wait_for(lambda: events.count() == feeder.events, "all events", 90, normalize)
         told = _ends(Job("detect", fresh_broker.bootstrap, tmp_path))
         assert "detect-state, partition 2, key 2/sources, cannot be read: its format is version 3" in told
         assert "Start the version of sekimori that wrote it" in told

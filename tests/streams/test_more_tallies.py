@@ -59,7 +59,7 @@ def test_with_more_partitions_counting_goes_on_as_if_nothing_had_been(
     feeder.feed(slice(0, 20))
     jobs = normalize, detect = jobs_of(fresh_broker, tmp_path, COPIES)
     with running(*jobs):
-        wait_for(lambda: events.count() > feeder.lines_of(slice(0, 10)), "half of the events", 90, *jobs)
+        wait_for(lambda: events.count() > feeder.events_of(10), "half of the events", 90, *jobs)
         normalize.kill()
         wait_for(lambda: counted(fresh_broker, COPIES), "all counted and saved", 60, detect)
         assert detect.stop() == 0
@@ -73,7 +73,7 @@ def test_with_more_partitions_counting_goes_on_as_if_nothing_had_been(
     jobs = jobs_of(fresh_broker, tmp_path, MORE)
     with running(*jobs):
         feeder.feed(slice(20, None))
-        wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, *jobs)
+        wait_for(lambda: events.count() == feeder.events, "all events", 90, *jobs)
         settle(fresh_broker, expected, *jobs)
         assert [job.stop() for job in jobs] == [0, 0]
     log = KafkaLog(fresh_broker.bootstrap)
@@ -87,7 +87,7 @@ def test_it_is_said_what_is_to_be_done_before_and_after(fresh_broker: EmbeddedBr
     feeder.feed(slice(0, 2))
     jobs = jobs_of(fresh_broker, tmp_path, COPIES)
     with running(*jobs):
-        wait_for(lambda: events.count() == feeder.lines_of(slice(0, 2)), "events", 90, *jobs)
+        wait_for(lambda: events.count() == feeder.events_of(2), "events", 90, *jobs)
         assert "normalize (1) and detect (1) at work: stop all of them" in refused(fresh_broker, MORE)
         assert [job.stop() for job in jobs] == [0, 0]
     events.close()

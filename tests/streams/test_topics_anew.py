@@ -72,7 +72,7 @@ def test_a_topic_made_anew_is_read_from_its_start(
     feeder.feed(slice(0, 16))
     jobs = [Job(name, fresh_broker.bootstrap, tmp_path) for name in ("normalize", "detect")]
     with running(*jobs):
-        wait_for(lambda: events.count() == feeder.lines_of(slice(0, 16)), "the first events", 90, *jobs)
+        wait_for(lambda: events.count() == feeder.events_of(16), "the first events", 90, *jobs)
         wait_for(lambda: _counted(fresh_broker), "all counted and saved", 60, *jobs)
         if not running_on:
             assert [job.stop() for job in jobs] == [0, 0]
@@ -81,7 +81,7 @@ def test_a_topic_made_anew_is_read_from_its_start(
             jobs = [Job(name, fresh_broker.bootstrap, tmp_path) for name in ("normalize", "detect")]
         with running(*jobs):
             feeder.feed(slice(16, None))
-            wait_for(lambda: events.count() == feeder.lines, "an event for each line", 90, *jobs)
+            wait_for(lambda: events.count() == feeder.events, "all events", 90, *jobs)
             settle(fresh_broker, expected, *jobs)
             assert [job.stop() for job in jobs] == [0, 0]
     told = [job.log.read_text() for job in jobs][topic == "tallies"]

@@ -3,8 +3,8 @@
 A mail client that has a wrong password opens up to eight connections within a few seconds. Failures of one account from
 one network within ``LENGTH``, up to ``MOST``, count once. More than that is machine speed, and all of it counts; so
 does whatever comes within the hour after the first such burst. Where a network has failed at several accounts lately it
-is no single person, and every failure counts. All of it at one entrance: what an MTA says is in other logs than what an
-IMAP server says, and its SASL server's lines are counted apart.
+is no single person, and every failure counts. What an MTA says counts by itself: it is in other logs than what access
+servers say, and the SASL server that it asks tells the same tries.
 
 An attacker gains by it: at each of two accounts for each network, up to seven more tries in an hour.
 """
@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from pipeline.formats.reading.programs import MTAS, SMTP_AUTH
+from pipeline.formats.reading.programs import MTAS
 from pipeline.normalize.generations import Dumped, Generations, Key
 from schemas.event import Event
 from schemas.kinds import PASSWORD_ERRORS
@@ -23,7 +23,7 @@ LENGTH: Final = 10.0  # seconds
 MOST: Final = 8
 PERSON: Final = 2  # accounts that one person may have on one network
 REMEMBERED: Final = 20_000
-ENTRANCES: Final = ("mta", "sasl", "webmail", "access")
+SIDES: Final = ("mta", "asked")
 
 
 class Burst(msgspec.Struct, array_like=True, gc=False):
@@ -52,7 +52,7 @@ class Bursts:
         account, network = event.account, event.network
         if not account or not network or event.count <= 0 or event.reason not in PASSWORD_ERRORS:
             return
-        at, where = event.time.timestamp(), _entrance(event)
+        at, where = event.time.timestamp(), _side(event)
         key = network, f"{where} {account}"
         person = self._is_person((network, where), account, at)
         burst = self._bursts.get(key)
@@ -91,9 +91,5 @@ class Bursts:
         self._networks.load(dumped[1])
 
 
-def _entrance(event: Event) -> str:
-    if event.program in MTAS:
-        return "mta"
-    if event.service in SMTP_AUTH:
-        return "sasl"
-    return "webmail" if event.service == "webmail" else "access"
+def _side(event: Event) -> str:
+    return "mta" if event.program in MTAS else "asked"

@@ -14,7 +14,7 @@ from pipeline.formats.reading.lines import LineReader
 from pipeline.formats.reading.programs import ROLES, SMTP_AUTH
 from pipeline.formats.reading.topic import topic_of
 from pipeline.networks import OurHosts
-from pipeline.normalize.attempts.bursts import ENTRANCES, NetworkFailures
+from pipeline.normalize.attempts.bursts import SIDES, NetworkFailures
 from pipeline.normalize.generations import Dumped
 from pipeline.normalize.normalizer import Normalizer
 from schemas.event import Event
@@ -97,7 +97,7 @@ def normalizer_of_a_guesser() -> Normalizer:
     normalizer = Normalizer(OurHosts())
     state = normalizer.attempts.dump()
     known = NetworkFailures(SINCE.timestamp(), ["a", "b", "c"])
-    networks: Dumped[NetworkFailures] = [[((ADDRESS, where), known) for where in ENTRANCES], []]
+    networks: Dumped[NetworkFailures] = [[((ADDRESS, where), known) for where in SIDES], []]
     state.bursts = (state.bursts[0], networks)
     normalizer.attempts.load(state)
     return normalizer
