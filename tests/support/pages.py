@@ -79,13 +79,14 @@ class Checkout:
         (self.root / path).write_text(text, encoding="utf-8")
         self.run("-m", "ruff", "check", "--quiet", "--select", "I", "--fix", path)
 
-    def run(self, *arguments: str) -> str:
-        """Python with these arguments, on the modules of the copy. AssertionError with its output if it fails."""
+    def run(self, *arguments: str, status: int = 0) -> str:
+        """Python with these arguments, on the modules of the copy. AssertionError with its output if it ends with
+        another ``status``."""
         env = os.environ | {"PYTHONPATH": str(self.root)}
         done = subprocess.run(
             [sys.executable, *arguments], cwd=self.root, env=env, capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, f"{arguments}\n{done.stdout}{done.stderr}"
+        assert done.returncode == status, f"{arguments}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def check(self, *tests: str) -> None:
