@@ -48,7 +48,7 @@ def test_the_stolen_account_and_the_guesser_are_refused_and_nobody_else(stack: S
     stack.until(lambda: not smtp_login(servers, spammer, STOLEN).ok, "Dovecot refuses the spammer's next login")
     honest_people_get_through()
 
-    _guess(servers, [guesser] * 12)
+    _guess(servers, [guesser] * 30)  # up to eight within seconds are the mistake of a person
     stack.until(lambda: f"ip:ip_password_errors:{guesser}" in decisions(stack.bootstrap), "the guesser is known")
     why = decisions(stack.bootstrap)[f"ip:ip_password_errors:{guesser}"]
     stack.until(lambda: not smtp_login(servers, guesser, HONEST).ok, "Dovecot refuses the guesser the right password")
@@ -58,7 +58,7 @@ def test_the_stolen_account_and_the_guesser_are_refused_and_nobody_else(stack: S
         assert answer.text.startswith(words)
         assert why.reason in answer.text
     honest_people_get_through()
-    _guess(servers, crowd * 12)  # up to eight of one network within seconds are the mistake of a person
+    _guess(servers, crowd * 16)
     stack.until(lambda: f"account:account_password_errors:{ATTACKED}" in decisions(stack.bootstrap), "it is attacked")
     stranger = addresses.new("BR")
     stack.until(lambda: not imap_login(servers, stranger, ATTACKED).ok, "no stranger can log in to it")

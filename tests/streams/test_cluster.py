@@ -210,7 +210,7 @@ def test_a_state_that_cannot_be_read_ends_the_job_which_says_what_to_do(
         wait_for(lambda: events.count() == feeder.events_of(24), "the first events", 90, *jobs)
         wait_for(lambda: len(decisions(fresh_broker.bootstrap)) > 5, "the first decisions", 90, *jobs)
         assert [job.stop() for job in jobs] == [0, 0]
-    for topic, newest in (("normalize-state", b"4"), ("detect-state", b"2")):
+    for topic, newest in (("normalize-state", b"5"), ("detect-state", b"2")):
         saved = [r for r in KafkaLog(fresh_broker.bootstrap).read(topic, 2, 0) if b"/" in (r.key or b"")]
         assert {dict(record.headers)["format"] for record in saved if record.value is not None} == {newest}
     _write(fresh_broker, "normalize-state", 1, saved_key(fresh_broker, "normalize-state", 1, "maillog-1"), b"torn")
