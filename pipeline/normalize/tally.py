@@ -22,7 +22,7 @@ MAX_ORIGINS = 200_000  # addresses remembered as trusted or not
 MOST_OF_ONE = 1 << 32  # counts of one line, so that a frame's sums stay numbers that tallies may hold
 MAX_NAME = 254  # characters of an account (RFC 5321 allows 64 + 1 + 255); longer ones are only counted by network
 
-_Flow = tuple[str, str, int]  # account, address, second
+_Who = tuple[str, str]  # account, address
 
 
 def is_foreign_sender(sender: str | None, account: str) -> bool:
@@ -43,13 +43,14 @@ class Tallier:
         """``is_ours``: canonical address -> is it one of our own hosts, which is nobody's origin?"""
         self._is_ours = is_ours
         self._origins: dict[str, str] = {}
-        self._flows: dict[_Flow, Tally] = {}
+        self._flows: list[Tally] = []
+        self._latest: dict[_Who, Tally] = {}
         self._times: dict[datetime, float] = {}
 
     def tally(self, events: Iterable[tuple[Event, str]]) -> list[Tally]:
         """(event, raw line) of one frame, in order -> tallies: accounts and networks in order of their first lines,
         then countries, then the system."""
-        self._flows, self._times = {}, {}
+        self._flows, self._latest, self._times = [], {}, {}
         for event, line in events:
             kind = event.kind
             if kind == "delivery":
@@ -65,7 +66,7 @@ class Tallier:
                 flow = self._flow(event, line)  # the account is named, so it had authenticated
                 flow.successes += 1
                 _note_sender(flow, event)
-        return _spread(self._flows.values())
+        return _spread(self._flows)
 
     def _submission(self, event: Event, line: str) -> None:
         flow = self._flow(event, line)
@@ -95,19 +96,21 @@ class Tallier:
             self._flow(event, line).failed += 1
 
     def _flow(self, event: Event, line: str) -> Tally:
-        """The account's tally that an event belongs to; its subject is "" where no account is known."""
+        """The account's tally that an event belongs to; its subject is "" where no account is known. What comes after
+        something later begins a new one: what it is counted after must not depend on how lines fall into frames."""
         at = self._times.get(event.time)
         if at is None:
             at = self._times[event.time] = event.time.timestamp()
         account, address = event.account or "", event.client_ip or ""
-        key = (account, address, int(at))
-        flow = self._flows.get(key)
-        if flow is None:
+        who = (account, address)
+        flow = self._latest.get(who)
+        if flow is None or int(flow.at) != int(at):
             origin = self._origins.get(address)
             if origin is None:
                 origin = self._origin(address, event.network)
             subject = account if len(account) <= MAX_NAME else ""
-            flow = self._flows[key] = Tally("account", subject, origin, event.country or "", at)
+            flow = self._latest[who] = Tally("account", subject, origin, event.country or "", at)
+            self._flows.append(flow)
         elif at > flow.at:
             flow.at = at
         if len(flow.samples) < MAX_SAMPLES:

@@ -30,6 +30,8 @@ MTAS = _with(Role.MTA)
 LOCAL = _with(Role.LOCAL)
 SASL = _with(Role.SASL)
 ASKED = _with(Role.ASKED)
+STORES = SASL | ASKED
+"""Are asked about passwords: what they say of a try is not its outcome, see ``normalize.attempts``."""
 WEBMAILS = _with(Role.WEBMAIL)
 
 RELAYED = frozenset(("submission-login", "submission"))

@@ -17,30 +17,26 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from pipeline.formats.reading.programs import ASKED, MTAS, SASL, SUMMED_SESSIONS
+from pipeline.formats.reading.programs import MTAS, STORES, SUMMED_SESSIONS
 from pipeline.normalize.attempts.bursts import Burst, Bursts, NetworkFailures
-from pipeline.normalize.attempts.claims import HOLD, Claim, Claims, key_of
+from pipeline.normalize.attempts.claims import HOLD, Claim, Claims, key_of, nameless, of_session
 from pipeline.normalize.attempts.front_ends import FrontEnds, FrontEndState, entrance, may_echo
 from pipeline.normalize.attempts.outages import Outages, OutageState
 from pipeline.normalize.attempts.sessions import FailedSessions
+from pipeline.normalize.doubles import Counted
 from pipeline.normalize.generations import Dumped, Generations
 from schemas.event import Event
 
 CHAIN: Final = timedelta(seconds=2)
 """Stores are asked one after the other; Dovecot lets the next try of a session wait for two seconds."""
-_CLAIMED: Final = SASL | ASKED
-_ALONE: Final = frozenset(("auth_failure", "other"))
-_KINDS: Final = _ALONE | {"auth_success"}  # which says something only where something is known
+_KINDS: Final = frozenset(("auth_failure", "auth_success", "other"))
 SESSIONS: Final = 50_000
-
-Counted = tuple[Event, str]
-"""An event, and its raw line."""
 
 
 class AttemptState(msgspec.Struct, array_like=True):
     """What is saved. Fields are read by their places: new ones come last, and have defaults."""
 
-    claims: list[tuple[Event, str]]
+    claims: list[Counted]
     sessions: Dumped[int]
     front_ends: FrontEndState
     outages: OutageState
@@ -69,8 +65,8 @@ class Attempts:
 
     @property
     def forgotten(self) -> int:
-        """Sessions that had to be forgotten to stay in bounds."""
-        return self._sessions.forgotten
+        """Sessions that had to be forgotten to stay in bounds, and claims that failed before their time."""
+        return self._sessions.forgotten + self._claims.forgotten
 
     @property
     def scattered(self) -> bool:
@@ -85,11 +81,9 @@ class Attempts:
         """Completes a frame's events in place. ``counted``: those of them that may count, or that tell of trouble."""
         claims = self._claims
         if not claims:
-            kinds = _KINDS if self._outages or self.scattered else _ALONE
-            own = [event for event, _ in counted if event.kind in kinds]
-            if _CLAIMED.isdisjoint([event.program for event in own]):  # nothing waits for another line
-                for event in own:
-                    self._see(event, "")
+            own = [event for event, _ in counted if event.kind in _KINDS]
+            if STORES.isdisjoint([event.program for event in own if event.kind == "auth_failure"]):
+                self._see_all(own)  # the usual frame: nothing waits for another line
                 return Settled(events, counted)
         lines = {id(event): line for event, line in counted}
         settled = Settled([], [])
@@ -107,10 +101,18 @@ class Attempts:
         """Nothing comes any more: whatever is still held failed."""
         settled = Settled([], [])
         for claim in list(self._claims):
-            if not claim.settled:
-                self._failed(self._claims.of(claim.key))
+            if waiting := self._claims.of(claim.key):
+                self._failed(waiting)
         self._claims.take_settled(*settled)
         return settled
+
+    def _see_all(self, events: Iterable[Event]) -> None:
+        """None of them a claim, and none is held."""
+        watched = bool(self._outages) or self.scattered  # else a success says nothing
+        for event in events:
+            if watched or event.kind != "auth_success":
+                self._see(event, "")
+                watched = watched or (event.kind == "other" and bool(self._outages))
 
     def _see(self, event: Event, line: str) -> bool:
         """True if it is held."""
@@ -119,7 +121,7 @@ class Attempts:
             for due in claims.due(event.host, event.time):
                 self._failed(due)
         if kind == "auth_failure":
-            if event.program in _CLAIMED:
+            if event.program in STORES:
                 return self._claim(event, line)
             self._word(event)
         elif kind == "auth_success":
@@ -128,7 +130,7 @@ class Attempts:
             if claims:
                 self._void(event)
             if self.scattered and event.session is not None:
-                self._let_in.put((event.host, f"={event.session}"), event.time.timestamp())
+                self._let_in.put(of_session(event.host, event.session), event.time.timestamp())
         elif kind == "other":
             if event.reason == "temporary":
                 outages.trouble(event)
@@ -158,7 +160,7 @@ class Attempts:
                 self._tell_echoes(event)
         if event.session is not None:
             if event.program in SUMMED_SESSIONS and self._claims:
-                while waiting := self._claims.of((event.host, f"={event.session}")):
+                while waiting := self._claims.of(of_session(event.host, event.session)):
                     self._failed(waiting)
             self._sessions.see(event, event.session)
         self._complete(event)
@@ -187,25 +189,22 @@ class Attempts:
     def _void(self, success: Event) -> None:
         """The try ended well: what stores said before was not the last word."""
         if success.session is not None:
-            self._told_elsewhere(self._claims.of((success.host, f"={success.session}")))
-        nameless = self._claims.of((success.host, success.account or ""))
-        self._told_elsewhere(c for c in nameless if c.event.client_ip in (None, success.client_ip))
+            self._told_elsewhere(self._claims.of(of_session(success.host, success.session)))
+        self._told_elsewhere(self._nameless(success))
 
     def _tell_echoes(self, word: Event) -> None:
-        nameless = self._claims.of((word.host, word.account or ""))
-        self._told_elsewhere(
-            claim
-            for claim in nameless
-            if may_echo(claim.event)
-            and entrance(claim.event) == entrance(word)
-            and claim.event.client_ip in (None, word.client_ip)
-        )
+        said = self._nameless(word)
+        self._told_elsewhere([c for c in said if may_echo(c.event) and entrance(c.event) == entrance(word)])
 
-    def _told_elsewhere(self, claims: Iterable[Claim]) -> None:
-        void = list(claims)
-        for claim in void:
+    def _nameless(self, event: Event) -> list[Claim]:
+        """Claims about the event's account that name no session, and its address or none."""
+        places = {event.client_ip, None}
+        return [c for address in places for c in self._claims.of(nameless(event.host, event.account, address))]
+
+    def _told_elsewhere(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
             claim.event.told_before()
-        self._claims.settle(void)
+        self._claims.settle(claims)
 
     def dump(self) -> AttemptState:
         """The state, to be kept with the offset up to which lines were seen."""

@@ -29,7 +29,7 @@ class FrontEnds:
         self._told[event.host, entrance(event)] = event.time.timestamp()
 
     def tell(self, event: Event) -> bool:
-        """Does the front end of an ``is_echo`` tell its failures?"""
+        """Does the front end of what ``may_echo`` tell its failures?"""
         last = self._told.get((event.host, entrance(event)))
         return last is not None and abs(event.time.timestamp() - last) <= REMEMBERED
 

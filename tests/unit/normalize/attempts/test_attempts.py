@@ -205,3 +205,31 @@ def test_no_more_is_held_than_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     settled = attempts.settle(events, [(e, "") for e in events])
     assert len(settled.events) == 20
     assert len(attempts.finish().events) == 10
+
+
+def test_what_many_addresses_try_at_one_account_stays_theirs() -> None:
+    """SMTP AUTH names no session: in the same second, each refusal is of its own address."""
+    tried = [f"198.51.100.{n}" for n in range(1, 9)]
+    guesses = [refusal(n / 10, None, service="smtp", client_ip=a, network=a) for n, a in enumerate(tried)]
+    settled = run([*guesses, refusal(1, None, service="smtp", account=None, client_ip="203.0.113.1", network=None)])
+    assert {e.client_ip: e.count for e in settled} == dict.fromkeys([*tried, "203.0.113.1"], 1)
+
+
+def test_a_name_like_a_session_is_none() -> None:
+    odd = refusal(0, None, service="smtp", account="=s", client_ip=None, network=None)
+    assert count([odd, login(1, "s")]) == 1
+
+
+def test_a_login_ends_an_outage_also_within_the_frame_in_which_it_began() -> None:
+    lines = [outage(0), login(1, account="bob"), failed(2, 1), failed(30, 1, "t")]
+    copies = [msgspec.structs.replace(event) for event in lines]
+    assert count(lines) == count(copies, [1, 2, 3]) == 2
+
+
+def test_hosts_that_were_settled_are_not_remembered() -> None:
+    attempts = Attempts()
+    for n in range(50):
+        events = [refusal(n, f"s{n}", host=f"mx{n}"), login(n + 0.5, f"s{n}", host=f"mx{n}")]
+        attempts.settle(events, [(e, "") for e in events])
+    assert attempts.dump().claims == []
+    assert not attempts._claims._hosts
