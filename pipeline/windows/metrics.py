@@ -155,6 +155,8 @@ def _never_successful(view: View, found: list[Entry]) -> int:
     return len({e[3] for e in found} - view.seen.keys() - {NOBODY})
 
 
+_ERRORS_OF_STRANGERS: Final = Sum(0, 1, 2, total=_errors, peers=lambda view: view.seen, inside=False)
+
 METRICS: Final[dict[str, Measure]] = {
     "messages": Measure(SEND, Sum(0), Unit.MESSAGE, "{n} message sent", "{n} messages sent"),
     "webmail": Measure(SEND, Sum(3), Unit.WEBMAIL, "{n} message sent by webmail", "{n} messages sent by webmail"),
@@ -169,14 +171,14 @@ METRICS: Final[dict[str, Measure]] = {
     "errors": Measure(ERROR, Sum(0, 1, 2, total=_errors), Unit.ERROR, "{n} password error", "{n} password errors"),
     "guesses": Measure(
         ERROR,
-        Sum(0, 1, 2, total=_errors, peers=lambda view: view.seen, inside=False),
+        _ERRORS_OF_STRANGERS,
         Unit.ERROR,
         "{n} password error from an unknown network",
         "{n} password errors from unknown networks",
     ),
     "strange_errors": Measure(
         ERROR,
-        Sum(0, 1, 2, total=_errors, peers=lambda view: view.seen, inside=False),
+        _ERRORS_OF_STRANGERS,
         Unit.ERROR,
         "{n} password error at an account that was never used from there",
         "{n} password errors at accounts that were never used from there",

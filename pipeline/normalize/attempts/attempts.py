@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from pipeline.formats.reading.programs import MTAS, STORES, SUMMED_SESSIONS
+from pipeline.formats.reading.programs import STORES, SUMMED_SESSIONS
 from pipeline.normalize.attempts.bursts import Burst, Bursts, NetworkFailures
 from pipeline.normalize.attempts.claims import HOLD, Claim, Claims, key_of, nameless, of_session
 from pipeline.normalize.attempts.front_ends import FrontEnds, FrontEndState, entrance, may_echo
@@ -29,6 +29,7 @@ from schemas.event import Event
 
 CHAIN: Final = timedelta(seconds=2)
 """Stores are asked one after the other; Dovecot lets the next try of a session wait for two seconds."""
+_OF_A_LOGIN: Final = frozenset(("connect", "submission"))  # if they name the mechanism by which an MTA let it in
 _KINDS: Final = frozenset(("auth_failure", "auth_success", "other"))
 SESSIONS: Final = 50_000
 
@@ -134,7 +135,7 @@ class Attempts:
         elif kind == "other":
             if event.reason == "temporary":
                 outages.trouble(event)
-        elif claims and event.account and (kind == "submission" or (kind == "connect" and event.program in MTAS)):
+        elif claims and event.account and event.method and kind in _OF_A_LOGIN:
             self._void(event)
         return False
 

@@ -2,11 +2,13 @@
 
 import pytest
 
-from pipeline.detect.allowlist import Allowlist
+from pipeline.detect.allowlist import GATEWAY, Allowlist
+from pipeline.detect.detector import Detector
 from pipeline.detect.granted import Granted
 from pipeline.rules.config import Allow
 from schemas.tally import Tally
 from tests.support.decisions import allow as entry
+from tests.support.stages import rules
 
 AT = 1_795_485_000.0
 
@@ -50,3 +52,26 @@ def test_what_operators_grant_counts_as_it_is_now() -> None:
     assert allowlist.covers(account())
     granted = Granted()
     assert not allowlist.covers(account())
+
+
+@pytest.mark.parametrize(
+    ("address", "accounts", "action"),
+    [
+        ("10.1.2.3", GATEWAY - 1, "reject"),
+        ("10.1.2.3", GATEWAY, "notify"),
+        ("172.18.0.1", GATEWAY, "notify"),
+        ("fd00:1:2:3::/64", GATEWAY, "notify"),
+        ("172.32.0.1", 50, "reject"),
+        ("100.64.0.1", 50, "reject"),
+    ],
+)
+def test_what_may_be_a_gateway_of_our_own_is_asked_about(address: str, accounts: int, action: str) -> None:
+    """A single customer with a private address is restricted as any other, and so is a carrier's NAT."""
+    ruleset = rules()
+    by = Detector(ruleset, Allowlist(ruleset.file.allow))
+    users = [f"user{n}@x.example" for n in range(accounts)]
+    seen = [Tally("ip", address, user, "BR", AT, messages=1, recipients=1, successes=1) for user in users]
+    spam = [Tally("ip", address, users[0], "BR", AT + n, messages=1, recipients=1, successes=1) for n in range(60)]
+    found = [d for n, t in enumerate([*seen, *spam]) for d in by.count((t,), n).decisions if d.rule == "ip_send_rate"]
+    assert {d.action for d in found} == {action}
+    assert all(("[trusted]" in d.reason) == (action == "notify") for d in found)

@@ -89,6 +89,9 @@ def test_a_store_without_a_session_speaks_of_account_and_address() -> None:
     asked = refusal(0, None, service="smtp")
     client = event("connect", 1, "smtpd", service="submission", queue_id="A", method="PLAIN")
     assert count([asked, client]) == 0
+    asked = refusal(0, None, service="smtp")
+    unnamed = event("submission", 1, "qmgr", service="webmail", queue_id="A")
+    assert count([asked, unnamed]) == 1, "who did not log in: the sender of a webmail's host, say"
     asked = refusal(0, None, service="smtp", client_ip="198.51.100.1", network="198.51.100.1")
     assert count([asked, client]) == 1, "somebody else, at the same time"
     pam = event("auth_failure", 0, "saslauthd", service="imap", reason="password", client_ip=None, network=None)
